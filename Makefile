@@ -1,0 +1,45 @@
+# Every target sets up .venv by itself. `make help` lists them; `make test PYTHON=python3.12` picks
+# the interpreter that .venv is made with.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow docs bench clean
+
+help:  ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: $(READY)  ## Create .venv with pointssl (editable) and the tools of `make test`.
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "pointssl needs Python 3.10 or newer; '$(PYTHON)' is" \
+	    "$$($(PYTHON) --version 2>&1 | tail -n 1). Try: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Pretrain and evaluate on generated shapes, in minutes, without any data.
+	$(PY) -m pointssl demo
+
+test: $(READY)  ## Lint, types and tests: what must be green before a commit.
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest
+
+test-slow: $(READY)  ## The tests that take minutes rather than seconds.
+	$(PY) -m pytest -m slow
+
+docs: $(READY)  ## Build the manual into site/; a broken link is an error.
+	$(PY) -m mkdocs build --strict
+
+bench: $(READY)  ## Time the kernels and a training step on this machine.
+	$(PY) -m pointssl.bench
+
+clean:  ## Remove .venv and everything that was built; runs/ and the data cache stay.
+	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,12 @@
+"""`pointssl demo`."""
+
+from pointssl.config import DemoConfig
+from pointssl_cli.options import takes
+
+
+@takes(DemoConfig)
+def demo(config: DemoConfig) -> None:
+    """Pretrain and evaluate on generated shapes, in minutes and without any data."""
+    from pointssl.recipes import demo as recipe
+
+    recipe.run(config)

@@ -1,0 +1,12 @@
+"""`pointssl extract`."""
+
+from pointssl.config import ExtractConfig
+from pointssl_cli.options import takes
+
+
+@takes(ExtractConfig)
+def extract(config: ExtractConfig) -> None:
+    """Compute the features of a dataset, into the cache and a file."""
+    from pointssl.recipes import extract as recipe
+
+    recipe.run(config)

@@ -1,0 +1,87 @@
+"""Folders of the cache, built once: never half written, never twice by processes that race."""
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pointssl_datasets.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows: the work may then be done twice, but is still renamed into place
+    fcntl = None  # type: ignore[assignment]
+
+
+def built_folder(folder: Path, write: Callable[[Path], None]) -> Path:
+    """``folder``, after ``write(temporary folder)`` has filled it if it did not exist.
+
+    ``write`` works in a temporary folder beside, which is renamed when complete. A lock file makes
+    processes that start together wait for the first. Temporary folders of killed processes are
+    removed.
+
+    Raises:
+        DataError: the cache can't be written (permission, full disk, a file in the way).
+    """
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_name(folder.name + ".lock")) as held:
+            if folder.is_dir():  # another process finished it while we waited
+                return folder
+            if held:
+                _sweep(folder)
+            temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
+            temporary.mkdir()
+            try:
+                write(temporary)
+                _rename(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the cache {folder.parent}: {error.strerror or error}. "
+            "Name a folder with space where you may write: --cache-dir or $POINTSSL_CACHE."
+        ) from None
+    return folder
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    try:
+        os.rename(temporary, folder)
+    except OSError as error:
+        finished_elsewhere = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES)
+        if not (finished_elsewhere and folder.is_dir()):
+            raise
+
+
+@contextlib.contextmanager
+def _lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Holds an exclusive lock while the block runs; yields whether it was really obtained."""
+    with path.open("a") as file:
+        held = False
+        if fcntl is not None:
+            # Without wait: BlockingIOError, somebody works. Some network file systems can't lock.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                held = True
+        yield held  # closing the file releases it, and so does the death of the process
+
+
+def _sweep(folder: Path) -> None:
+    """Removes temporary folders whose builder died, i.e. no longer holds its lock.
+
+    The caller holds the lock of ``folder``, so what is left of ``folder`` itself is dead too.
+    """
+    for temporary in folder.parent.glob("*.tmp-*"):
+        built = temporary.name.rpartition(".tmp-")[0]
+        if built == folder.name:
+            shutil.rmtree(temporary, ignore_errors=True)
+            continue
+        with _lock(temporary.with_name(built + ".lock"), wait=False) as dead:
+            if dead:
+                shutil.rmtree(temporary, ignore_errors=True)

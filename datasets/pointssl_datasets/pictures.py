@@ -1,0 +1,185 @@
+"""The pictures of a packed dataset: decoded and resized once, or rendered from the clouds.
+
+images.npy (V, H, W, 3) uint8, RGB on black    image_offsets.npy (M + 1,) int64
+"""
+
+import errno
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from pointssl_datasets.cache import built_folder
+from pointssl_datasets.errors import DataError
+from pointssl_datasets.npy_stream import NpyStream
+from pointssl_datasets.packing import read_array, read_meta
+from pointssl_datasets.paths import stat_key
+
+_VERSION = "1"
+_MAX_PIXELS = 64 * 1024 * 1024  # more is a mistake or an attack; PIL would take gigabytes
+_FORMATS = ("JPEG", "PNG", "WEBP")
+_CHUNK = 256  # pictures decoded before they are written, which bounds the memory
+
+
+def pack_images(pack_dir: Path, image_size: int, *, progress: bool = False) -> Path | None:
+    """The folder with the dataset's own pictures, or None if it has none.
+
+    Alpha is composited on black; a picture is resized (bilinear, antialiased) to
+    ``(image_size, image_size)`` without cropping.
+
+    Raises:
+        DataError: a picture does not decode, some clouds have none, or the disk is too full.
+    """
+    paths = _image_paths(pack_dir)
+    if not any(paths):
+        return None
+    names = read_meta(pack_dir)["names"]
+    bare = [name for name, images in zip(names, paths, strict=True) if not images]
+    if bare:
+        raise DataError(
+            f"{len(bare)} of {len(names)} clouds have no pictures: {', '.join(bare[:5])}"
+        )
+    flat = [path for images in paths for path in images]
+    counts = [len(images) for images in paths]
+    key = _key(pack_dir, stat_key(flat, str(image_size)))
+    return _built(pack_dir, key, counts, image_size, lambda: _decoded(flat, image_size, progress))
+
+
+def render_images(
+    pack_dir: Path, image_size: int, *, views: int, seed: int = 0, progress: bool = False
+) -> Path:
+    """The folder with ``views`` rendered pictures of every cloud, seeded by its place in the set.
+
+    Raises:
+        DataError: the cache can't be written, or the disk is too full.
+    """
+    count = len(read_array(pack_dir, "offsets")) - 1
+    key = _key(pack_dir, f"render-{image_size}-{views}-{seed}")
+    return _built(
+        pack_dir,
+        key,
+        [views] * count,
+        image_size,
+        lambda: _rendered(pack_dir, image_size, views, seed, progress),
+    )
+
+
+def load_image(path: Path, image_size: int) -> NDArray[np.uint8]:
+    """``(image_size, image_size, 3)`` RGB of one picture file.
+
+    Raises:
+        DataError: it does not decode, or is larger than 64 megapixels.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise DataError(f"{path}: {image.width} x {image.height} pixels; at most 64 MPx")
+            return _resized(_on_black(image), image_size)
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not a JPEG, PNG or WebP picture") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: far too many pixels; at most 64 MPx") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: the picture does not decode ({error})") from None
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """RGB; transparent pixels become black."""
+    if image.mode.startswith("I"):  # 16-bit grey: convert() would clip it to white
+        levels = np.asarray(image).astype(np.uint32) >> 8
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _resized(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _image_paths(pack_dir: Path) -> list[list[Path]]:
+    try:
+        listed = json.loads((pack_dir / "images.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataError(f"{pack_dir}: damaged cache; delete this folder and start again") from None
+    return [[Path(path) for path in images] for images in listed]
+
+
+def _key(pack_dir: Path, what: str) -> str:
+    return hashlib.sha256(f"{_VERSION}\0{pack_dir.name}\0{what}".encode()).hexdigest()[:20]
+
+
+def _built(
+    pack_dir: Path,
+    key: str,
+    counts: list[int],
+    image_size: int,
+    pictures: Callable[[], Iterator[NDArray[np.uint8]]],
+) -> Path:
+    """The folder of images.npy, filled from ``pictures`` if the cache does not have it."""
+
+    def write(folder: Path) -> None:
+        needed = sum(counts) * image_size * image_size * 3
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            wanted = f"{needed / 1e9:.1f} GB of pictures, {free / 1e9:.1f} GB free"
+            raise OSError(errno.ENOSPC, f"{wanted} (a smaller --image-size needs less)")
+        shape = (image_size, image_size, 3)
+        with NpyStream(folder / "images.npy", "u1", shape) as stream:
+            for picture in pictures():
+                stream.append(picture[None])
+        np.save(folder / "image_offsets.npy", np.cumsum([0, *counts], dtype=np.int64))
+
+    root = pack_dir.parent.parent / "images"
+    return built_folder(root / f"{pack_dir.name.rpartition('-')[0]}-{image_size}-{key}", write)
+
+
+def _decoded(paths: list[Path], image_size: int, progress: bool) -> Iterator[NDArray[np.uint8]]:
+    """In order, by a few threads: PIL decodes without the interpreter's lock."""
+    workers = min(8, os.cpu_count() or 1)
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        _bar(len(paths), "decode pictures", "picture", progress) as bar,
+    ):
+        for start in range(0, len(paths), _CHUNK):
+            chunk = paths[start : start + _CHUNK]
+            yield from pool.map(lambda path: load_image(path, image_size), chunk)
+            bar.update(len(chunk))
+
+
+def _rendered(
+    pack_dir: Path, image_size: int, views: int, seed: int, progress: bool
+) -> Iterator[NDArray[np.uint8]]:
+    # Imported here: it needs scipy, which reading pictures does not.
+    from pointssl_datasets.render import render_views
+
+    offsets, xyz = read_array(pack_dir, "offsets"), read_array(pack_dir, "xyz")
+    normals = read_array(pack_dir, "normals") if (pack_dir / "normals.npy").exists() else None
+    with _bar(len(offsets) - 1, "render pictures", "cloud", progress) as bar:
+        for i, (start, end) in enumerate(itertools.pairwise(offsets)):
+            normal = None if normals is None else np.asarray(normals[start:end])
+            # One seed per cloud and call, so that no two clouds are seen by the same cameras.
+            own_seed = int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
+            rendered = render_views(
+                np.asarray(xyz[start:end]), normal, views=views, size=image_size, seed=own_seed
+            )
+            for picture in rendered:
+                yield np.asarray(_on_black(Image.fromarray(picture)))
+            bar.update()
+
+
+def _bar(total: int, what: str, unit: str, progress: bool) -> "tqdm[NoReturn]":
+    bar: tqdm[NoReturn] = tqdm(total=total, desc=what, unit=unit, disable=not progress, leave=False)
+    return bar

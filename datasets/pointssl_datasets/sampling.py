@@ -1,0 +1,64 @@
+"""Which of a cloud's points are served, and how it is turned: all decided by a few integers."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The independent uses of randomness, so that e.g. the view does not depend on the points.
+POINTS, VIEW, TURN = 0, 1, 2
+
+
+def generator(use: int, seed: int, epoch: int, index: int) -> np.random.Generator:
+    """A generator of its own for each (use, seed, epoch, index)."""
+    return np.random.default_rng([use, seed, epoch, index])
+
+
+def choose_random(stored: int, points: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """``points`` indices without replacement, or all of them and then random repeats."""
+    if points <= stored:
+        return rng.choice(stored, points, replace=False)
+    return np.concatenate([rng.permutation(stored), rng.integers(stored, size=points - stored)])
+
+
+def repeat_to(order: NDArray[np.int64], points: int) -> NDArray[np.int64]:
+    """The first ``points`` of ``order``, which starts again at its end."""
+    return np.resize(order, points)
+
+
+def farthest(xyz: NDArray[np.float32], points: int) -> NDArray[np.int64]:
+    """Farthest point sampling from index 0 (Eldar et al., 1997; as in PointNet++, 2017).
+
+    Args:
+        xyz: ``(N, 3)``.
+        points: how many, at most N.
+
+    Returns:
+        ``(points,)`` indices in the order of their choice; ties go to the lowest index.
+    """
+    chosen = np.zeros(points, dtype=np.int64)
+    distance = np.full(len(xyz), np.inf, dtype=np.float32)
+    for i in range(1, points):
+        step = xyz - xyz[chosen[i - 1]]
+        np.minimum(distance, np.einsum("nc,nc->n", step, step), out=distance)
+        chosen[i] = distance.argmax()
+    return chosen
+
+
+def rotation(turn: str, rng: np.random.Generator) -> NDArray[np.float32]:
+    """A ``(3, 3)`` rotation: about the y axis (``"up"``), or uniform over SO(3) (``"so3"``).
+
+    Uniform by a normalised Gaussian quaternion (Shoemake, Graphics Gems III, 1992).
+    """
+    if turn == "up":
+        angle = rng.uniform(0, 2 * np.pi)
+        w, x, y, z = np.cos(angle / 2), 0.0, np.sin(angle / 2), 0.0
+    else:
+        quaternion = rng.normal(size=4)
+        w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ],
+        dtype=np.float32,
+    )

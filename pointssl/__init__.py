@@ -1,0 +1,22 @@
+"""pointssl: self-supervised learning on point clouds, and honest evaluation of what was learned.
+
+``pointssl.build_encoder("dgcnn", k=20)`` and ``pointssl.load_encoder("runs/x/checkpoints/last.pt")``
+give an encoder; ``encoder(xyz).cloud`` is the feature of clouds ``(B, N, 3)``.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "build_encoder", "load_encoder"]
+
+if TYPE_CHECKING:
+    from pointssl.encoders import build_encoder, load_encoder
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import; `pointssl --help` must not wait for it
+    if name in ("build_encoder", "load_encoder"):
+        from pointssl import encoders
+
+        return getattr(encoders, name)
+    raise AttributeError(f"module 'pointssl' has no attribute {name!r}")

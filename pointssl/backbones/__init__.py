@@ -1,0 +1,9 @@
+"""Point encoders: ``forward(xyz (B, N, 3), feats=None) -> Features(cloud, points)``.
+
+To add one, write a module in one file and name it here, or pass ``--backbone my_package.mine:Net``.
+"""
+
+BACKBONES: dict[str, str] = {
+    "dgcnn": "pointssl.backbones.dgcnn:DGCNN",
+    "dgcnn_seg": "pointssl.backbones.dgcnn_seg:DGCNNSeg",
+}

@@ -1,0 +1,84 @@
+"""The part-segmentation DGCNN: a T-Net that aligns the cloud, then three edge convolutions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointssl.backbones.features import Features
+from pointssl.backbones.layers import DoubleEdgeConv, EdgeConv, PointLayer, with_feats
+from pointssl.ops.neighbours import knn
+
+
+class TransformNet(nn.Module):
+    """T-Net: a 3x3 matrix for each cloud, the identity at first. Qi et al. 2017, PointNet."""
+
+    def __init__(self, slope: float = 0.2) -> None:
+        super().__init__()
+        self.edge_conv = DoubleEdgeConv(3, 64, 128, slope)
+        self.point_layer = PointLayer(128, 1024, slope)
+        self.linear1 = nn.Linear(1024, 512, bias=False)
+        self.norm1 = nn.BatchNorm1d(512)
+        self.linear2 = nn.Linear(512, 256, bias=False)
+        self.norm2 = nn.BatchNorm1d(256)
+        self.matrix = nn.Linear(256, 9)
+        self.slope = slope
+        nn.init.zeros_(self.matrix.weight)
+        with torch.no_grad():
+            self.matrix.bias.copy_(torch.eye(3).flatten())
+
+    def forward(self, xyz: Tensor, idx: Tensor) -> Tensor:
+        """Clouds ``(B, N, 3)`` with neighbours ``(B, N, K)`` to matrices ``(B, 3, 3)``."""
+        x = self.point_layer(self.edge_conv(xyz, idx)).max(dim=1).values
+        x = F.leaky_relu(self.norm1(self.linear1(x)), self.slope)
+        x = F.leaky_relu(self.norm2(self.linear2(x)), self.slope)
+        return self.matrix(x).view(-1, 3, 3)
+
+
+class DGCNNSeg(nn.Module):
+    """The trunk that CrossPoint pretrains for part segmentation.
+
+    Two double EdgeConvs and one single, then one wide layer; Wang et al. 2019 and CrossPoint
+    (arXiv 2203.00680).
+
+    Args:
+        k: neighbours of a point, itself included.
+        embedding: channels of the last layer and of the cloud feature.
+        channels: of every EdgeConv.
+        in_channels: 3 for coordinates, 6 with normals (which the T-Net turns too).
+        slope: of the leaky ReLUs.
+        align: use the T-Net.
+
+    ``forward(xyz (B, N, 3), feats)`` gives the maximum over the points as cloud feature and the
+    EdgeConvs' outputs side by side as point features. Raises UserError if N < k.
+    """
+
+    def __init__(
+        self,
+        k: int = 40,
+        embedding: int = 1024,
+        channels: int = 64,
+        in_channels: int = 3,
+        slope: float = 0.2,
+        align: bool = True,
+    ) -> None:
+        super().__init__()
+        self.k = k
+        self.in_channels = in_channels
+        self.cloud_dim = embedding
+        self.point_dim = 3 * channels
+        self.transform_net = TransformNet(slope) if align else None
+        self.edge_conv1 = DoubleEdgeConv(in_channels, channels, channels, slope)
+        self.edge_conv2 = DoubleEdgeConv(channels, channels, channels, slope)
+        self.edge_conv3 = EdgeConv(channels, channels, slope)
+        self.last = PointLayer(self.point_dim, embedding, slope)
+
+    def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
+        x = with_feats(xyz, feats, self.in_channels)
+        if self.transform_net is not None:
+            turn = self.transform_net(xyz, knn(xyz, self.k))
+            x = torch.cat([part @ turn for part in x.split(3, dim=-1)], dim=-1)
+        x1 = self.edge_conv1(x, knn(x[..., :3], self.k))
+        x2 = self.edge_conv2(x1, knn(x1, self.k))
+        x3 = self.edge_conv3(x2, knn(x2, self.k))
+        points = torch.cat((x1, x2, x3), dim=-1)
+        return Features(self.last(points).max(dim=1).values, points)

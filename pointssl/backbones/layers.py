@@ -1,0 +1,73 @@
+"""Layers that the DGCNN family shares, channel-last."""
+
+import torch
+import torch.nn.functional as F
+from pointssl_datasets.errors import UserError
+from torch import Tensor, nn
+
+from pointssl.ops.edge_conv import double_edge_conv, edge_conv
+
+
+class PointLayer(nn.Module):
+    """Linear, batch norm, leaky ReLU on every point: ``(B, N, C)`` to ``(B, N, O)``."""
+
+    def __init__(self, in_channels: int, out_channels: int, slope: float = 0.2) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, out_channels, bias=False)
+        self.norm = nn.BatchNorm1d(out_channels)
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        y = self.norm(y.flatten(0, -2)).view_as(y)
+        return F.leaky_relu(y, self.slope, inplace=True)
+
+
+class EdgeConv(nn.Module):
+    """One layer on the edges to each point's neighbours, then the maximum.
+
+    ``(B, N, C)`` and neighbours ``(B, N, K)`` to ``(B, N, O)``; Wang et al. 2019.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, slope: float = 0.2) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * in_channels, out_channels, bias=False)
+        self.norm = nn.BatchNorm1d(out_channels)
+        self.slope = slope
+
+    def forward(self, x: Tensor, idx: Tensor) -> Tensor:
+        return edge_conv(x, idx, self.linear.weight, self.norm, self.slope)
+
+
+class DoubleEdgeConv(nn.Module):
+    """Two layers on the edges, then the maximum: ``(B, N, C)`` to ``(B, N, P)``."""
+
+    def __init__(
+        self, in_channels: int, hidden: int, out_channels: int, slope: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(2 * in_channels, hidden, bias=False)
+        self.norm1 = nn.BatchNorm1d(hidden)
+        self.linear2 = nn.Linear(hidden, out_channels, bias=False)
+        self.norm2 = nn.BatchNorm1d(out_channels)
+        self.slope = slope
+
+    def forward(self, x: Tensor, idx: Tensor) -> Tensor:
+        first = self.linear1.weight, self.norm1
+        second = self.linear2.weight, self.norm2
+        return double_edge_conv(x, idx, *first, *second, self.slope)
+
+
+def with_feats(xyz: Tensor, feats: Tensor | None, in_channels: int) -> Tensor:
+    """Coordinates and further channels side by side, ``(B, N, in_channels)``.
+
+    Raises:
+        UserError: the data do not have the channels that the encoder was made for.
+    """
+    x = xyz if feats is None else torch.cat((xyz, feats), dim=-1)
+    if x.shape[-1] != in_channels:
+        raise UserError(
+            f"the encoder takes {in_channels} channels a point, the data have {x.shape[-1]}: "
+            "coordinates are 3, normals 3 more; see --normals"
+        )
+    return x

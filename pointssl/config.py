@@ -1,0 +1,404 @@
+"""Every option of every command, once.
+
+One frozen dataclass per command. The command-line flag, the key in a YAML file and the saved
+``config.yaml`` are all derived from a field here: its name, type, default and help. This module
+imports no torch, so that ``--help`` is instant.
+"""
+# ruff: noqa: RUF009 - `option` makes a dataclasses.field, which ruff can't see
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from pointssl_datasets.errors import UsageError
+from pointssl_datasets.resolve import nearest
+
+C = TypeVar("C", bound="Options")
+
+
+def option(
+    default: Any, help: str, group: str, *, low: float | None = None, high: float | None = None
+) -> Any:
+    """A field with what the command line needs to know; ``low`` and ``high`` are inclusive."""
+    metadata = {"help": help, "group": group, "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every command's options share: values are checked as they are made."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            value = _checked(field, getattr(self, field.name), hints[field.name])
+            object.__setattr__(self, field.name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Options):
+    """Which clouds, and how they are served."""
+
+    data: str = option("shapes", "Dataset, or package.module:opener of your own.", "Data")
+    data_root: Path | None = option(
+        None, "Folder of the dataset; default: $POINTSSL_DATA, then ./data.", "Data"
+    )
+    points: int = option(1024, "Points per cloud that the network sees.", "Data", low=1)
+    sampling: Literal["first", "random", "fps"] = option(
+        "random", "Which of the stored points are taken.", "Data"
+    )
+    normals: bool = option(False, "Feed normals to the encoder beside coordinates.", "Data")
+    normalise: Literal["unit-sphere", "none"] = option(
+        "unit-sphere", "Centre every stored cloud and scale it into the unit sphere.", "Data"
+    )
+    up_axis: Literal["auto", "x", "y", "z"] = option(
+        "auto", "Axis that points up in the files; clouds are turned y-up.", "Data"
+    )
+    on_unpaired: Literal["error", "skip"] = option(
+        "error", "A cloud without pictures, or pictures without a cloud.", "Data"
+    )
+    size: int | None = option(
+        None, "Number of shapes to generate per split (--data shapes).", "Data", low=1
+    )
+    data_seed: int = option(0, "Seed of the generated shapes.", "Data", low=0)
+    cache_dir: Path | None = option(
+        None,
+        "Packed data, rendered views and features; default: $POINTSSL_CACHE, "
+        "then ~/.cache/pointssl.",
+        "Data",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions(Options):
+    """Which point encoder."""
+
+    backbone: str = option("dgcnn", "Point encoder, or package.module:Class.", "Encoder")
+    k: int = option(20, "Neighbours of a point in EdgeConv.", "Encoder", low=1)
+    embedding: int = option(1024, "Channels of the last point-wise layer.", "Encoder", low=1)
+    backbone_arg: tuple[str, ...] = option(
+        (), "Further argument of the encoder as KEY=VALUE (repeatable).", "Encoder"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(Options):
+    """Where it runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "Device of every process.", "Machine")
+    threads: int | None = option(
+        None, "CPU threads per process; default: all cores over the processes.", "Machine", low=1
+    )
+    progress: bool = option(True, "Progress bars (on rank 0).", "Machine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(MachineOptions, EncoderOptions, DataOptions):
+    """`pointssl pretrain`: learn an encoder without labels."""
+
+    points: int = option(2048, "Points per cloud that the network sees.", "Data", low=1)
+    views: int = option(
+        0, "Render this many views of a cloud if the dataset has no pictures.", "Data", low=0
+    )
+    method: str = option("crosspoint", "Objective, or package.module:Class.", "Method")
+    temperature: float = option(0.1, "Temperature of NT-Xent.", "Method", low=1e-4)
+    within_weight: float = option(
+        1.0, "Weight of the loss between two views of a cloud.", "Method", low=0
+    )
+    cross_weight: float = option(
+        1.0, "Weight of the loss between cloud and picture.", "Method", low=0
+    )
+    projection: int = option(256, "Channels of the projected embedding.", "Method", low=2)
+    augment: Literal["crosspoint", "none"] = option(
+        "crosspoint", "Augmentation of the clouds.", "Method"
+    )
+    rotate: Literal["up", "so3", "none"] = option(
+        "up", "Random rotation among the augmentations.", "Method"
+    )
+
+    image_encoder: str = option(
+        "resnet50", "resnet18, resnet34, resnet50, none, or package.module:Class.", "Image"
+    )
+    image_size: int = option(224, "Side of the pictures, pixels.", "Image", low=8)
+    image_weights: Path | None = option(
+        None, "Weights of the image encoder (torchvision's keys).", "Image"
+    )
+    freeze_image: bool = option(False, "Do not train the image encoder.", "Image")
+
+    epochs: int = option(100, "Passes over the data.", "Training", low=1)
+    batch_size: int = option(20, "Clouds per step over all processes.", "Training", low=2)
+    optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimiser.", "Training")
+    lr: float = option(1e-3, "Peak learning rate.", "Training", low=0)
+    lr_scale_base: int | None = option(
+        None, "Scale the learning rate by batch size / this.", "Training", low=1
+    )
+    weight_decay: float = option(1e-6, "Weight decay.", "Training", low=0)
+    momentum: float = option(0.9, "Momentum of SGD.", "Training", low=0, high=1)
+    schedule: Literal["cosine", "constant"] = option(
+        "cosine", "Learning rate over the run.", "Training"
+    )
+    schedule_by: Literal["step", "epoch"] = option(
+        "step", "Move the learning rate each step, or before each epoch as CrossPoint.", "Training"
+    )
+    warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", "Training", low=0)
+    min_lr: float = option(0.0, "Learning rate at the end of the cosine.", "Training", low=0)
+    clip_grad: float | None = option(None, "Clip the gradient to this norm.", "Training", low=0)
+    seed: int = option(0, "Seed of weights, order, augmentation.", "Training", low=0)
+
+    amp: Literal["off", "bf16", "fp16"] = option("off", "Mixed precision.", "Machine")
+    compile: bool = option(False, "torch.compile the method.", "Machine")
+    sync_bn: bool = option(False, "Batch-norm statistics over all processes.", "Machine")
+    max_time: float | None = option(
+        None, "Stop cleanly after this many minutes, with a checkpoint.", "Machine", low=0
+    )
+
+    run_dir: Path = option(
+        Path("runs/pretrain"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+    )
+    resume: Literal["auto", "never"] = option(
+        "auto", "Continue the run in --run-dir, or refuse if there is one.", "Run"
+    )
+    save_every: int = option(
+        0, "Also write a checkpoint every this many steps (0: each epoch).", "Run", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions(MachineOptions, EncoderOptions, DataOptions):
+    """Which encoder turns which clouds into features."""
+
+    weights: Path | None = option(
+        None, "Checkpoint; without it the encoder is randomly initialised.", "Encoder"
+    )
+    k: int | None = option(  # type: ignore[assignment]
+        None, "Neighbours of a point; default: as in the checkpoint, else 20.", "Encoder", low=1
+    )
+    backbone: str | None = option(  # type: ignore[assignment]
+        None, "Point encoder; default: as in the checkpoint, else dgcnn.", "Encoder"
+    )
+    embedding: int | None = option(  # type: ignore[assignment]
+        None,
+        "Channels of the last point-wise layer; default: as in the checkpoint.",
+        "Encoder",
+        low=1,
+    )
+    normals: bool | None = option(  # type: ignore[assignment]
+        None, "Feed normals to the encoder; default: as in the checkpoint.", "Data"
+    )
+    points: int | None = option(  # type: ignore[assignment]
+        None, "Points per cloud; default: as in the checkpoint, else 1024.", "Data", low=1
+    )
+    normalise: Literal["unit-sphere", "none"] | None = option(  # type: ignore[assignment]
+        None, "Scale of the clouds; default: as in the checkpoint, else unit-sphere.", "Data"
+    )
+    init_seed: int = option(0, "Seed of a random initialisation.", "Encoder", low=0)
+    batch_size: int = option(32, "Clouds per step over all processes.", "Machine", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig(FeatureOptions):
+    """`pointssl extract`: features of a dataset, into the cache and a file."""
+
+    split: Literal["train", "test", "both"] = option("both", "Which split.", "Data")
+    seed: int = option(0, "Seed of the choice of points.", "Data", low=0)
+    turn: Literal["none", "up", "so3"] = option(
+        "none", "Turn every cloud by a fixed random rotation.", "Data"
+    )
+    out: Path | None = option(None, "Also write an .npz per split into this folder.", "Run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSvmConfig(FeatureOptions):
+    """`pointssl eval-svm`: a linear SVM on frozen features."""
+
+    protocol: Literal["strict", "crosspoint"] = option(
+        "strict",
+        "strict: standardised, C by cross-validation on train, several seeds; "
+        "crosspoint: raw features, first points, fixed C.",
+        "Evaluation",
+    )
+    sampling: Literal["first", "random", "fps"] | None = option(  # type: ignore[assignment]
+        None, "Which of the stored points are taken; default: as the protocol has it.", "Data"
+    )
+    seeds: int = option(3, "Point-sampling seeds under strict.", "Evaluation", low=1)
+    c: float | None = option(
+        None, "C of the SVM, instead of the protocol's.", "Evaluation", low=1e-9
+    )
+    kernel: Literal["linear", "rbf"] = option("linear", "Kernel of the SVM.", "Evaluation")
+    label_fraction: float = option(
+        1.0, "Stratified share of the train labels that is used.", "Evaluation", low=0, high=1
+    )
+    turn_train: Literal["none", "up", "so3"] = option(
+        "none", "Turn every train cloud by a fixed random rotation.", "Evaluation"
+    )
+    turn_test: Literal["none", "up", "so3"] = option(
+        "none", "Turn every test cloud by a fixed random rotation.", "Evaluation"
+    )
+    cached_feats: bool = option(True, "Read and write the feature cache.", "Evaluation")
+    baseline: bool = option(
+        True, "Also evaluate the same network at random initialisation.", "Evaluation"
+    )
+    out: Path = option(Path("runs/eval-svm"), "Folder of results.json and pictures.", "Run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig(DataOptions):
+    """`pointssl data render`: pictures of the clouds, to look at them."""
+
+    points: int = option(2048, "Points per cloud that are drawn.", "Data", low=1)
+    split: Literal["train", "test"] = option("train", "Which split.", "Data")
+    limit: int | None = option(
+        None, "Draw only this many clouds, spread evenly over the split.", "Data", low=1
+    )
+    views: int = option(8, "Pictures per cloud, from cameras around it.", "Pictures", low=1)
+    image_size: int = option(224, "Side of the pictures, pixels.", "Pictures", low=8)
+    seed: int = option(0, "Seed of the cameras and of the choice of points.", "Pictures", low=0)
+    progress: bool = option(True, "Progress bar.", "Run")
+    out: Path = option(Path("runs/render"), "Folder of CLASS/NAME/NN.png and contact.png.", "Run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(MachineOptions):
+    """`pointssl demo`: pretrain and evaluate on generated shapes in minutes, without any data."""
+
+    seed: int = option(0, "Seed of everything.", "Run", low=0)
+    out: Path = option(Path("runs/demo"), "Folder of the run and its pictures.", "Run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig(Options):
+    """`pointssl doctor`: what is installed, found and writable here."""
+
+    data_root: Path | None = option(
+        None, "Folder to look for datasets in; default: $POINTSSL_DATA, then ./data.", "Options"
+    )
+    cache_dir: Path | None = option(
+        None, "Cache folder; default: $POINTSSL_CACHE, then ~/.cache/pointssl.", "Options"
+    )
+    json: bool = option(False, "Print JSON, e.g. for a bug report.", "Options")
+
+
+def _optional(hint: Any) -> tuple[Any, bool]:
+    """``(T, True)`` for ``T | None``, else ``(hint, False)``."""
+    if get_origin(hint) in (Union, types.UnionType):
+        inner = [arg for arg in get_args(hint) if arg is not type(None)]
+        return inner[0], True
+    return hint, False
+
+
+def _coerce(name: str, value: Any, hint: Any) -> Any:
+    """``value`` as the field's type, or an error that says what is allowed."""
+    flag = "--" + name.replace("_", "-")
+    kind, optional = _optional(hint)
+    if value is None and optional:
+        return None
+    if get_origin(kind) is Literal:
+        allowed = get_args(kind)
+        if value is False and "off" in allowed:
+            value = "off"  # YAML 1.1 reads a bare `off` as false
+        if value not in allowed:
+            choices = ", ".join(map(str, allowed))
+            hint_text = nearest(str(value), [str(a) for a in allowed])
+            raise UsageError(f"{flag} {value!r}: choose one of {choices}{hint_text}")
+        return value
+    if get_origin(kind) is tuple:
+        if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise UsageError(f"{flag} {value!r}: expected a list of strings")
+    if kind is Path and isinstance(value, (str, Path)) and str(value):
+        return Path(value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind in (int, bool, str) and type(value) is kind:
+        return value
+    raise UsageError(f"{flag} {value!r}: expected {kind.__name__}, got {type(value).__name__}")
+
+
+def _check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
+    if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    flag = f"--{name.replace('_', '-')} {value}"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{flag}: must be finite")
+    if (low is not None and value < low) or (high is not None and value > high):
+        spans = [f"at least {low}" if low is not None else ""]
+        spans.append(f"at most {high}" if high is not None else "")
+        raise UsageError(f"{flag}: must be {' and '.join(filter(None, spans))}")
+
+
+def _checked(field: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
+    """``value`` for a field: of its type and in its range."""
+    value = _coerce(field.name, value, hint)
+    _check_range(field.name, value, field.metadata["low"], field.metadata["high"])
+    return value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; tags that would build objects are refused.
+
+    Raises:
+        UsageError: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}. Give a readable YAML file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise UsageError(f"--config {path}: not plain YAML: {where}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"--config {path}: expected `option: value` lines, got {type(values).__name__}"
+        )
+    return {str(key): value for key, value in values.items()}
+
+
+def make(cls: type[C], given: Mapping[str, Any], file: Path | None = None) -> C:
+    """A config from a YAML file's values, overridden by those ``given`` on the command line.
+
+    Raises:
+        UsageError: an unknown key (the nearest known one is named), a wrong type or value.
+    """
+    known = {field.name: field for field in fields(cls)}
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in (read_yaml(file) if file else {}).items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise UsageError(f"--config {file}: unknown option {key!r}{nearest(name, list(known))}")
+        try:
+            values[name] = _checked(known[name], value, hints[name])
+        except UsageError as error:
+            raise UsageError(f"--config {file}: {error}") from None
+    return cls(**{**values, **given})
+
+
+def to_dict(config: Options) -> dict[str, Any]:
+    """Plain values: what is saved beside the weights and read back by :func:`make`."""
+    plain: dict[str, Any] = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Path):
+            value = str(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        plain[field.name] = value
+    return plain
+
+
+def to_yaml(config: Options) -> str:
+    """``config.yaml`` of a run."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)

@@ -1,0 +1,104 @@
+"""Checkpoints: written whole or not at all, read without running code."""
+
+import contextlib
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from pointssl_datasets.errors import UserError
+from torch import Tensor, nn
+
+FORMAT = 1
+REQUIRED = ("format", "encoder", "facts")
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Fill a temporary file beside ``path``, flush it to disk, then rename it into place.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full; ``path`` is left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"could not write {path}: {reason}. Free some space or choose another folder; "
+            "what was there before is untouched."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` (tensors and plain values) to ``path`` atomically."""
+    write_atomically(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU; only tensors and plain values are unpickled.
+
+    Raises:
+        UserError: missing, truncated, not a checkpoint of pointssl, or holding code.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the file, e.g. {path}/checkpoints/last.pt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint at {path}") from None
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error) or "Unsupported" in str(error):
+            raise UserError(
+                f"{path} holds Python objects, which could run code when loaded, and was refused: "
+                "expected tensors and plain values only"
+            ) from None
+        raise UserError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path} is not a readable checkpoint ({reason}): truncated, or of another kind?"
+        ) from None
+    if not isinstance(content, dict) or any(key not in content for key in REQUIRED):
+        found = ", ".join(map(str, list(content)[:4])) if isinstance(content, dict) else type(content)
+        raise UserError(
+            f"{path} is not a checkpoint of pointssl: expected the keys {', '.join(REQUIRED)}, "
+            f"found {found}"
+        )
+    if content["format"] > FORMAT:
+        raise UserError(f"{path} was written by a newer pointssl (format {content['format']})")
+    return content
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path | str) -> None:
+    """Load strictly: every key, every shape.
+
+    Raises:
+        UserError: names the first keys that are missing, unexpected or of another shape.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in weights]
+    extra = [key for key in weights if key not in own]
+    shapes = [
+        f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    ]
+    problems = [("missing", missing), ("unexpected", extra), ("of another shape", shapes)]
+    told = [f"{len(keys)} {kind} ({', '.join(keys[:2])})" for kind, keys in problems if keys]
+    if told:
+        raise UserError(
+            f"{where} does not fit this {type(module).__name__}: {'; '.join(told)}. "
+            "Is it of another backbone, or with other arguments?"
+        )
+    module.load_state_dict(dict(weights))

@@ -1,0 +1,162 @@
+"""The training loop, for every method and task."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pointssl_datasets.errors import UserError
+from torch import Generator, Tensor, nn
+from tqdm import tqdm
+
+from pointssl.engine.distributed import World
+from pointssl.engine.loading import seeded
+from pointssl.engine.meters import Meters
+from pointssl.engine.stopping import Stopped, StopRequest, agree_to_stop
+
+Batch = dict[str, Tensor]
+AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Progress:
+    """How far a run is; with weights and optimiser, all that a checkpoint needs.
+
+    Attributes:
+        epoch: epochs completed.
+        step: steps completed of the next one.
+        totals: sum and count of each meter over those steps, of all ranks.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    totals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to train, apart from what.
+
+    Attributes:
+        batches: ``(epoch, first step)`` to the batches of this rank.
+        prepare: augments a batch, from a generator that depends on seed and step alone.
+        lr_at: learning rate of a step, counted over the whole run.
+        log: takes a row of meters at the end of each epoch.
+        save: writes a checkpoint; every rank calls it.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    batches: Callable[[int, int], Iterator[Batch]]
+    prepare: Callable[[Batch, Generator], Batch]
+    lr_at: Callable[[int], float]
+    log: Callable[[dict[str, Any]], None]
+    save: Callable[[Progress], None]
+    seed: int = 0
+    clip_grad: float | None = None
+    amp: str = "off"
+    save_every: int = 0
+    max_minutes: float | None = None
+    bar: bool = True
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    plan: Plan,
+    progress: Progress,
+    world: World,
+) -> None:
+    """Train ``model`` from ``progress`` to the last epoch.
+
+    Args:
+        model: ``forward(batch)`` returns a dict of scalars, among them ``"loss"``.
+
+    Raises:
+        Stopped: by a signal or the clock, after a checkpoint.
+        UserError: a loss is not finite; the last checkpoint stays as it is.
+    """
+    model.train()
+    with StopRequest(plan.max_minutes) as request:
+        while progress.epoch < plan.epochs:
+            meters = Meters(world.device)
+            meters.restore(progress.totals, world.is_main)
+            train_epoch(model, optimizer, scaler, plan, progress, meters, request, world)
+            progress.epoch, progress.step, progress.totals = progress.epoch + 1, 0, {}
+            plan.log({"epoch": progress.epoch, **meters.read()})
+            plan.save(progress)
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    plan: Plan,
+    progress: Progress,
+    meters: Meters,
+    request: StopRequest,
+    world: World,
+) -> None:
+    """The steps of one epoch that are still to do."""
+    batches = plan.batches(progress.epoch, progress.step)
+    bar = tqdm(
+        total=plan.steps_per_epoch, initial=progress.step, unit="step", leave=False,
+        desc=f"epoch {progress.epoch + 1}/{plan.epochs}", disable=not (plan.bar and world.is_main),
+    )  # fmt: skip
+    with bar, contextlib.closing(batches):  # type: ignore[type-var]
+        while progress.step < plan.steps_per_epoch:
+            began = time.perf_counter()
+            batch = next(batches)
+            waited = time.perf_counter() - began
+
+            step = progress.epoch * plan.steps_per_epoch + progress.step
+            batch = plan.prepare(batch, seeded(world.device, plan.seed, step))
+            lr = plan.lr_at(step)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            amp_type = AMP_TYPES.get(plan.amp)
+            with torch.autocast(world.device.type, amp_type, enabled=amp_type is not None):
+                scalars = model(batch)
+            stop, finite = agree_to_stop(request, bool(torch.isfinite(scalars["loss"])), world)
+            if not finite:
+                raise not_finite(scalars, batch, progress, world)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(scalars["loss"]).backward()
+            if plan.clip_grad is not None:
+                scaler.unscale_(optimizer)
+                norm = nn.utils.clip_grad_norm_(model.parameters(), plan.clip_grad)
+                scalars = {**scalars, "grad_norm": norm}
+            scaler.step(optimizer)
+            scaler.update()
+
+            seconds = time.perf_counter() - began
+            speed = {"lr": lr, "seconds_per_step": seconds, "data_wait": waited / seconds}
+            meters.update({**scalars, **speed}, count=len(batch["index"]))
+            progress.step += 1
+            bar.set_postfix(loss=f"{scalars['loss'].item():.3f}", refresh=False)
+            bar.update()
+            if stop or (plan.save_every and progress.step % plan.save_every == 0):
+                progress.totals = meters.reduced()
+                plan.save(progress)
+            if stop:
+                raise Stopped(stop, f"in epoch {progress.epoch + 1}, after step {progress.step}")
+
+
+def not_finite(
+    scalars: dict[str, Tensor], batch: Batch, progress: Progress, world: World
+) -> UserError:
+    """Names step, term and batch; on a rank whose own loss is fine, that it was another's."""
+    bad = [name for name, v in scalars.items() if not torch.isfinite(torch.as_tensor(v)).all()]
+    where = f"epoch {progress.epoch + 1}, step {progress.step + 1}"
+    if not bad:
+        return UserError(f"the loss of another rank is not finite at {where}")
+    error = UserError(
+        f"not finite at {where} on rank {world.rank}: {', '.join(bad)}. Batch indices "
+        f"{batch['index'].tolist()}. Lower --lr, use --clip-grad 1 or --amp off, or check these "
+        "items; the last checkpoint is as it was."
+    )
+    error.on_every_rank = True
+    return error

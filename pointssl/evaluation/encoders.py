@@ -1,0 +1,128 @@
+"""The encoder that an evaluation is about, and all facts that its features depend on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pointssl_datasets.errors import UsageError
+from torch import nn
+
+from pointssl.config import FeatureOptions
+from pointssl.encoders import build_encoder, parse_arguments
+from pointssl.engine.checkpoint import load_checkpoint, load_weights
+from pointssl.evaluation.cache import weights_hash
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder under evaluation.
+
+    Attributes:
+        name: for tables, e.g. ``"pretrained"`` or ``"random init"``.
+        encoder: in evaluation mode.
+        facts: backbone, arguments, hash of the weights: what the features depend on.
+        serve: how clouds must be served: ``points``, ``normals``, ``normalise``.
+        trained_on: what the encoder saw, or None for a random initialisation.
+        notes: lines for the user.
+    """
+
+    name: str
+    encoder: nn.Module
+    facts: dict[str, Any]
+    serve: dict[str, Any]
+    trained_on: dict[str, Any] | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return self.facts["backbone_args"]
+
+
+def find_subject(options: FeatureOptions) -> Subject:
+    """The encoder of ``--weights``, or a random initialisation of ``--backbone``.
+
+    k, points, normals and normalisation are the checkpoint's unless given; what is given and
+    differs is noted, because a silent mismatch costs tens of points.
+
+    Raises:
+        UserError: an unreadable or foreign checkpoint, or one of another backbone than asked for.
+    """
+    if options.weights is None:
+        return random_subject(options, {}, {})
+    checkpoint = load_checkpoint(options.weights)
+    facts = checkpoint["facts"]
+    if options.backbone is not None and options.backbone != facts["backbone"]:
+        raise UsageError(
+            f"--backbone {options.backbone}: {options.weights} holds a {facts['backbone']}; "
+            "leave --backbone out"
+        )
+    arguments, changed = merged(facts["backbone_args"], _arguments(options))
+    serve, moved = merged({name: facts[name] for name in SERVED}, _serve(options))
+    encoder = build_encoder(facts["backbone"], seed=0, **arguments)
+    load_weights(encoder, checkpoint["encoder"], options.weights)
+    notes = tuple(
+        f"pretrained with {name} = {before}, evaluated with {after}"
+        for name, (before, after) in {**changed, **moved}.items()
+    )
+    return Subject(
+        "pretrained", encoder.eval(), _facts(facts["backbone"], arguments, encoder), serve,
+        facts["trained_on"], notes,
+    )  # fmt: skip
+
+
+def random_subject(
+    options: FeatureOptions, arguments: dict[str, Any], serve: dict[str, Any]
+) -> Subject:
+    """The same network at random initialisation, seeded by ``--init-seed``."""
+    name = options.backbone or "dgcnn"
+    arguments = {**arguments, **_arguments(options)}
+    if options.weights is None and (options.normals or False):
+        arguments.setdefault("in_channels", 6)
+    defaults = {"points": 1024, "normals": False, "normalise": "unit-sphere"}
+    encoder = build_encoder(name, seed=options.init_seed, **arguments)
+    return Subject(
+        "random init", encoder.eval(), _facts(name, arguments, encoder),
+        {**defaults, **serve, **_serve(options)}, None,
+    )  # fmt: skip
+
+
+def baseline_of(subject: Subject, options: FeatureOptions) -> Subject:
+    """What ``subject`` would be without training: the row that stands in every table."""
+    name = subject.facts["backbone"]
+    encoder = build_encoder(name, seed=options.init_seed, **subject.arguments)
+    facts = _facts(name, subject.arguments, encoder)
+    return Subject("random init", encoder.eval(), facts, subject.serve, None)
+
+
+SERVED = ("points", "normals", "normalise")
+
+
+def _arguments(options: FeatureOptions) -> dict[str, Any]:
+    given = {"k": options.k, "embedding": options.embedding}
+    given = {name: value for name, value in given.items() if value is not None}
+    return {**given, **parse_arguments(options.backbone_arg)}
+
+
+def _serve(options: FeatureOptions) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in SERVED}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def merged(
+    stored: dict[str, Any], given: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
+    """``stored`` overridden by ``given``, and what that changed: name -> (before, after)."""
+    changed = {
+        name: (stored.get(name), value) for name, value in given.items() if stored.get(name) != value
+    }
+    return {**stored, **given}, changed
+
+
+def _facts(name: str, arguments: dict[str, Any], encoder: nn.Module) -> dict[str, Any]:
+    weights = weights_hash(encoder.state_dict())
+    return {"backbone": name, "backbone_args": arguments, "weights": weights}
+
+
+def where(path: Path | None) -> str:
+    """For a line of output: which weights."""
+    return str(path) if path else "random initialisation"

@@ -1,0 +1,237 @@
+"""Image encoders: pictures (B, 3, H, W) in [0, 1] -> one embedding each, (B, D).
+
+ResNet-18, -34 and -50 (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016) with
+torchvision's state-dict keys and initialisation, so that its weights load as they are. The
+classifier ``fc`` is left out. To add an encoder, write a module with an attribute ``dim`` and name
+it in :data:`IMAGE_ENCODERS`, or pass ``--image-encoder my_package.module:MyEncoder``.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.resolve import resolve
+
+IMAGE_ENCODERS: dict[str, str] = {
+    "resnet18": "pointssl.images:resnet18",
+    "resnet34": "pointssl.images:resnet34",
+    "resnet50": "pointssl.images:resnet50",
+}
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, and the input added: ResNet-18 and -34."""
+
+    expansion = 1
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _shortcut(channels_in, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions, and the input added: ResNet-50.
+
+    The stride is on the 3x3 convolution, as in torchvision ("ResNet v1.5"); the paper has it on
+    the first 1x1.
+    """
+
+    expansion = 4
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        channels_out = width * self.expansion
+        self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, channels_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels_out)
+        self.downsample = _shortcut(channels_in, channels_out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Sequential | None:
+    """What makes the input of a block addable to its output; None where it already is."""
+    if channels_in == channels_out and stride == 1:
+        return None
+    conv = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels_out))
+
+
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck],
+    channels_in: int,
+    width: int,
+    depth: int,
+    stride: int,
+) -> nn.Sequential:
+    """``depth`` blocks; the first one changes the resolution and the channels."""
+    rest = [block(width * block.expansion, width, 1) for _ in range(depth - 1)]
+    return nn.Sequential(block(channels_in, width, stride), *rest)
+
+
+class ResNet(nn.Module):
+    """A residual network up to its global average pool.
+
+    Attributes:
+        dim: D, channels of the embedding.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, int, int, int]
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        e = block.expansion
+        self.layer1 = _stage(block, 64, 64, depths[0], stride=1)
+        self.layer2 = _stage(block, 64 * e, 128, depths[1], stride=2)
+        self.layer3 = _stage(block, 128 * e, 256, depths[2], stride=2)
+        self.layer4 = _stage(block, 256 * e, 512, depths[3], stride=2)
+        self.dim = 512 * e
+        # Not persistent: the state dict has torchvision's keys and no others.
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings (B, D) of ``images`` (B, 3, H, W), RGB in [0, 1]; H and W are free.
+
+        ImageNet's mean and standard deviation are taken out here, not by the caller.
+
+        Raises:
+            TypeError: the pictures are integers; divide uint8 by 255 first.
+        """
+        if not images.is_floating_point():
+            raise TypeError(f"pictures are {images.dtype}; expected floats in [0, 1]")
+        x = (images - self.mean) / self.std
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.max_pool2d(x, 3, stride=2, padding=1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return x.mean(dim=(2, 3))
+
+
+def resnet18() -> ResNet:
+    """D = 512; 11.2 M parameters."""
+    return ResNet(BasicBlock, (2, 2, 2, 2))
+
+
+def resnet34() -> ResNet:
+    """D = 512; 21.3 M parameters."""
+    return ResNet(BasicBlock, (3, 4, 6, 3))
+
+
+def resnet50() -> ResNet:
+    """D = 2048; 23.5 M parameters."""
+    return ResNet(Bottleneck, (3, 4, 6, 3))
+
+
+def build_image_encoder(name: str, weights: Path | None = None, seed: int = 0) -> nn.Module:
+    """The image encoder called ``name``: (B, 3, H, W) float in [0, 1] -> (B, D), D = ``.dim``.
+
+    Args:
+        name: a key of :data:`IMAGE_ENCODERS`, or ``package.module:Class`` (called without
+            arguments).
+        weights: a state dict as ``.pth``, ``.pt`` or ``.safetensors``; see :func:`load_weights`.
+        seed: of the initialisation; the global random state is left as it was.
+
+    Raises:
+        UsageError: no such encoder, or it has no integer attribute ``dim``.
+        UserError: the weights can't be read or do not fit.
+    """
+    make = resolve(name, IMAGE_ENCODERS, "image encoder")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # not CUDA's, which fork_rng leaves out
+        encoder = make()
+    if not isinstance(encoder, nn.Module) or not isinstance(getattr(encoder, "dim", None), int):
+        raise UsageError(
+            f"image encoder {name!r}: expected an nn.Module with an integer attribute `dim`, "
+            "the channels of its output."
+        )
+    if weights is not None:
+        load_weights(encoder, weights)
+    return encoder
+
+
+def load_weights(encoder: nn.Module, path: Path) -> None:
+    """Load a state dict strictly; only a classifier ``fc.*`` may be left over.
+
+    Batch norm's ``num_batches_tracked``, which torchvision's oldest files lack, may be missing:
+    it is a counter that nothing here reads.
+
+    Raises:
+        UserError: the file can't be read, or the keys or shapes are not the encoder's.
+    """
+    state, own = _read_tensors(path), encoder.state_dict()
+    counters = {key for key in own if key.endswith(".num_batches_tracked")}
+    problems = {
+        "missing": [key for key in own if key not in state and key not in counters],
+        "unexpected": [k for k in state if k not in own and k not in ("fc.weight", "fc.bias")],
+        "of another shape": [k for k in own if k in state and state[k].shape != own[k].shape],
+    }
+    if any(problems.values()):
+        found = "; ".join(_first(keys, how) for how, keys in problems.items() if keys)
+        raise UserError(
+            f"{path}: not the weights of this image encoder: {found}. "
+            "Choose the --image-encoder they belong to; the keys are torchvision's."
+        )
+    encoder.load_state_dict({key: state.get(key, own[key]) for key in own})
+
+
+def _first(keys: list[str], how: str) -> str:
+    """``"5 keys missing (conv1.weight, bn1.weight, bn1.bias, ...)"``."""
+    more = ", ..." if len(keys) > 3 else ""
+    return f"{len(keys)} key{'s'[: len(keys) != 1]} {how} ({', '.join(keys[:3])}{more})"
+
+
+def _read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """A file of named tensors; nothing in it is executed."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}. Check --image-weights.") from None
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path, device="cpu")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, SafetensorError):
+        raise UserError(
+            f"{path}: neither a safetensors file nor a PyTorch file of tensors alone. "
+            "Check that it was downloaded completely; save it again as a plain state dict."
+        ) from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(
+            f"{path}: expected a state dict (key: tensor), got something else. "
+            "Save the image encoder's state_dict() alone."
+        )
+    return state

@@ -1,0 +1,66 @@
+"""Losses as plain functions of embeddings, in fp32 or wider."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pointssl.ops.collectives import gather_rows, world_rank
+
+
+class Contrast(NamedTuple):
+    """What a contrastive loss saw.
+
+    Attributes:
+        loss: scalar, with gradient.
+        retrieval: share of rows whose nearest row of the other kind is their partner.
+        negatives: number of negatives of each row.
+    """
+
+    loss: Tensor
+    retrieval: Tensor
+    negatives: int
+
+
+def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Contrast:
+    r"""Normalised-temperature cross entropy of paired embeddings (Chen et al. 2020, SimCLR).
+
+    With unit rows :math:`z` of both kinds, a row's loss is
+    :math:`-\log \frac{\exp(z_i \cdot z_{p(i)} / t)}{\sum_{j \neq i} \exp(z_i \cdot z_j / t)}`,
+    averaged over the 2B rows. Under torchrun the sum runs over the rows of all ranks::
+
+        rank 0:  a0 b0 | its loss: rows a0, b0 against a0 a1 b0 b1
+        rank 1:  a1 b1 | its loss: rows a1, b1 against a0 a1 b0 b1
+
+    so that the mean over the ranks is the loss of the whole batch in one process.
+
+    Args:
+        a, b: ``(B, D)``; row i of ``a`` belongs to row i of ``b``. Half precision is widened, as
+            its small norms underflow to NaN.
+        temperature: :math:`t`.
+    """
+    if a.dtype in (torch.float16, torch.bfloat16):
+        a, b = a.float(), b.float()
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+        all_a, all_b = gather_rows(a), gather_rows(b)
+        rows = torch.arange(len(a), device=a.device)
+        partner = rows + world_rank() * len(a)
+        ab = a @ all_b.t() / temperature
+        losses = []
+        for same, other in ((a @ all_a.t(), ab), (b @ all_b.t(), b @ all_a.t() / temperature)):
+            same = same / temperature
+            same = same.index_put((rows, partner), same.new_tensor(float("-inf")))  # not itself
+            losses.append(F.cross_entropy(torch.cat((other, same), dim=1), partner))
+        retrieval = (ab.argmax(dim=1) == partner).to(a.dtype).mean()
+    return Contrast((losses[0] + losses[1]) / 2, retrieval, 2 * len(all_a) - 2)
+
+
+def embedding_std(z: Tensor) -> Tensor:
+    """Mean over dimensions of the standard deviation of unit rows, times sqrt(D).
+
+    About 1 for rows spread evenly over the sphere, 0 when all rows are the same: collapse.
+    """
+    z = F.normalize(z.detach().float(), dim=1)
+    return z.std(dim=0).mean() * z.shape[1] ** 0.5

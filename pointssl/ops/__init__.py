@@ -1,0 +1,1 @@
+"""Point operations: a readable reference beside each fast path."""

@@ -1,0 +1,149 @@
+"""EdgeConv, exactly, without the tensor of all edges.
+
+A layer on ``[x_j - x_i ; x_i]`` with weight ``[W1 | W2]`` is ``W1 x_j + (W2 - W1) x_i``: two
+products over points, ``u`` and ``v``, and an edge's value is ``u_j + v_i``. From that follow
+
+- the batch-norm statistics over all edges, from sums over neighbours and in-degrees;
+- the maximum over neighbours, which moves in front of the norm and the leaky ReLU because both
+  are monotone (where the norm's scale is negative the minimum is taken);
+- the gradients, from the winners of the maximum and the same sums.
+
+Each function equals its twin in :mod:`pointssl.ops.edge_conv_reference`: values, gradients and
+running statistics. Norms that are a :class:`~pointssl.ops.batch_norm.SyncBatchNorm` take their
+statistics over all processes. Half-precision autocast is left at the door: both run in the type
+of their weights, as statistics over millions of edges need it.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pointssl.ops.batch_norm import is_synced, update_running
+from pointssl.ops.collectives import sum_over_ranks
+from pointssl.ops.double_edge_conv import DoubleEdgeConv, double_edge_conv_frozen
+from pointssl.ops.edge_stats import center_and_var, edge_norm_backward
+from pointssl.ops.gather import NeighbourMax, flat_index, neighbour_max
+
+
+def edge_conv(
+    x: Tensor, idx: Tensor, weight: Tensor, norm: _BatchNorm, slope: float = 0.2
+) -> Tensor:
+    """``max_j leaky_relu(norm(W [x_j - x_i ; x_i]))``.
+
+    Args:
+        x: ``(B, N, C)`` point features.
+        idx: ``(B, N, K)`` neighbours, indices into N.
+        weight: ``(O, 2C)``.
+        norm: batch norm of O channels; its running statistics move in training mode.
+        slope: of the leaky ReLU, not negative.
+
+    Returns:
+        ``(B, N, O)``.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        rows, flat = x.flatten(0, 1).to(weight.dtype), flat_index(idx)
+        if norm.training:
+            uv = F.linear(rows, split_weight(weight))
+            y, mean, var, count = _EdgeConv.apply(
+                uv, flat, norm.weight, norm.bias, norm.eps, slope, is_synced(norm)
+            )
+            update_running(norm, mean, var, count)
+        else:
+            scale, shift = frozen_norm(norm)
+            u, v = F.linear(rows, split_weight(weight * scale[:, None])).chunk(2, dim=1)
+            y = F.leaky_relu(NeighbourMax.apply(u, flat) + v + shift, slope)
+    return y.view(*x.shape[:2], -1)
+
+
+def double_edge_conv(
+    x: Tensor,
+    idx: Tensor,
+    weight1: Tensor,
+    norm1: _BatchNorm,
+    weight2: Tensor,
+    norm2: _BatchNorm,
+    slope: float = 0.2,
+) -> Tensor:
+    """Two shared layers on every edge, then the maximum.
+
+    Only the first factorises; the second is a product over edges, in blocks that stay in cache
+    and that backward computes again.
+
+    Args:
+        x: ``(B, N, C)``.
+        idx: ``(B, N, K)``.
+        weight1: ``(O, 2C)``.
+        weight2: ``(P, O)``.
+
+    Returns:
+        ``(B, N, P)``.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        rows, flat = x.flatten(0, 1).to(weight1.dtype), flat_index(idx)
+        if norm1.training:
+            uv = F.linear(rows, split_weight(weight1))
+            synced = is_synced(norm1)
+            y, mean1, var1, mean2, var2, count = DoubleEdgeConv.apply(
+                uv, flat, norm1.weight, norm1.bias, weight2, norm2.weight, norm2.bias,
+                (norm1.eps, norm2.eps), slope, synced,
+            )  # fmt: skip
+            update_running(norm1, mean1, var1, count)
+            update_running(norm2, mean2, var2, count)
+        else:
+            scale1, shift1 = frozen_norm(norm1)
+            scale2, shift2 = frozen_norm(norm2)
+            u, v = F.linear(rows, split_weight(weight1 * scale1[:, None])).chunk(2, dim=1)
+            y = double_edge_conv_frozen(
+                u, v + shift1, flat, weight2 * scale2[:, None], shift2, slope
+            )
+    return y.view(*x.shape[:2], -1)
+
+
+def split_weight(weight: Tensor) -> Tensor:
+    """``[W1 | W2]`` to ``[W1 ; W2 - W1]``: ``(O, 2C)`` to ``(2O, C)``."""
+    neighbour, centre = weight.chunk(2, dim=1)
+    return torch.cat((neighbour, centre - neighbour))
+
+
+def frozen_norm(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Scale and shift that a batch norm applies in evaluation mode."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
+
+
+class _EdgeConv(torch.autograd.Function):
+    """Statistics, norm, activation and maximum of the edges ``u_j + v_i``; training mode."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, uv: Tensor, idx: Tensor, gamma: Tensor, beta: Tensor,
+        eps: float, slope: float, synced: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        u, v, mean, var, count = center_and_var(uv, idx, synced)
+        inv_std = (var + eps).rsqrt()
+        sign = torch.where(gamma >= 0, 1.0, -1.0).to(uv.dtype)
+        best, source = neighbour_max(u * sign, idx)
+        y = torch.addcmul(beta, best * sign + v, gamma * inv_std)
+        ctx.save_for_backward(u, v, idx, source.to(torch.int32), gamma, beta, inv_std, count)
+        ctx.slope, ctx.synced = slope, synced
+        ctx.mark_non_differentiable(mean, var, count)
+        return F.leaky_relu_(y, slope), mean, var, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        u, v, idx, source, gamma, beta, inv_std, count = ctx.saved_tensors
+        source = source.to(torch.int64)
+        winner = (u.gather(0, source) + v) * inv_std  # the normalised edge that won
+        grad = torch.where(winner * gamma + beta > 0, grad_y, grad_y * ctx.slope)
+        grad_beta, grad_gamma = grad.sum(0), (grad * winner).sum(0)
+        grad_u = torch.zeros_like(u).scatter_add_(0, source, grad)
+        means = sum_over_ranks(torch.stack((grad_beta, grad_gamma)), ctx.synced) / count
+        grad_uv = edge_norm_backward(grad_u, grad, u, v, idx, gamma, inv_std, means)
+        return grad_uv, None, grad_gamma, grad_beta, None, None, None

@@ -1,0 +1,165 @@
+"""What is installed, found and writable here: everything that a question about a failure needs."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pointssl import __version__
+from pointssl.config import DoctorConfig
+from pointssl_datasets import DATASETS
+from pointssl_datasets.errors import UserError
+from pointssl_datasets.paths import cache_root, data_root
+from pointssl_datasets.resolve import resolve
+
+# What is imported -> what is installed.
+REQUIRED = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "h5py": "h5py",
+    "typer": "typer",
+    "tqdm": "tqdm",
+    "tensorboard": "tensorboard",
+    "yaml": "pyyaml",
+    "PIL": "pillow",
+    "trimesh": "trimesh",
+    "safetensors": "safetensors",
+    "matplotlib": "matplotlib",
+}
+OPTIONAL = ("triton", "numba", "torch_cluster")  # compiled kernels that may be at hand
+NO_LAYOUT = ("shapes", "folder")  # generated, and any folder at all
+
+
+def run(config: DoctorConfig) -> dict[str, Any]:
+    """Plain facts by section, ready to be printed or dumped as JSON. Never raises for what is not
+    there: an absent package, dataset or folder is an answer.
+    """
+    versions = {
+        "pointssl": __version__,
+        "python": platform.python_version(),
+        **{package: _version(module, package) for module, package in REQUIRED.items()},
+    }
+    missing = [package for package, version in versions.items() if not version[0].isdigit()]
+    return {
+        "versions": versions,
+        "machine": _machine(),
+        "kernels": {
+            "EdgeConv": "factorised, in plain torch",
+            **{module: _version(module, module.replace("_", "-")) for module in OPTIONAL},
+        },
+        "data": _data(config.data_root),
+        "cache": _cache(cache_root(config.cache_dir)),
+        "missing": [f"{package}: pip install {package}" for package in missing],
+    }
+
+
+def _version(module: str, package: str) -> str:
+    """The version if the module really imports, else what is the matter."""
+    if importlib.util.find_spec(module) is None:
+        return "not installed"
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken binary wheel raises whatever it likes
+        first_line = str(error).partition("\n")[0]
+        return f"does not import: {type(error).__name__}: {first_line}"
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "? (imports, version unknown)"
+
+
+def _machine() -> dict[str, str]:
+    """Processors, threads, GPUs, and how processes can talk to each other."""
+    facts = {"system": platform.platform(), "cores": str(_cores())}
+    try:
+        import torch
+        from torch import distributed
+    except Exception:  # reported under versions
+        return facts
+    facts["threads of torch"] = str(torch.get_num_threads())
+    if torch.cuda.is_available():
+        facts["CUDA"] = f"{torch.version.cuda or torch.version.hip}"
+        for index in range(torch.cuda.device_count()):
+            gpu = torch.cuda.get_device_properties(index)
+            memory = gpu.total_memory / 2**30
+            facts[f"cuda:{index}"] = (
+                f"{gpu.name}, {memory:.1f} GiB, compute capability {gpu.major}.{gpu.minor}"
+            )
+    else:
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+        facts["CUDA"] = f"no CUDA device (torch is {built})"
+    names = ("gloo", "nccl", "mpi")
+    found = [n for n in names if distributed.is_available() and _has_backend(distributed, n)]
+    facts["distributed"] = ", ".join(found) or "not available"
+    return facts
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def _has_backend(distributed: Any, name: str) -> bool:
+    return bool(getattr(distributed, f"is_{name}_available")())
+
+
+def _data(named: Path | None) -> dict[str, str]:
+    """Which datasets' layouts lie in the folder that commands would read."""
+    try:
+        root = data_root(named, "data")
+    except UserError as error:
+        return {"folder": str(error).removeprefix("data: ")}
+    facts = {"folder": str(root)}
+    for name in DATASETS:
+        if name not in NO_LAYOUT:
+            facts[name] = " and ".join(_splits(name, root)) or "not found"
+    return facts
+
+
+def _splits(name: str, root: Path) -> Iterator[str]:
+    """``"9840 train in 40 classes"``, and the same of test: what can be listed below root.
+
+    Two datasets may share a layout; the number of classes tells them apart.
+    """
+    opener = resolve(name, DATASETS, "dataset")
+    for split in ("train", "test"):
+        try:
+            source = opener(root, split, size=None, seed=0, up_axis="auto", on_unpaired="skip")
+        except (UserError, OSError):
+            continue
+        yield f"{source.count} {split} in {len(source.classes)} classes"
+
+
+def _cache(folder: Path) -> dict[str, str]:
+    """Where the cache lies, how much it holds, whether it can be written."""
+    above = folder
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    writable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+    if folder.is_dir():
+        # A file that another process removes meanwhile counts nothing.
+        size = sum(_size(path) for path in folder.rglob("*"))
+        holds = f"{size / 2**20:.1f} MiB"
+    else:
+        holds = "nothing yet"
+    return {
+        "folder": str(folder),
+        "holds": holds,
+        "writable": "yes" if writable else f"no: {above} can't be written; use --cache-dir",
+    }
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,127 @@
+"""`pointssl eval-svm`: features of both splits, a linear SVM, and the random network beside it."""
+
+from typing import Any
+
+import numpy as np
+from pointssl_datasets.errors import UserError
+
+from pointssl.config import EvalSvmConfig, to_dict
+from pointssl.engine.distributed import World, start_world
+from pointssl.engine.runlog import write_json
+from pointssl.evaluation.encoders import Subject, baseline_of, find_subject, where
+from pointssl.evaluation.protocols import Protocol, find_protocol
+from pointssl.evaluation.svm_report import Split, evaluate_svm, format_report
+from pointssl.recipes.features import features_of, serve_split
+
+
+def run(config: EvalSvmConfig) -> dict[str, Any]:
+    """Evaluate as ``config`` says; returns what is written to ``results.json``, by row."""
+    with start_world(config.device, config.threads) as world:
+        return evaluate(config, world)
+
+
+def evaluate(config: EvalSvmConfig, world: World) -> dict[str, Any]:
+    """:func:`run` in a process group that exists already. Rank 0 alone fits the SVM."""
+    protocol = find_protocol(config.protocol)
+    subjects = [find_subject(config)]
+    if config.baseline and config.weights is not None:
+        subjects.append(baseline_of(subjects[0], config))
+    world.say(f"evaluating {where(config.weights)} on {config.data} by protocol {protocol.name}")
+    results: dict[str, Any] = {}
+    for subject in subjects:
+        passes, about = collect(config, subject, protocol, world)
+        if not world.is_main:
+            continue
+        result = evaluate_svm(
+            passes,
+            protocol=protocol.name,
+            c=config.c,
+            kernel=config.kernel,
+            label_fraction=config.label_fraction,
+            classes=about["classes"],
+        )
+        result["notes"] += [*subject.notes, *leakage(subject, about)]
+        results[subject.name] = {**result, **about}
+    if world.is_main:
+        report(config, results)
+    return results
+
+
+def collect(
+    config: EvalSvmConfig, subject: Subject, protocol: Protocol, world: World
+) -> tuple[list[Split], dict[str, Any]]:
+    """Features and labels of both splits, once per point-sampling seed, and facts for the table."""
+    sampling = config.sampling or protocol.sampling
+    serve = dict(subject.serve)
+    if protocol.points and config.points is None:
+        serve["points"] = protocol.points
+    passes: list[Split] = []
+    datasets = {}
+    for seed in range(protocol.seeds or config.seeds):
+        arrays = []
+        for split, turn in (("train", config.turn_train), ("test", config.turn_test)):
+            dataset = serve_split(
+                config, subject, split, world, **serve, sampling=sampling, turn=turn, seed=seed
+            )
+            features = features_of(config, subject, dataset, world, use_cache=config.cached_feats)
+            arrays += [features, dataset.labels]
+            datasets[split] = dataset
+        passes.append((arrays[0], arrays[1], arrays[2], arrays[3]))
+    train, test = datasets["train"], datasets["test"]
+    if train.classes != test.classes:
+        raise UserError(
+            f"{config.data}: train has the classes {', '.join(train.classes[:5])}..., "
+            f"test has {', '.join(test.classes[:5])}...; they must be the same"
+        )
+    about = {
+        "data": config.data,
+        "classes": list(train.classes),
+        "data_notes": list(dict.fromkeys([*train.notes, *test.notes])),
+        "fingerprints": {"train": train.fingerprint, "test": test.fingerprint},
+        "weights": where(config.weights) if subject.trained_on else where(None),
+        "backbone": subject.facts["backbone"],
+        "backbone_args": subject.arguments,
+        "k": subject.arguments.get("k"),
+        "points": train.points,
+        "sampling": sampling,
+        "turn": {"train": config.turn_train, "test": config.turn_test},
+        "feature": "cloud feature of the backbone",
+        "selected_on": "train split only",
+        "trained_on": subject.trained_on,
+    }
+    return passes, about
+
+
+def leakage(subject: Subject, about: dict[str, Any]) -> list[str]:
+    """A line if the encoder was pretrained on the very shapes that it is tested on."""
+    seen = (subject.trained_on or {}).get("fingerprint")
+    if seen == about["fingerprints"]["test"]:
+        return ["LEAKAGE: the encoder was pretrained on this test split"]
+    return []
+
+
+def report(config: EvalSvmConfig, results: dict[str, Any]) -> None:
+    """The table, ``results.json`` and a confusion matrix per row."""
+    from pointssl.evaluation.feature_pictures import confusion_picture
+
+    print(format_report(results))
+    first = next(iter(results.values()))
+    for note in first["data_notes"]:
+        print(f"- data: {note}")
+    if "up" in first["turn"].values() or "so3" in first["turn"].values():
+        print(f"- clouds turned: train {first['turn']['train']}, test {first['turn']['test']}")
+    write_json(config.out / "results.json", {"config": to_dict(config), "results": results})
+    print(f"results: {config.out / 'results.json'}")
+    for name, result in results.items():
+        path = config.out / f"confusion_{name.replace(' ', '_')}.png"
+        title = f"{name}: {100 * result['accuracy']['mean']:.1f}% on {result['data']}"
+        try:
+            confusion_picture(np.array(result["confusion"]), result["classes"], title, path)
+        except UserError as error:
+            print(f"no picture: {error}")
+        else:
+            print(f"confusion matrix: {path}")
+    names = " against ".join(
+        f"{name} {100 * result['accuracy']['mean']:.1f}%" for name, result in results.items()
+    )
+    print(f"accuracy: {names}")

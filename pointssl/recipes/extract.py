@@ -1,0 +1,42 @@
+"""`pointssl extract`: features into the cache, and into a file if asked."""
+
+from typing import Any
+
+import numpy as np
+
+from pointssl.config import ExtractConfig
+from pointssl.engine.checkpoint import write_atomically
+from pointssl.engine.distributed import start_world
+from pointssl.evaluation.encoders import find_subject, where
+from pointssl.recipes.features import feature_cache, features_of, serve_split
+
+
+def run(config: ExtractConfig) -> dict[str, Any]:
+    """Extract as ``config`` says; returns the features by split (on rank 0)."""
+    splits = ("train", "test") if config.split == "both" else (config.split,)
+    found: dict[str, Any] = {}
+    with start_world(config.device, config.threads) as world:
+        subject = find_subject(config)
+        world.say(f"features of {config.data} by {subject.facts['backbone']}, {where(config.weights)}")
+        for note in subject.notes:
+            world.say(f"note: {note}")
+        for split in splits:
+            dataset = serve_split(
+                config, subject, split, world,
+                sampling=config.sampling, turn=config.turn, seed=config.seed,
+            )  # fmt: skip
+            features = features_of(config, subject, dataset, world)
+            found[split] = features
+            world.say(f"{split}: {len(dataset)} clouds, {features.shape[-1]} channels")
+            if config.out is not None and world.is_main:
+                path = config.out / f"{dataset.name}_{split}.npz"
+                columns = {
+                    "features": features,
+                    "labels": dataset.labels,
+                    "names": np.array(dataset.names),
+                    "classes": np.array(dataset.classes),
+                }
+                write_atomically(path, lambda file, columns=columns: np.savez(file, **columns))
+                print(f"written: {path}")
+        world.say(f"cached in {feature_cache(config).root}")
+    return found

@@ -1,0 +1,72 @@
+"""What `extract` and the evaluations share: a split served as its encoder needs it, as features."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pointssl_datasets.dataset import CloudDataset, load_dataset
+from pointssl_datasets.paths import cache_root
+
+from pointssl.config import FeatureOptions
+from pointssl.engine.distributed import World
+from pointssl.evaluation.cache import FeatureCache
+from pointssl.evaluation.encoders import Subject
+from pointssl.evaluation.features import cached_features
+
+
+def feature_cache(options: FeatureOptions) -> FeatureCache:
+    """The feature cache under the cache folder of the options."""
+    return FeatureCache(cache_root(options.cache_dir) / "features")
+
+
+def serve_split(
+    options: FeatureOptions, subject: Subject, split: str, world: World, **choice: Any
+) -> CloudDataset:
+    """One split, served with the points, channels and scale of ``subject``; rank 0 packs it."""
+
+    def load() -> CloudDataset:
+        return load_dataset(
+            options.data,
+            options.data_root,
+            split,
+            **{
+                **subject.serve,
+                "up_axis": options.up_axis,
+                "on_unpaired": options.on_unpaired,
+                "size": options.size,
+                "data_seed": options.data_seed,
+                "cache_dir": options.cache_dir,
+                "progress": options.progress and world.is_main,
+                **choice,
+            },
+        )
+
+    dataset = load() if world.is_main else None
+    world.barrier()
+    return dataset or load()
+
+
+def features_of(
+    options: FeatureOptions,
+    subject: Subject,
+    dataset: CloudDataset,
+    world: World,
+    *,
+    use_cache: bool = True,
+) -> NDArray[np.float32]:
+    """Features of ``dataset`` by ``subject``; a line says whether they were computed or read."""
+    features, read = cached_features(
+        subject.encoder,
+        subject.facts,
+        dataset,
+        world,
+        feature_cache(options) if use_cache else None,
+        batch_size=options.batch_size,
+        progress=options.progress,
+        title=f"{subject.name}, {dataset.split}",
+    )
+    how = "read from the cache" if read else "computed"
+    world.say(
+        f"features of {dataset.name} {dataset.split}, {subject.name}, seed {dataset.seed}: {how}"
+    )
+    return features

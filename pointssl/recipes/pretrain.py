@@ -1,0 +1,308 @@
+"""`pointssl pretrain`, from top to bottom: data, encoder, method, optimiser, loop, pictures."""
+
+import contextlib
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pointssl_datasets.dataset import CloudDataset, load_dataset
+from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.resolve import resolve
+from torch import nn
+
+import pointssl
+from pointssl.augment import two_views
+from pointssl.config import PretrainConfig, to_dict
+from pointssl.encoders import build_encoder, parse_arguments
+from pointssl.engine.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from pointssl.engine.distributed import World, local_batch, start_world
+from pointssl.engine.loading import count_steps, read_batches, train_rows
+from pointssl.engine.loop import Plan, Progress, train
+from pointssl.engine.rng import random_states, restore_random_state
+from pointssl.engine.runlog import RunLog, read_metrics
+from pointssl.engine.schedule import lr_at, scaled_lr
+from pointssl.engine.stopping import Stopped
+from pointssl.methods import METHODS
+from pointssl.ops.batch_norm import sync_batch_norms
+
+# Options that may differ between the runs of one run directory: they do not change its numbers.
+FREE_OPTIONS = ("device", "threads", "progress", "max_time", "run_dir", "resume", "save_every",
+                "cache_dir", "data_root")  # fmt: skip
+
+
+def run(config: PretrainConfig) -> Path:
+    """Pretrain as ``config`` says; returns the checkpoint's path.
+
+    Raises:
+        UserError: one line about what is wrong with data, options or the run directory.
+        Stopped: by a signal or ``--max-time``; the checkpoint is written.
+    """
+    with start_world(config.device, config.threads) as world:
+        return pretrain(config, world)
+
+
+def pretrain(config: PretrainConfig, world: World) -> Path:
+    """:func:`run` in a process group that exists already."""
+    local_batch(config.batch_size, world)
+    path = config.run_dir / "checkpoints" / "last.pt"
+    earlier = earlier_run(path, config)
+
+    dataset = open_dataset(config, world)
+    steps = count_steps(len(dataset), config.batch_size)
+    method, facts = build_method(config, dataset)
+    method.to(world.device)
+    if config.sync_bn:
+        sync_batch_norms(method)
+    optimizer = build_optimizer(method, config)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=config.amp == "fp16")
+
+    progress = Progress()
+    torch.manual_seed(config.seed + world.rank)  # dropout alone draws from the global state
+    if earlier:
+        load_weights(method, earlier["method"], path)
+        optimizer.load_state_dict(earlier["optimizer"])
+        scaler.load_state_dict(earlier["scaler"])
+        progress = Progress(**earlier["progress"])
+        restore_random_state(earlier["random"], world)
+    if progress.epoch == config.epochs:
+        world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
+        return path
+
+    log = RunLog(config.run_dir, config, world, progress.epoch)
+    describe(config, dataset, method, steps, world)
+
+    def save(progress: Progress) -> None:
+        random = random_states(world)  # of all ranks, so every rank comes here
+        if not all(bool(torch.isfinite(p).all()) for p in method.parameters()):
+            raise UserError("the weights are not finite; the last checkpoint is as it was")
+        if world.is_main:
+            content = {
+                "encoder": method.encoder.state_dict(),
+                "facts": facts,
+                "method": method.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "progress": vars(progress),
+                "random": random,
+                "config": to_dict(config),
+            }
+            save_checkpoint(path, content)
+
+    peak = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
+    plan = Plan(
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        batches=lambda epoch, start: epoch_batches(config, dataset, epoch, start, world),
+        prepare=partial(
+            two_views, rank=world.rank, ranks=world.size,
+            augment=config.augment, rotate=config.rotate,
+        ),
+        lr_at=partial(
+            lr_at, steps_per_epoch=steps, epochs=config.epochs, peak=peak, floor=config.min_lr,
+            warmup_epochs=config.warmup_epochs, schedule=config.schedule, by=config.schedule_by,
+        ),
+        log=partial(report_epoch, log=log, world=world),
+        save=save,
+        seed=config.seed,
+        clip_grad=config.clip_grad,
+        amp=config.amp,
+        save_every=config.save_every,
+        max_minutes=config.max_time,
+        bar=config.progress,
+    )  # fmt: skip
+    try:
+        train(on_devices(method, config, world), optimizer, scaler, plan, progress, world)
+    except Stopped as stopped:
+        world.say(stopped.message)
+        raise
+    finally:
+        log.close()
+    if world.is_main:
+        draw_curves(config.run_dir)
+    world.say(f"checkpoint: {path}")
+    return path
+
+
+def open_dataset(config: PretrainConfig, world: World) -> CloudDataset:
+    """The train split with pictures if they are wanted; rank 0 packs it, the others wait."""
+    wanted = config.image_encoder != "none"
+
+    def load() -> CloudDataset:
+        return load_dataset(
+            config.data,
+            config.data_root,
+            "train",
+            points=config.points,
+            sampling=config.sampling,
+            normals=config.normals,
+            normalise=config.normalise,
+            up_axis=config.up_axis,
+            on_unpaired=config.on_unpaired,
+            image_size=config.image_size if wanted else None,
+            views=config.views if wanted else 0,
+            size=config.size,
+            data_seed=config.data_seed,
+            seed=config.seed,
+            cache_dir=config.cache_dir,
+            progress=config.progress and world.is_main,
+        )
+
+    dataset = load() if world.is_main else None
+    world.barrier()
+    dataset = dataset or load()
+    if wanted and not dataset.has_images:
+        raise UsageError(
+            f"--data {config.data} has no pictures: draw some with --views 8, "
+            "or leave them out with --image-encoder none"
+        )
+    return dataset
+
+
+def build_method(config: PretrainConfig, dataset: CloudDataset) -> tuple[nn.Module, dict[str, Any]]:
+    """The method with its encoders, and the facts about the encoder that later commands need."""
+    arguments = {
+        "k": config.k,
+        "embedding": config.embedding,
+        "in_channels": 6 if config.normals else 3,
+        **parse_arguments(config.backbone_arg),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        encoder = build_encoder(config.backbone, **arguments)
+        image_encoder = None
+        if config.image_encoder != "none":
+            from pointssl.images import build_image_encoder
+
+            image_encoder = build_image_encoder(config.image_encoder, config.image_weights)
+        method = resolve(config.method, METHODS, "method")(
+            encoder,
+            image_encoder,
+            projection=config.projection,
+            temperature=config.temperature,
+            within_weight=config.within_weight,
+            cross_weight=config.cross_weight,
+            freeze_image=config.freeze_image,
+        )
+    facts = {
+        "pointssl": pointssl.__version__,
+        "method": config.method,
+        "backbone": config.backbone,
+        "backbone_args": arguments,
+        "points": config.points,
+        "normals": config.normals,
+        "normalise": config.normalise,
+        "up_axis": "y",
+        "classes": list(dataset.classes),
+        "trained_on": {k: v for k, v in dataset.facts().items() if k != "seed"},
+    }
+    return method, facts
+
+
+def build_optimizer(method: nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:
+    """Adam, AdamW or SGD over what is trained."""
+    parameters = [p for p in method.parameters() if p.requires_grad]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, config.lr, weight_decay=config.weight_decay)
+
+
+def on_devices(method: nn.Module, config: PretrainConfig, world: World) -> nn.Module:
+    """Compiled and wrapped for many processes as asked; checkpoints never see the wrapping."""
+    model = method
+    if config.compile:
+        model = torch.compile(model)
+    if world.size > 1:
+        devices = [world.local_rank] if world.device.type == "cuda" else None
+        model = nn.parallel.DistributedDataParallel(model, device_ids=devices)
+    return model
+
+
+def epoch_batches(
+    config: PretrainConfig, dataset: CloudDataset, epoch: int, start: int, world: World
+) -> Any:
+    """This rank's batches of an epoch; the same seeds choose the same points and pictures."""
+    dataset.set_epoch(epoch)
+    rows = train_rows(len(dataset), config.batch_size, config.seed, epoch, world, start)
+    return read_batches(dataset, rows, world.device)
+
+
+def earlier_run(path: Path, config: PretrainConfig) -> dict[str, Any] | None:
+    """The checkpoint to continue from, or None.
+
+    Raises:
+        UsageError: there is one, and ``--resume never`` or other options were given.
+    """
+    if not path.exists():
+        return None
+    if config.resume == "never":
+        raise UsageError(
+            f"{path.parent.parent} holds a run already: give another --run-dir, delete it, "
+            "or continue it with --resume auto"
+        )
+    checkpoint = load_checkpoint(path)
+    if "config" not in checkpoint or "optimizer" not in checkpoint:
+        raise UsageError(f"{path} holds weights alone and cannot be continued")
+    before, now = checkpoint["config"], to_dict(config)
+    differing = [
+        f"--{f.name.replace('_', '-')} {before.get(f.name)} then, {now[f.name]} now"
+        for f in fields(config)
+        if f.name not in FREE_OPTIONS and before.get(f.name) != now[f.name]
+    ]
+    if differing:
+        raise UsageError(
+            f"{path.parent.parent} holds a run with other options ({'; '.join(differing[:3])}): "
+            "give another --run-dir, or the same options to continue"
+        )
+    return checkpoint
+
+
+def describe(
+    config: PretrainConfig, dataset: CloudDataset, method: nn.Module, steps: int, world: World
+) -> None:
+    """What is about to happen, in a few lines."""
+    for note in dataset.notes:
+        world.say(f"note: {note}")
+    parameters = sum(p.numel() for p in method.parameters()) / 1e6
+    lr = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
+    left = len(dataset) - steps * config.batch_size
+    pictures = f"pictures of {config.image_size} px" if dataset.has_images else "no pictures"
+    world.say(
+        f"pretraining {config.backbone} (k {config.k}) by {config.method} on {config.data}: "
+        f"{len(dataset)} clouds of {config.points} points, {pictures}; {parameters:.1f} M parameters"
+    )
+    world.say(
+        f"{world.size} process(es) on {world.device.type}, batch {config.batch_size} in all, "
+        f"{2 * config.batch_size - 2} negatives a row, lr {lr:g}, {steps} steps x {config.epochs} "
+        f"epochs" + (f"; the last {left} clouds of each shuffled epoch are dropped" if left else "")
+    )
+    if world.size > 1 and not config.sync_bn and config.batch_size // world.size < 16:
+        world.say(
+            f"warning: batch norm sees {config.batch_size // world.size} clouds per process; "
+            "--sync-bn takes the statistics over all of them"
+        )
+
+
+def report_epoch(row: dict[str, Any], log: RunLog, world: World) -> None:
+    """Log an epoch's meters and print the ones to watch."""
+    log.log(row)
+    shown = {
+        "loss": "loss", "loss_within": "within", "loss_cross": "cross",
+        "retrieval_within": "retrieval within", "retrieval_cross": "cross",
+        "embedding_std": "std", "seconds_per_step": "s/step", "data_wait": "waiting for data",
+    }  # fmt: skip
+    parts = [f"{label} {row[name]:.3f}" for name, label in shown.items() if name in row]
+    world.say(f"epoch {row['epoch']}: " + ", ".join(parts))
+
+
+def draw_curves(run_dir: Path) -> None:
+    """``loss_curves.png``; a run is not lost for want of a picture."""
+    from pointssl.evaluation.pictures import loss_curves
+
+    with contextlib.suppress(UserError):
+        loss_curves(read_metrics(run_dir), run_dir / "loss_curves.png")
+        print(f"loss curves: {run_dir / 'loss_curves.png'}")

@@ -1,0 +1,93 @@
+"""DGCNN and its part-segmentation trunk against the reference implementations' outputs."""
+
+import importlib
+
+import pytest
+import torch
+from golden import encoder_keys, head_keys, load_golden, pick
+from shared import needs_shared
+from torch import nn
+
+import pointssl
+from pointssl.heads import ProjectionHead
+from pointssl.ops.neighbours import knn_reference
+
+
+# In front of a batch norm that removes what they add: zero but for rounding.
+NO_GRADIENT = ("0.bias", "transform_net.point_layer.norm.bias")
+
+
+def relative(ours: torch.Tensor, golden: torch.Tensor) -> float:
+    return float((ours - golden).detach().norm() / golden.norm().clamp_min(1e-12))
+
+
+def load(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    missing, unexpected = module.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert all(key.endswith("num_batches_tracked") for key in missing), missing
+
+
+def use_neighbours_of_float64(monkeypatch: pytest.MonkeyPatch, backbone: str, golden: dict) -> None:
+    """Near-equal neighbours flip in fp32, for the reference too: give both the exact ones."""
+    module = importlib.import_module(f"pointssl.backbones.{backbone}")
+    exact = pointssl.build_encoder(backbone, k=12, embedding=96).double()
+    load(exact, pick(golden, "weights", encoder_keys(backbone), torch.float64))
+    found: list[torch.Tensor] = []
+
+    def record(points: torch.Tensor, k: int) -> torch.Tensor:
+        found.append(knn_reference(points, k))
+        return found[-1]
+
+    monkeypatch.setattr(module, "knn", record)
+    for training in (False, True):
+        exact.train(training)(golden["xyz"].double())
+    replay = iter(found)
+    monkeypatch.setattr(module, "knn", lambda points, k: next(replay))
+
+
+@needs_shared
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("backbone", "file"),
+    [("dgcnn", "crosspoint_dgcnn"), ("dgcnn_seg", "crosspoint_dgcnn_seg_pretrain")],
+)
+def test_crosspoint_encoder(
+    backbone: str, file: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden = load_golden(file)
+    if dtype == torch.float32:
+        use_neighbours_of_float64(monkeypatch, backbone, golden)
+    encoder = pointssl.build_encoder(backbone, k=12, embedding=96).to(dtype)
+    head = ProjectionHead(encoder.cloud_dim, 96, 256).to(dtype)
+    parts = ((encoder, encoder_keys(backbone)), (head, head_keys()))
+    for module, keys in parts:
+        load(module, pick(golden, "weights", keys, dtype))
+    xyz = golden["xyz"].to(dtype)
+
+    encoder.eval(), head.eval()
+    with torch.no_grad():
+        feature = encoder(xyz).cloud
+        assert relative(feature, golden["eval.feat"]) < 1e-5
+        assert relative(head(feature), golden["eval.inv_feat"]) < 1e-5
+
+    encoder.train(), head.train()
+    feature = encoder(xyz).cloud
+    projected = head(feature)
+    assert relative(feature, golden["train.feat"]) < 1e-4
+    assert relative(projected, golden["train.inv_feat"]) < 1e-4
+    scalar = (feature * golden["cotangent.feat"]).sum()
+    scalar = scalar + (projected * golden["cotangent.inv_feat"]).sum()
+    scalar.backward()
+    for module, keys in parts:
+        gradients = pick(golden, "grad", keys, torch.float32)
+        statistics = pick(golden, "after", keys, torch.float32)
+        assert set(gradients) == {name for name, _ in module.named_parameters()}
+        assert set(statistics) == {key for key in keys if "running" in key}
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None
+            if name in NO_GRADIENT:
+                assert float((parameter.grad - gradients[name]).abs().max()) < 1e-3
+            else:
+                assert relative(parameter.grad, gradients[name]) < 2e-3, name
+        for name, value in statistics.items():
+            assert relative(module.state_dict()[name], value) < 1e-4, name
