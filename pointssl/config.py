@@ -103,8 +103,12 @@ class PretrainConfig(MachineOptions, EncoderOptions, DataOptions):
     """`pointssl pretrain`: learn an encoder without labels."""
 
     points: int = option(2048, "Points per cloud that the network sees.", "Data", low=1)
-    views: int = option(
-        0, "Render this many views of a cloud if the dataset has no pictures.", "Data", low=0
+    views: int | None = option(
+        None,
+        "Render this many views of a cloud if the dataset has no pictures; "
+        "default: 4 of generated shapes, else none.",
+        "Data",
+        low=0,
     )
     method: str = option("crosspoint", "Objective, or package.module:Class.", "Method")
     temperature: float = option(0.1, "Temperature of NT-Xent.", "Method", low=1e-4)

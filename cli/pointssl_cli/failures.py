@@ -48,8 +48,8 @@ def explain(error: BaseException) -> Failure | None:
     if hasattr(error, "format_message"):  # of the command-line parser
         return Failure(2, f"error: {_usage(error)}")
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
-        found = re.search(r"(tried|unable) to allocate [\d.]+ \w+", str(error), re.IGNORECASE)
-        how_much = f" ({found[0].lower()})" if found else ""
+        found = re.search(r"to allocate ([\d.]+ \w+)", str(error))
+        how_much = f": {found[1]} were wanted" if found else ""
         return Failure(1, f"error: out of memory{how_much}. {LESS_MEMORY}")
     if isinstance(error, OSError) and error.errno in FILE_ERRORS:
         where = f"{error.filename}: " if error.filename else ""

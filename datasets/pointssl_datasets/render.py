@@ -30,7 +30,7 @@ __all__ = ["Surfels", "render_mesh", "render_views", "splat", "surfels"]
 NEIGHBOURS = 12  # points that an ellipse is fitted to, the point itself included
 CUTOFF = 2.2  # an ellipse ends at this many standard deviations; a uniform disk would at 2
 WIDEST = 2.0  # no ellipse is wider than this many times the typical one
-BAND = 128  # rows of a picture drawn at once, which bounds the memory of a large one
+BAND = 48  # rows of a picture drawn at once: bounds the memory, and fits the cache
 BLUR = 0.45  # standard deviation in pixels that no ellipse falls below
 
 

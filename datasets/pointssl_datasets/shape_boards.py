@@ -20,13 +20,14 @@ Parts = list[tuple[int, Solid]]
 
 def skateboard(d: Dice) -> Parts:
     """Kicked both ends, kicked tail only, flat longboard, pintail or square cruiser."""
-    long, w = 1.0, d.between(0.11, 0.19)
+    long, w = 1.0, d.between(0.09, 0.24)
     nose, tail = (
-        d.pick(0.0, d.between(0.04, 0.12)),
-        d.pick(0.0, d.between(0.04, 0.14), d.between(0.05, 0.12)),
+        d.pick(0.0, d.between(0.04, 0.18)),
+        d.pick(0.0, d.between(0.04, 0.2), d.between(0.05, 0.15)),
     )
-    dip, blunt = d.between(-0.025, 0.025), d.between(2.0, 8.0)
-    y = d.between(0.1, 0.15)
+    dip, blunt = d.between(-0.05, 0.05), d.between(2.0, 8.0)
+    r, wide = d.between(0.03, 0.065), d.between(0.04, 0.09)
+    y = max(d.between(0.09, 0.19), 2 * r + 0.03)
     u = np.linspace(-1, 1, 17)
     edge = np.abs(u)
     half = w * (1 - edge**blunt) ** (1 / d.between(2.0, 3.0)) + 0.01
@@ -42,8 +43,7 @@ def skateboard(d: Dice) -> Parts:
     )
     thick = (0.0, d.between(0.015, 0.03), 0.0)
     parts: Parts = [(DECK, slab(left, middle, thick)), (DECK, slab(middle, right, thick))]
-    r, wide = d.between(0.03, 0.055), d.between(0.04, 0.07)
-    axle, track = d.between(0.26, 0.36), min(w, 0.15) * d.between(0.65, 0.95)
+    axle, track = d.between(0.22, 0.4), min(w, 0.15) * d.between(0.65, 0.95)
     for x in (-axle, axle):
         parts.append((DECK, box((0.11, 0.012, 0.09), (x, y - 0.02, 0))))
         parts.append(

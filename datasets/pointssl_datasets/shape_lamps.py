@@ -38,11 +38,12 @@ def _standing(d: Dice) -> Parts:
     r = d.between(0.15, 0.32)
     parts: Parts = [(SHADE, place(_shade(d, r), (0, h, 0)))]
     thin = d.between(0.012, 0.03)
-    parts.append((TUBE, rod((0, 0, 0), (0, h, 0), thin, sides=8)))
+    kind = d.pick("plate", "vase", "tripod", "block")
+    low = h * 0.45 if kind == "tripod" else 0.0
+    parts.append((TUBE, rod((0, low, 0), (0, h, 0), thin, sides=8)))
     if d.chance(0.5):
         parts.append((CANOPY, ellipsoid((0.05, 0.07, 0.05), (0, h - 0.02, 0), sides=10)))
     wide, tall = d.between(0.1, 0.24), min(h * 0.6, d.between(0.02, 0.4))
-    kind = d.pick("plate", "vase", "tripod", "block")
     if kind == "plate":
         parts.append((BASE, revolve([(0, 0), (wide, 0), (wide, 0.03), (thin, 0.07)])))
     elif kind == "vase":
@@ -125,7 +126,7 @@ def _arc(d: Dice) -> Parts:
     h, reach, r = d.between(1.0, 1.6), d.between(0.4, 1.0), d.between(0.14, 0.24)
     path = bezier((0, 0, 0), (0, h * 1.3, 0), (reach, h * 1.3, 0), (reach, h * 0.8, 0), 14)
     parts: Parts = [(TUBE, sweep(path, 0.02, up=(0, 0, 1), sides=8))]
-    parts.append((SHADE, place(_shade(d, r), (reach, h * 0.75, 0))))
+    parts.append((SHADE, place(_shade(d, r), (reach, h * 0.8, 0))))
     parts.append((BASE, revolve([(0, 0), (0.2, 0), (0.2, 0.05), (0, 0.06)])))
     return parts
 

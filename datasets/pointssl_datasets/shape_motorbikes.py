@@ -27,10 +27,14 @@ def motorbike(d: Dice) -> Parts:
     kind = d.pick("cruiser", "sport", "scooter", "dirt", "roadster")
     r = {"scooter": 0.12, "dirt": 0.21}.get(kind, 0.18) * d.between(0.9, 1.1)
     rake = {"cruiser": 0.22, "sport": 0.1}.get(kind, 0.14) * d.between(0.8, 1.2)
-    front, back = 0.36 + d.between(-0.02, 0.05), -0.34
-    head = (front - rake, d.between(0.48, 0.56), 0.0)
-    wide = d.between(0.045, 0.08) * (0.7 if kind == "dirt" else 1.0)
-    parts: Parts = [(WHEEL, _bike_wheel(d, (x, r, 0), r, wide)) for x in (front, back)]
+    front, back = 0.36 + d.between(-0.05, 0.14), -0.34 + d.between(-0.08, 0.03)
+    head = (front - rake, d.between(0.46, 0.62), 0.0)
+    wide = d.between(0.045, 0.11) * (0.7 if kind == "dirt" else 1.0)
+    slim = d.between(0.5, 1.0)  # the front tyre's width as a share of the rear one's
+    parts: Parts = [
+        (WHEEL, _bike_wheel(d, (front, r, 0), r, wide * slim)),
+        (WHEEL, _bike_wheel(d, (back, r, 0), r, wide)),
+    ]
     for s in (-1, 1):
         z = s * (wide / 2 + 0.015)
         parts.append((FRAME, rod((front, r, z), (head[0], head[1], z), 0.013, sides=8)))
@@ -62,6 +66,10 @@ def motorbike(d: Dice) -> Parts:
             )
     high = d.between(0.34, 0.44) if kind != "cruiser" else d.between(0.28, 0.34)
     parts += _saddle(d, kind, high)
+    if d.chance(0.25):  # luggage
+        parts.append((FRAME, box((0.15, 0.15, 0.22), (back - 0.04, high + 0.13, 0))))
+    if d.chance(0.25):
+        parts += [(FRAME, box((0.2, 0.14, 0.07), (back + 0.02, 0.36, s * 0.14))) for s in (-1, 1)]
     if kind == "scooter":
         parts.append(
             (

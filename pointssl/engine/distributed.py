@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from pointssl_datasets.errors import UsageError, UserError
 
+from pointssl.engine.memory import keep_freed_memory
+
 
 @dataclass(frozen=True)
 class World:
@@ -71,6 +73,8 @@ def start_world(device: str = "auto", threads: int | None = None) -> Iterator[Wo
     rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
     local_rank, local_size = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", size)
     place = choose_device(device, local_rank)
+    if place.type == "cpu":
+        keep_freed_memory()
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_size))
     if size > 1:
         backend = "nccl" if place.type == "cuda" else "gloo"

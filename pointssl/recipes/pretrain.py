@@ -23,7 +23,6 @@ from pointssl.engine.loop import Plan, Progress, train
 from pointssl.engine.rng import random_states, restore_random_state
 from pointssl.engine.runlog import RunLog, read_metrics
 from pointssl.engine.schedule import lr_at, scaled_lr
-from pointssl.engine.stopping import Stopped
 from pointssl.methods import METHODS
 from pointssl.ops.batch_norm import sync_batch_norms
 
@@ -114,9 +113,6 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     )  # fmt: skip
     try:
         train(on_devices(method, config, world), optimizer, scaler, plan, progress, world)
-    except Stopped as stopped:
-        world.say(stopped.message)
-        raise
     finally:
         log.close()
     if world.is_main:
@@ -128,6 +124,9 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
 def open_dataset(config: PretrainConfig, world: World) -> CloudDataset:
     """The train split with pictures if they are wanted; rank 0 packs it, the others wait."""
     wanted = config.image_encoder != "none"
+    views = config.views
+    if views is None:
+        views = 4 if config.data == "shapes" else 0
 
     def load() -> CloudDataset:
         return load_dataset(
@@ -141,7 +140,7 @@ def open_dataset(config: PretrainConfig, world: World) -> CloudDataset:
             up_axis=config.up_axis,
             on_unpaired=config.on_unpaired,
             image_size=config.image_size if wanted else None,
-            views=config.views if wanted else 0,
+            views=views if wanted else 0,
             size=config.size,
             data_seed=config.data_seed,
             seed=config.seed,

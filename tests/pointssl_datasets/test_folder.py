@@ -148,7 +148,7 @@ def test_exact_duplicates_are_counted(tmp_path):
 
 
 def test_empty_and_misplaced(tmp_path):
-    with pytest.raises(DataError, match="no clouds for the split 'train'. Expected root/train"):
+    with pytest.raises(DataError, match=r"no clouds for the split 'train'\. Expected root/train"):
         open_folder(tmp_path, "train")
     write_cloud(tmp_path / "m1.npy")  # no class folder
     with pytest.raises(DataError, match="Expected root/train/CLASS"):

@@ -1,11 +1,13 @@
-"""The cache of packed clouds and pictures: right, atomic, shared by processes, honest about errors."""
+"""The cache of packed clouds and pictures: right, atomic, shared by processes."""
 
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from cloud_files import random_cloud, random_normals
 from PIL import Image, ImageDraw
 
-from pointssl_datasets.cache import built_folder
+from pointssl_datasets import cache
 from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.npy_stream import NpyStream
 from pointssl_datasets.packing import TO_Y_UP, pack, read_array, read_meta
@@ -23,8 +25,10 @@ from pointssl_datasets.source import Cloud, Source
 
 
 def make_source(clouds, **options):
+    """``clouds``: a list, or a function that gives an iterator."""
     given = {"dataset": "mine", "split": "train", "classes": ("a", "b"), "up_axis": "y"}
-    given |= {"key": "k", "count": len(clouds), "clouds": lambda: iter(clouds)}
+    given |= {"key": "k", "count": 3}
+    given["clouds"] = clouds if callable(clouds) else lambda: iter(clouds)
     return Source(**(given | options))
 
 
@@ -140,11 +144,11 @@ def test_packed_once_and_again_when_the_key_changes(tmp_path):
         calls.append(1)
         return iter(make_clouds())
 
-    folders = [packed(tmp_path, make_clouds(), clouds=clouds, key=key) for key in "aab"]
+    folders = [packed(tmp_path, clouds, key=key) for key in "aab"]
     assert folders[0] == folders[1] != folders[2]
     assert len(calls) == 2
-    packed(tmp_path, make_clouds(), "unit-sphere", clouds=clouds, key="a")
-    packed(tmp_path, make_clouds(), clouds=clouds, key="a", up_axis="z")
+    packed(tmp_path, clouds, "unit-sphere", key="a")
+    packed(tmp_path, clouds, key="a", up_axis="z")
     assert len(calls) == 4
 
 
@@ -158,8 +162,7 @@ BAD = {
     "part": (make_clouds(sizes=(20,), part=np.arange(20)), {"parts": ("p",)}, "0 to 0.* 0 to 19"),
     "part shape": (make_clouds(part=np.arange(20)), {}, r"c1: part must be 30 numbers"),
     "mixed": (
-        make_clouds(sizes=(20,), part=np.arange(20))
-        + [Cloud(name="n", xyz=random_cloud(), label=0)],
+        [*make_clouds((20,), part=np.arange(20)), Cloud(name="n", xyz=random_cloud(), label=0)],
         {},
         "n has xyz, but c0 has xyz, part",
     ),
@@ -187,8 +190,8 @@ def test_a_source_that_cannot_be_read_is_not_blamed_on_the_cache(tmp_path):
         yield make_clouds()[0]
         Path(tmp_path / "gone.npy").read_bytes()
 
-    with pytest.raises(DataError, match="mine: cannot read .*gone.npy: No such file"):
-        packed(tmp_path, make_clouds(), clouds=clouds)
+    with pytest.raises(DataError, match=r"mine: cannot read .*gone\.npy: No such file"):
+        packed(tmp_path, clouds)
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):
@@ -207,8 +210,8 @@ def test_a_full_disk(tmp_path):
         with (folder / "data").open("wb") as file:
             file.write(bytes(100_000))
 
-    with pytest.raises(DataError, match="No space left on device. Name a folder with space"):
-        built_folder(tmp_path / "a", write)
+    with pytest.raises(DataError, match=r"No space left on device\. Name a folder with space"):
+        cache.built_folder(tmp_path / "a", write)
     assert files_under(tmp_path) == ["a.lock"]
 
 
@@ -271,38 +274,50 @@ def wait_for(condition, seconds=30):
 
 
 def test_processes_that_start_together_do_the_work_once(tmp_path):
-    cache, log = tmp_path / "cache", tmp_path / "log"
-    running = [start_packer(cache, log, 0.1) for _ in range(3)]
+    place, log = tmp_path / "cache", tmp_path / "log"
+    running = [start_packer(place, log, 0.1) for _ in range(3)]
     said = [process.communicate(timeout=60)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
     assert len(set(said)) == 1
     assert log.read_text() == "read\n"
-    assert not list(cache.rglob("*.tmp-*"))
+    assert not list(place.rglob("*.tmp-*"))
 
 
 def test_what_a_killed_packer_left_is_removed_but_not_what_a_living_one_writes(tmp_path):
-    cache, log = tmp_path / "cache", tmp_path / "log"
-    killed = start_packer(cache, log, 30)
-    wait_for(lambda: list(cache.rglob("*.tmp-*/*.npy")) or list(cache.rglob("*.tmp-*")))
+    place, log = tmp_path / "cache", tmp_path / "log"
+    killed = start_packer(place, log, 30)
+    wait_for(lambda: list(place.rglob("*.tmp-*/*.npy")) or list(place.rglob("*.tmp-*")))
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=30)
-    assert len(list(cache.rglob("*.tmp-*"))) == 1
+    assert len(list(place.rglob("*.tmp-*"))) == 1
 
-    living = start_packer(cache, log, 30)  # takes the dead one's place, and stays at work
-    left = list(cache.rglob("*.tmp-*"))
-    wait_for(lambda: list(cache.rglob("*.tmp-*")) not in ([], left))
+    left = list(place.rglob("*.tmp-*"))
+    living = start_packer(place, log, 30)  # takes the dead one's place, and stays at work
+    wait_for(lambda: list(place.rglob("*.tmp-*")) not in ([], left))
     try:
-        packed(cache, make_clouds())  # another dataset: sweeps, but must spare the living
-        assert len(list(cache.rglob("*.tmp-*"))) == 1
+        packed(place, make_clouds())  # another dataset: sweeps, but must spare the living
+        assert len(list(place.rglob("*.tmp-*"))) == 1
     finally:
         living.kill()
         living.communicate(timeout=30)
 
-    packed(cache, make_clouds(), key="another")  # the living is dead now
-    assert not list(cache.rglob("*.tmp-*"))
-    finished = start_packer(cache, log, 0)
+    packed(place, make_clouds(), key="another")  # the living is dead now
+    assert not list(place.rglob("*.tmp-*"))
+    finished = start_packer(place, log, 0)
     assert finished.wait(timeout=30) == 0
     finished.communicate()
+
+
+def test_without_locks_the_folder_of_the_faster_process_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "fcntl", None)  # as on Windows
+
+    def write(folder):
+        (folder / "data").write_text("mine")
+        (tmp_path / "a").mkdir()  # meanwhile, another process finishes
+        (tmp_path / "a/data").write_text("theirs")
+
+    assert (cache.built_folder(tmp_path / "a", write) / "data").read_text() == "theirs"
+    assert files_under(tmp_path) == ["a.lock", "a/data"]
 
 
 def save_pictures(tmp_path):
@@ -357,12 +372,17 @@ def broken_png(path):
     path.write_bytes(path.read_bytes()[:900])
 
 
-def bomb(path):
-    Image.new("1", (30_000, 30_000)).save(path)
+def png_that_claims(side):
+    """A tiny file whose header announces ``side * side`` pixels."""
 
+    def write(path):
+        Image.new("RGB", (1, 1)).save(path)
+        data = bytearray(path.read_bytes())
+        data[16:24] = struct.pack(">II", side, side)  # the IHDR chunk, and then its checksum
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        path.write_bytes(data)
 
-def large(path):
-    Image.new("1", (9_000, 9_000)).save(path)
+    return write
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -372,8 +392,8 @@ def large(path):
         (broken_png, "does not decode"),
         (lambda path: path.write_text("<html>"), "not a JPEG, PNG or WebP"),
         (lambda path: path.write_bytes(b""), "not a JPEG, PNG or WebP"),
-        (bomb, "64 MPx"),
-        (large, "9000 x 9000 pixels; at most 64 MPx"),
+        (png_that_claims(30_000), "far too many pixels; at most 64 MPx"),
+        (png_that_claims(9_000), "9000 x 9000 pixels; at most 64 MPx"),
     ],
 )
 def test_a_picture_that_does_not_decode_is_named(tmp_path, write, said):
@@ -409,7 +429,7 @@ def test_some_clouds_without_pictures(tmp_path):
 
 def test_pictures_that_would_not_fit_on_the_disk(tmp_path):
     folder = picture_pack(tmp_path, save_pictures(tmp_path))
-    with pytest.raises(DataError, match="GB of pictures, .* GB free .a smaller --image-size"):
+    with pytest.raises(DataError, match=r"GB of pictures, .* GB free \(a smaller --image-size"):
         pack_images(folder, 10_000_000)
 
 

@@ -1,0 +1,21 @@
+"""Let a training process keep the memory it frees."""
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to reuse large blocks instead of giving them back to the system each step.
+
+    A CPU training step allocates the same hundreds of megabytes again and again; without this a
+    fifth of its time goes into the kernel's zeroing of pages. Does nothing elsewhere than on
+    glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # glibc's upper limit
+        mallopt(M_TRIM_THRESHOLD, 1 << 30)
