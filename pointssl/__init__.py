@@ -1,7 +1,7 @@
 """pointssl: self-supervised learning on point clouds, and honest evaluation of what was learned.
 
-``pointssl.build_encoder("dgcnn", k=20)`` and ``pointssl.load_encoder("runs/x/checkpoints/last.pt")``
-give an encoder; ``encoder(xyz).cloud`` is the feature of clouds ``(B, N, 3)``.
+``pointssl.build_encoder("dgcnn", k=20)`` or ``pointssl.load_encoder("runs/x/checkpoints/last.pt")``
+gives an encoder; ``encoder(xyz).cloud`` is the feature of clouds ``(B, N, 3)``.
 """
 
 from typing import TYPE_CHECKING, Any

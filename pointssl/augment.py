@@ -8,8 +8,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from pointssl_datasets.errors import UsageError
 from torch import Generator, Tensor
+
+from pointssl_datasets.errors import UsageError
 
 
 class Draw:
@@ -153,4 +154,3 @@ def two_views(
         image = batch["image"].float() / 255
         views["image"] = image_view(image, draw) if augment == "crosspoint" else image
     return views
-

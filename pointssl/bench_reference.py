@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointssl.backbones.dgcnn import DGCNN
 from pointssl.backbones.dgcnn_seg import DGCNNSeg

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pointssl_datasets.errors import UsageError, UserError
-from pointssl_datasets.resolve import nearest, resolve
 from torch import nn
 
 from pointssl.backbones import BACKBONES
 from pointssl.engine.checkpoint import load_checkpoint, load_weights
+from pointssl_datasets.errors import UsageError
+from pointssl_datasets.resolve import nearest, resolve
 
 
 def build_encoder(name: str, *, seed: int | None = None, **arguments: Any) -> nn.Module:

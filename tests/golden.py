@@ -62,5 +62,7 @@ def pick(
     for ours, theirs in keys.items():
         value = golden.get(f"{prefix}.{theirs}")
         if value is not None:
-            found[ours] = value.reshape(value.shape[:2]).to(dtype) if value.dim() > 2 else value.to(dtype)
+            found[ours] = (
+                value.reshape(value.shape[:2]).to(dtype) if value.dim() > 2 else value.to(dtype)
+            )
     return found

@@ -46,6 +46,4 @@ def resolve(name: str, registry: Mapping[str, str], kind: str) -> Any:
             f"{kind} {name!r}: no module named {error.name!r}. Is its folder on PYTHONPATH?"
         ) from None
     except AttributeError:
-        raise UsageError(
-            f"{kind} {name!r}: module {module_name!r} has no {attribute!r}."
-        ) from None
+        raise UsageError(f"{kind} {name!r}: module {module_name!r} has no {attribute!r}.") from None

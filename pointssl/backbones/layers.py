@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from pointssl_datasets.errors import UserError
 from torch import Tensor, nn
 
 from pointssl.ops.edge_conv import double_edge_conv, edge_conv
+from pointssl_datasets.errors import UserError
 
 
 class PointLayer(nn.Module):
@@ -19,8 +19,8 @@ class PointLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.linear(x)
-        y = self.norm(y.flatten(0, -2)).view_as(y)
-        return F.leaky_relu(y, self.slope, inplace=True)
+        # In place on the norm's own output: on a view of it, autograd would copy.
+        return F.leaky_relu(self.norm(y.flatten(0, -2)), self.slope, inplace=True).view_as(y)
 
 
 class EdgeConv(nn.Module):

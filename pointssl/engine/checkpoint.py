@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from pointssl_datasets.errors import UserError
 from torch import Tensor, nn
+
+from pointssl_datasets.errors import UserError
 
 FORMAT = 1
 REQUIRED = ("format", "encoder", "facts")
@@ -42,6 +42,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` (tensors and plain values) to ``path`` atomically."""
+    for left_over in path.parent.glob(f".{path.name}.*.tmp"):  # of a process killed in the act
+        left_over.unlink(missing_ok=True)
     write_atomically(path, lambda file: torch.save({"format": FORMAT, **content}, file))
 
 
@@ -57,26 +59,26 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {path}") from None
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) or "Unsupported" in str(error):
+    except Exception as error:  # what is no checkpoint fails in whatever way its bytes lead to
+        if "GLOBAL" in str(error):  # the word for a class or function in a pickle
             raise UserError(
                 f"{path} holds Python objects, which could run code when loaded, and was refused: "
                 "expected tensors and plain values only"
             ) from None
-        raise UserError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = getattr(error, "strerror", None) or "truncated, or of another kind?"
+        raise UserError(f"{path} is not a readable checkpoint: {reason}") from None
+    version = content.get("format") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > FORMAT:
         raise UserError(
-            f"{path} is not a readable checkpoint ({reason}): truncated, or of another kind?"
-        ) from None
+            f"{path} was written by a newer pointssl (format {version}, this one reads {FORMAT}): "
+            "update pointssl"
+        )
     if not isinstance(content, dict) or any(key not in content for key in REQUIRED):
-        found = ", ".join(map(str, list(content)[:4])) if isinstance(content, dict) else type(content)
+        found = list(content)[:4] if isinstance(content, dict) else [type(content).__name__]
         raise UserError(
             f"{path} is not a checkpoint of pointssl: expected the keys {', '.join(REQUIRED)}, "
-            f"found {found}"
+            f"found {', '.join(map(str, found))}"
         )
-    if content["format"] > FORMAT:
-        raise UserError(f"{path} was written by a newer pointssl (format {content['format']})")
     return content
 
 

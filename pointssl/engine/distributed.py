@@ -3,14 +3,21 @@
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from pointssl_datasets.errors import UsageError, UserError
 
 from pointssl.engine.memory import keep_freed_memory
+from pointssl_datasets.errors import UsageError, UserError
+
+T = TypeVar("T")
+
+# The others wait while rank 0 packs a dataset or draws its pictures, which may take hours; a
+# process that dies is noticed at once.
+PATIENCE = datetime.timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,22 @@ class World:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return tensor.tolist()
 
+    def gather(self, value: Any) -> list[Any]:
+        """The plain ``value`` of every rank, by rank, on every rank."""
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def main_first(self, make: Callable[[], T]) -> T:
+        """``make()`` on rank 0, then on the others, who find on disk what it left there."""
+        if not self.is_main:
+            self.barrier()
+        made = make()
+        if self.is_main:
+            self.barrier()
+        return made
+
 
 def _number(name: str, default: int) -> int:
     value = os.environ.get(name, str(default))
@@ -68,7 +91,8 @@ def start_world(device: str = "auto", threads: int | None = None) -> Iterator[Wo
         threads: CPU threads of this process; by default the cores over the local processes.
 
     Raises:
-        UserError: the group could not be made, e.g. its port is in use.
+        UserError: the group could not be made, e.g. its port is in use; or another process of it
+            has died.
     """
     rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
     local_rank, local_size = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", size)
@@ -79,16 +103,23 @@ def start_world(device: str = "auto", threads: int | None = None) -> Iterator[Wo
     if size > 1:
         backend = "nccl" if place.type == "cuda" else "gloo"
         try:
-            dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
+            dist.init_process_group(backend, timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
             address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(
-                f"rank {rank} of {size} could not join the process group at {address}: {reason} "
+                f"rank {rank} of {size} could not join the process group at {address}: {reason}. "
                 "If the port is in use, give torchrun another --master-port."
             ) from None
     try:
         yield World(rank, local_rank, size, place)
+    except RuntimeError as error:
+        if "gloo/transport" not in str(error) and not isinstance(error, dist.DistError):
+            raise
+        raise UserError(
+            f"rank {rank} lost the connection to another process, which failed or was killed: "
+            "its own message says why"
+        ) from None
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -11,11 +11,11 @@ from itertools import islice
 from typing import Any
 
 import torch
-from pointssl_datasets.errors import UsageError
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from pointssl.engine.distributed import World, local_batch
+from pointssl_datasets.errors import UsageError
 
 AHEAD = 2  # batches read in the background while one is computed on
 

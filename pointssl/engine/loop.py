@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pointssl_datasets.errors import UserError
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
@@ -15,6 +14,7 @@ from pointssl.engine.distributed import World
 from pointssl.engine.loading import seeded
 from pointssl.engine.meters import Meters
 from pointssl.engine.stopping import Stopped, StopRequest, agree_to_stop
+from pointssl_datasets.errors import UserError
 
 Batch = dict[str, Tensor]
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -148,15 +148,12 @@ def train_epoch(
 def not_finite(
     scalars: dict[str, Tensor], batch: Batch, progress: Progress, world: World
 ) -> UserError:
-    """Names step, term and batch; on a rank whose own loss is fine, that it was another's."""
-    bad = [name for name, v in scalars.items() if not torch.isfinite(torch.as_tensor(v)).all()]
-    where = f"epoch {progress.epoch + 1}, step {progress.step + 1}"
-    if not bad:
-        return UserError(f"the loss of another rank is not finite at {where}")
-    error = UserError(
-        f"not finite at {where} on rank {world.rank}: {', '.join(bad)}. Batch indices "
-        f"{batch['index'].tolist()}. Lower --lr, use --clip-grad 1 or --amp off, or check these "
-        "items; the last checkpoint is as it was."
+    """Names step, terms and the batch of all ranks; every rank must call it."""
+    mine = [name for name, v in scalars.items() if not torch.isfinite(torch.as_tensor(v)).all()]
+    found = world.gather((mine, batch["index"].tolist()))
+    terms = dict.fromkeys(name for names, _ in found for name in names)
+    return UserError(
+        f"not finite at epoch {progress.epoch + 1}, step {progress.step + 1}: {', '.join(terms)}. "
+        f"Batch indices {[index for _, indices in found for index in indices]}. Lower --lr, use "
+        "--clip-grad 1 or --amp off, or check these items; the last checkpoint is as it was."
     )
-    error.on_every_rank = True
-    return error

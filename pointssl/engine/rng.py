@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from pointssl.engine.distributed import World
 
@@ -13,15 +12,11 @@ def random_states(world: World) -> list[dict[str, Any]]:
     mine: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if world.device.type == "cuda":
         mine["cuda"] = torch.cuda.get_rng_state(world.device)
-    if world.size == 1:
-        return [mine]
-    states: list[Any] = [None] * world.size
-    dist.all_gather_object(states, mine)
-    return states
+    return world.gather(mine)
 
 
 def restore_random_state(states: list[dict[str, Any]], world: World) -> None:
-    """Give this rank its state back; a run continued on more ranks leaves the new ones as seeded."""
+    """Give this rank its state back; ranks that the run did not have before stay as seeded."""
     if world.rank >= len(states):
         return
     torch.set_rng_state(states[world.rank]["cpu"])

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pointssl_datasets.errors import UserError
 
 from pointssl.config import Options, to_yaml
 from pointssl.engine.checkpoint import write_atomically
 from pointssl.engine.distributed import World
+from pointssl_datasets.errors import UserError
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "h5py", "pillow", "trimesh", "safetensors")
 

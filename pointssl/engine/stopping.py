@@ -56,6 +56,6 @@ class Stopped(Exception):
 
 
 def agree_to_stop(request: StopRequest, finite: bool, world: World) -> tuple[int, bool]:
-    """What any rank wants, on all ranks: the reason to stop (or 0), and if all losses are finite."""
+    """What any rank wants, on all ranks: the reason to stop, or 0; and if all losses are finite."""
     reason, broken = world.largest(request.wanted(), float(not finite))
     return int(reason), not broken

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pointssl_datasets.errors import UsageError
 from torch import nn
 
 from pointssl.config import FeatureOptions
 from pointssl.encoders import build_encoder, parse_arguments
 from pointssl.engine.checkpoint import load_checkpoint, load_weights
 from pointssl.evaluation.cache import weights_hash
+from pointssl_datasets.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ def merged(
 ) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
     """``stored`` overridden by ``given``, and what that changed: name -> (before, after)."""
     changed = {
-        name: (stored.get(name), value) for name, value in given.items() if stored.get(name) != value
+        name: (stored.get(name), value)
+        for name, value in given.items()
+        if stored.get(name) != value
     }
     return {**stored, **given}, changed
 

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from pointssl_datasets.dataset import CloudDataset
-from pointssl_datasets.errors import UserError
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import read_batches, shard_rows
 from pointssl.evaluation.cache import FeatureCache
+from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets.errors import UserError
 
 
 @torch.no_grad()
@@ -58,9 +58,7 @@ def extract(
     return ordered
 
 
-def gather_uneven(
-    rows: list[Tensor], parts: list[Tensor], world: World
-) -> tuple[Tensor, Tensor]:
+def gather_uneven(rows: list[Tensor], parts: list[Tensor], world: World) -> tuple[Tensor, Tensor]:
     """Indices and features of all ranks, which may hold different numbers of them."""
     if world.size == 1:
         return torch.cat(rows), torch.cat(parts)

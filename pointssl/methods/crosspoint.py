@@ -45,7 +45,9 @@ class CrossPoint(nn.Module):
         self.head = ProjectionHead(encoder.cloud_dim, point_hidden, projection)
         self.image_encoder = image_encoder
         if image_encoder is not None:
-            self.image_head = ProjectionHead(image_encoder.dim, image_hidden, projection, bias=False)
+            self.image_head = ProjectionHead(
+                image_encoder.dim, image_hidden, projection, bias=False
+            )
             if freeze_image:
                 image_encoder.requires_grad_(False)
 

@@ -12,19 +12,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pointssl.ops.collectives import sum_over_ranks
-from pointssl.ops.edge_stats import center_and_var, edge_norm_backward
-from pointssl.ops.gather import BLOCK
+from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
+from pointssl.ops.gather import BLOCK, max_of_slices, slot_type
 
 
 def _step(values: Tensor, k: int) -> int:
     """Rows per block: small enough for a CPU's cache, larger where memory is fast."""
-    block = BLOCK if values.device.type == "cpu" else 32 * BLOCK
+    block = BLOCK // 2 if values.device.type == "cpu" else 32 * BLOCK
     return max(1, block // (k * values.shape[1]))
 
 
-def _edges(u: Tensor, v: Tensor, idx: Tensor) -> Tensor:
-    """``u_j + v_i`` for a block of rows: ``(rows, K, O)``."""
-    return u[idx.reshape(-1)].view(*idx.shape, -1).add_(v[:, None])
+def _hidden(u: Tensor, v: Tensor, columns: Tensor, slope: float) -> Tensor:
+    """``leaky(u_j + v_i)`` for a block of rows with neighbours ``(K, rows)``: ``(K, rows, O)``."""
+    edges = u.index_select(0, columns.reshape(-1)).view(*columns.shape, -1)
+    return F.leaky_relu_(edges.add_(v), slope)
 
 
 def double_edge_conv_frozen(
@@ -32,11 +33,12 @@ def double_edge_conv_frozen(
 ) -> Tensor:
     """Evaluation mode, norms folded in: ``max_j leaky(W2 leaky(u_j + v_i) + b)``, ``(R, P)``."""
     step = _step(u, idx.shape[1])
+    columns = idx.t().contiguous()
     blocks = []
     for start in range(0, idx.shape[0], step):
         part = slice(start, start + step)
-        hidden = F.leaky_relu(_edges(u, v[part], idx[part]), slope)
-        blocks.append(F.linear(hidden, weight2).amax(dim=1))
+        hidden = _hidden(u, v[part], columns[:, part], slope)
+        blocks.append(F.linear(hidden, weight2).amax(dim=0))
     return F.leaky_relu(torch.cat(blocks) + shift2, slope)
 
 
@@ -52,88 +54,79 @@ class DoubleEdgeConv(torch.autograd.Function):
         inv_std1 = (var1 + eps[0]).rsqrt()
         scale1 = gamma1 * inv_std1
         scaled_u, scaled_v = u * scale1, torch.addcmul(beta1, v, scale1)
-        sign = torch.where(gamma2 >= 0, 1.0, -1.0).to(uv.dtype)
-        signed2 = weight2 * sign[:, None]
+        sign = torch.where(gamma2 >= 0, 1.0, -1.0).to(uv.dtype)  # the minimum, where negative
+        signed2 = (weight2 * sign[:, None]).t()
 
         rows, k = idx.shape
         step = _step(u, k)
+        columns = idx.t().contiguous()
         best = uv.new_empty(rows, weight2.shape[0])
-        source = torch.empty_like(best, dtype=torch.int16)  # which of the K neighbours won
-        # The variance is summed about the mean of the first block: no cancellation.
+        slot = torch.empty_like(best, dtype=slot_type(k))  # which of the K neighbours won
+        # All edges are taken relative to the mean of the first block: their squares cancel less.
         pivot: Tensor | None = None
         sums = uv.new_zeros(2, weight2.shape[0])
         for start in range(0, rows, step):
             part = slice(start, start + step)
-            hidden = F.leaky_relu_(_edges(scaled_u, scaled_v[part], idx[part]), slope)
-            edges = F.linear(hidden, signed2)
+            hidden = _hidden(scaled_u, scaled_v[part], columns[:, part], slope)
             if pivot is None:
-                pivot = _shared_pivot(edges.mean((0, 1)), synced)
-            best[part], winner = edges.max(dim=1)
-            source[part] = winner
-            off = edges.sub_(pivot).flatten(0, 1)
-            sums[0] += off.sum(0)
-            sums[1] += torch.linalg.vector_norm(off, dim=0).square_()
+                pivot = _shared_pivot(hidden.mean((0, 1)), synced) @ signed2
+            edges = torch.addmm(-pivot, hidden.flatten(0, 1), signed2).view(k, -1, len(pivot))
+            best[part], slot[part] = max_of_slices(edges)
+            sums[0] += edges.sum((0, 1))
+            sums[1] += edges.square_().sum((0, 1))
         assert pivot is not None
         first, second = sum_over_ranks(sums, synced) / count
-        mean2, var2 = pivot + first, second - first.square()
+        var2 = second - first.square()
         inv_std2 = (var2 + eps[1]).rsqrt()
-        winner2 = (best - mean2) * inv_std2 * sign
-        mean2 = mean2 * sign
-        y = torch.addcmul(beta2, winner2, gamma2)
+        winner2 = best.sub_(first).mul_(inv_std2 * sign)
+        mean2 = (pivot + first) * sign
+        y = F.leaky_relu_(torch.addcmul(beta2, winner2, gamma2), slope)
         ctx.save_for_backward(
-            u, v, idx, gamma1, beta1, weight2, gamma2, beta2, inv_std1, inv_std2, mean2,
-            winner2, source, count,
+            u, v, idx, gamma1, beta1, weight2, gamma2, inv_std1, inv_std2, mean2, winner2, slot,
+            y, count,
         )  # fmt: skip
         ctx.slope, ctx.synced = slope, synced
         ctx.mark_non_differentiable(mean1, var1, mean2, var2, count)
-        return F.leaky_relu_(y, slope), mean1, var1, mean2, var2, count
+        return y, mean1, var1, mean2, var2, count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         (
-            u, v, idx, gamma1, beta1, weight2, gamma2, beta2, inv_std1, inv_std2, mean2,
-            winner2, source, count,
+            u, v, idx, gamma1, beta1, weight2, gamma2, inv_std1, inv_std2, mean2, winner2, slot,
+            y, count,
         ) = ctx.saved_tensors  # fmt: skip
         slope = ctx.slope
-        grad = torch.where(winner2 * gamma2 + beta2 > 0, grad_y, grad_y * slope)
+        grad = leaky_relu_backward(grad_y, y, slope)
         grad_beta2, grad_gamma2 = grad.sum(0), (grad * winner2).sum(0)
         means2 = sum_over_ranks(torch.stack((grad_beta2, grad_gamma2)), ctx.synced) / count
 
-        # The gradient of an edge e = W2 h before norm 2 is a sparse part (the winners) minus
-        # `shift + e * slant`, so that of h is sparse @ W2 - h @ quadratic - constant.
+        # The gradient of an edge e = W2 h before norm 2: `scale2 * grad` at the winners, and at
+        # all edges minus `shift + e * slant`, an affine function of h.
         scale2 = gamma2 * inv_std2
         slant = scale2 * inv_std2 * means2[1]
         shift = scale2 * means2[0] - slant * mean2
-        quadratic = weight2.t() @ (slant[:, None] * weight2)
-        constant = shift @ weight2
-        sparse = scale2 * grad
+        affine = (-slant[:, None] * weight2).t()
+        at_winners = scale2 * grad
 
         scale1 = gamma1 * inv_std1
         scaled_u, scaled_v = u * scale1, torch.addcmul(beta1, v, scale1)
         grad_weight2 = torch.zeros_like(weight2)
-        hidden_square = torch.zeros_like(quadratic)
-        hidden_sum = torch.zeros_like(constant)
         grad_u, grad_v = torch.zeros_like(u), torch.empty_like(v)
         rows, k = idx.shape
         step = _step(u, k)
+        columns = idx.t().contiguous()
         for start in range(0, rows, step):
             part = slice(start, start + step)
-            edges = _edges(scaled_u, scaled_v[part], idx[part]).flatten(0, 1)
-            hidden = F.leaky_relu(edges, slope)
-            winners = sparse.new_zeros(len(idx[part]), k, sparse.shape[1])
-            winners.scatter_(1, source[part].long()[:, None], sparse[part][:, None])
-            winners = winners.flatten(0, 1)
-            grad_weight2.addmm_(winners.t(), hidden)
-            hidden_square.addmm_(hidden.t(), hidden)
-            hidden_sum += hidden.sum(0)
-            grad_hidden = torch.addmm(-constant, hidden, quadratic, alpha=-1).addmm_(
-                winners, weight2
+            hidden = _hidden(scaled_u, scaled_v[part], columns[:, part], slope).flatten(0, 1)
+            grad_edges = torch.addmm(-shift, hidden, affine)
+            grad_edges.view(k, -1, len(shift)).scatter_add_(
+                0, slot[None, part].long(), at_winners[None, part]
             )
-            grad_edges = torch.where(edges > 0, grad_hidden, grad_hidden * slope)
-            grad_v[part] = grad_edges.view(-1, k, u.shape[1]).sum(1)
-            grad_u.index_add_(0, idx[part].reshape(-1), grad_edges)
-        grad_weight2 -= slant[:, None] * (weight2 @ hidden_square) + torch.outer(shift, hidden_sum)
+            grad_weight2.addmm_(grad_edges.t(), hidden)
+            grad_hidden = leaky_relu_backward(grad_edges @ weight2, hidden, slope)
+            grad_v[part] = grad_hidden.view(k, -1, u.shape[1]).sum(0)
+            grad_u.index_add_(0, columns[:, part].reshape(-1), grad_hidden)
 
         grad_beta1 = grad_v.sum(0)
         grad_gamma1 = ((grad_u * u).sum(0) + (grad_v * v).sum(0)) * inv_std1

@@ -25,8 +25,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pointssl.ops.batch_norm import is_synced, update_running
 from pointssl.ops.collectives import sum_over_ranks
 from pointssl.ops.double_edge_conv import DoubleEdgeConv, double_edge_conv_frozen
-from pointssl.ops.edge_stats import center_and_var, edge_norm_backward
-from pointssl.ops.gather import NeighbourMax, flat_index, neighbour_max
+from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
+from pointssl.ops.gather import NeighbourMax, flat_index, neighbour_max, slot_rows
 
 
 def edge_conv(
@@ -127,23 +127,22 @@ class _EdgeConv(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         u, v, mean, var, count = center_and_var(uv, idx, synced)
         inv_std = (var + eps).rsqrt()
-        sign = torch.where(gamma >= 0, 1.0, -1.0).to(uv.dtype)
-        best, source = neighbour_max(u * sign, idx)
-        y = torch.addcmul(beta, best * sign + v, gamma * inv_std)
-        ctx.save_for_backward(u, v, idx, source.to(torch.int32), gamma, beta, inv_std, count)
+        scale = gamma * inv_std
+        best, slot = neighbour_max(u * scale, idx)  # the minimum, where the scale is negative
+        y = F.leaky_relu_(best.addcmul_(v, scale).add_(beta), slope)
+        ctx.save_for_backward(u, v, idx, slot, y, gamma, inv_std, count)
         ctx.slope, ctx.synced = slope, synced
         ctx.mark_non_differentiable(mean, var, count)
-        return F.leaky_relu_(y, slope), mean, var, count
+        return y, mean, var, count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        u, v, idx, source, gamma, beta, inv_std, count = ctx.saved_tensors
-        source = source.to(torch.int64)
-        winner = (u.gather(0, source) + v) * inv_std  # the normalised edge that won
-        grad = torch.where(winner * gamma + beta > 0, grad_y, grad_y * ctx.slope)
-        grad_beta, grad_gamma = grad.sum(0), (grad * winner).sum(0)
-        grad_u = torch.zeros_like(u).scatter_add_(0, source, grad)
+        u, v, idx, slot, y, gamma, inv_std, count = ctx.saved_tensors
+        grad = leaky_relu_backward(grad_y, y, ctx.slope)
+        grad_u = torch.zeros_like(u).scatter_add_(0, slot_rows(idx, slot), grad)
+        grad_beta = grad.sum(0)
+        grad_gamma = ((grad_u * u).sum(0) + (grad * v).sum(0)) * inv_std
         means = sum_over_ranks(torch.stack((grad_beta, grad_gamma)), ctx.synced) / count
         grad_uv = edge_norm_backward(grad_u, grad, u, v, idx, gamma, inv_std, means)
         return grad_uv, None, grad_gamma, grad_beta, None, None, None

@@ -72,3 +72,8 @@ def edge_norm_backward(
     grad_u = scale * (grad_u - degree * means[0] - slant * ends)
     grad_v = scale * (grad_v - k * means[0] - slant * around)
     return torch.cat((grad_u, grad_v), dim=1)
+
+
+def leaky_relu_backward(grad: Tensor, y: Tensor, slope: float) -> Tensor:
+    """Gradient through a leaky ReLU whose *output* was ``y``, which has the input's sign."""
+    return torch.ops.aten.leaky_relu_backward(grad, y, slope, True)

@@ -1,8 +1,9 @@
 """Nearest neighbours of every point among the points of its own cloud."""
 
 import torch
-from pointssl_datasets.errors import UserError
 from torch import Tensor
+
+from pointssl_datasets.errors import UserError
 
 
 @torch.no_grad()
@@ -11,7 +12,8 @@ def knn(points: Tensor, k: int) -> Tensor:
 
     EdgeConv takes a maximum over the neighbours, so their order is not needed, and neither are
     terms of the distance that are the same for a whole row: of
-    ``|x_i - x_j|^2 = |x_i|^2 - 2 x_i.x_j + |x_j|^2`` the first is dropped.
+    ``|x_i - x_j|^2 = |x_i|^2 - 2 x_i.x_j + |x_j|^2`` the first is dropped, and the rest is one
+    matrix product.
 
     Args:
         points: ``(B, N, C)``, coordinates or features.
@@ -26,9 +28,43 @@ def knn(points: Tensor, k: int) -> Tensor:
     _require_enough(points, k)
     # Subtracting the mean costs nothing and keeps digits when a cloud lies far from the origin.
     points = points - points.mean(dim=1, keepdim=True)
-    squared = points.square().sum(-1)
-    closeness = torch.baddbmm(squared[:, None, :], points, points.mT, beta=-1, alpha=2)
-    return closeness.topk(k, dim=-1, sorted=False).indices
+    if points.device.type != "cpu":
+        squared = points.square().sum(-1)
+        closeness = torch.baddbmm(squared[:, None, :], points, points.mT, beta=-1, alpha=2)
+        return closeness.topk(k, dim=-1, sorted=False).indices
+    found = torch.empty(*points.shape[:2], k, dtype=torch.int64)
+    for cloud, indices in zip(points, found, strict=True):
+        _knn_in_blocks(cloud, k, indices)
+    return found
+
+
+# The CPU's selection looks at ever fewer numbers: of GROUP points that stand GROUP-wise together
+# only the closest is looked at first, and the k nearest lie in the k groups whose closest win.
+GROUP = 8
+ROWS = 256  # a block of distances stays in cache
+
+
+def _knn_in_blocks(points: Tensor, k: int, out: Tensor) -> None:
+    """The neighbours of each of ``(N, C)`` points, written into ``out`` ``(N, k)``."""
+    count = len(points)
+    groups = -(-count // GROUP)
+    squared = points.square().sum(1, keepdim=True)
+    left = torch.cat((points, torch.ones_like(squared)), dim=1)
+    right = torch.cat((2 * points, -squared), dim=1)
+    if groups > k:  # fill up the last group with points that are nobody's neighbour
+        far = torch.zeros_like(right[:1]).index_fill_(1, torch.tensor(points.shape[1]), -torch.inf)
+        right = torch.cat((right, far.expand(groups * GROUP - count, -1)))
+    for start in range(0, count, ROWS):
+        part = slice(start, start + ROWS)
+        closeness = left[part] @ right.t()
+        if groups <= k:
+            out[part] = closeness.topk(k, dim=1, sorted=False).indices
+            continue
+        members = closeness.view(-1, GROUP, groups)  # group g holds the points g, g + groups, ...
+        best = members.amax(dim=1).topk(k, dim=1, sorted=False).indices
+        members = members.gather(2, best[:, None].expand(-1, GROUP, -1)).flatten(1)
+        winner = members.topk(k, dim=1, sorted=False).indices
+        out[part] = best.gather(1, winner % k) + (winner // k) * groups
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pointssl_datasets.dataset import CloudDataset
 
 from pointssl.config import DemoConfig, EvalSvmConfig, PretrainConfig
 from pointssl.engine.distributed import World, start_world
@@ -14,6 +13,7 @@ from pointssl.evaluation.pictures import contact_sheet
 from pointssl.recipes.eval_svm import evaluate
 from pointssl.recipes.features import features_of, serve_split
 from pointssl.recipes.pretrain import open_dataset, pretrain
+from pointssl_datasets.dataset import CloudDataset
 
 # Small enough for two CPU cores, hard enough that a random network is far from the ceiling: every
 # shape stands turned, tilted, bent and partly missing, and the SVM has few labels of each class.

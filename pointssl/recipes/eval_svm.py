@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from pointssl_datasets.errors import UserError
 
 from pointssl.config import EvalSvmConfig, to_dict
 from pointssl.engine.distributed import World, start_world
@@ -12,6 +11,7 @@ from pointssl.evaluation.encoders import Subject, baseline_of, find_subject, whe
 from pointssl.evaluation.protocols import Protocol, find_protocol
 from pointssl.evaluation.svm_report import Split, evaluate_svm, format_report
 from pointssl.recipes.features import features_of, serve_split
+from pointssl_datasets.errors import UserError
 
 
 def run(config: EvalSvmConfig) -> dict[str, Any]:

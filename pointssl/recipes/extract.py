@@ -17,7 +17,9 @@ def run(config: ExtractConfig) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with start_world(config.device, config.threads) as world:
         subject = find_subject(config)
-        world.say(f"features of {config.data} by {subject.facts['backbone']}, {where(config.weights)}")
+        world.say(
+            f"features of {config.data} by {subject.facts['backbone']}, {where(config.weights)}"
+        )
         for note in subject.notes:
             world.say(f"note: {note}")
         for split in splits:

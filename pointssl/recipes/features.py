@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pointssl_datasets.dataset import CloudDataset, load_dataset
-from pointssl_datasets.paths import cache_root
 
 from pointssl.config import FeatureOptions
 from pointssl.engine.distributed import World
 from pointssl.evaluation.cache import FeatureCache
 from pointssl.evaluation.encoders import Subject
 from pointssl.evaluation.features import cached_features
+from pointssl_datasets.dataset import CloudDataset, load_dataset
+from pointssl_datasets.paths import cache_root
 
 
 def feature_cache(options: FeatureOptions) -> FeatureCache:

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pointssl_datasets.dataset import CloudDataset, load_dataset
-from pointssl_datasets.errors import UsageError, UserError
-from pointssl_datasets.resolve import resolve
 from torch import nn
 
 import pointssl
@@ -25,6 +22,9 @@ from pointssl.engine.runlog import RunLog, read_metrics
 from pointssl.engine.schedule import lr_at, scaled_lr
 from pointssl.methods import METHODS
 from pointssl.ops.batch_norm import sync_batch_norms
+from pointssl_datasets.dataset import CloudDataset, load_dataset
+from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.resolve import resolve
 
 # Options that may differ between the runs of one run directory: they do not change its numbers.
 FREE_OPTIONS = ("device", "threads", "progress", "max_time", "run_dir", "resume", "save_every",
@@ -44,7 +44,11 @@ def run(config: PretrainConfig) -> Path:
 
 def pretrain(config: PretrainConfig, world: World) -> Path:
     """:func:`run` in a process group that exists already."""
-    local_batch(config.batch_size, world)
+    if local_batch(config.batch_size, world) == 1 and not config.sync_bn:
+        raise UsageError(
+            f"--batch-size {config.batch_size} leaves each of {world.size} processes a single "
+            "cloud, of which batch norm has no statistics: double it, or use --sync-bn"
+        )
     path = config.run_dir / "checkpoints" / "last.pt"
     earlier = earlier_run(path, config)
 
@@ -60,6 +64,11 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     progress = Progress()
     torch.manual_seed(config.seed + world.rank)  # dropout alone draws from the global state
     if earlier:
+        if earlier["facts"]["trained_on"] != facts["trained_on"]:
+            raise UsageError(
+                f"{config.run_dir} holds a run on other clouds, and --data {config.data} has "
+                "changed since: give another --run-dir, or bring the data back"
+            )
         load_weights(method, earlier["method"], path)
         optimizer.load_state_dict(earlier["optimizer"])
         scaler.load_state_dict(earlier["scaler"])
@@ -88,6 +97,7 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
                 "config": to_dict(config),
             }
             save_checkpoint(path, content)
+        world.barrier()  # no rank leaves, and so has torchrun stop the others, while rank 0 writes
 
     peak = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
     plan = Plan(
@@ -148,9 +158,7 @@ def open_dataset(config: PretrainConfig, world: World) -> CloudDataset:
             progress=config.progress and world.is_main,
         )
 
-    dataset = load() if world.is_main else None
-    world.barrier()
-    dataset = dataset or load()
+    dataset = world.main_first(load)
     if wanted and not dataset.has_images:
         raise UsageError(
             f"--data {config.data} has no pictures: draw some with --views 8, "
@@ -246,11 +254,13 @@ def earlier_run(path: Path, config: PretrainConfig) -> dict[str, Any] | None:
     checkpoint = load_checkpoint(path)
     if "config" not in checkpoint or "optimizer" not in checkpoint:
         raise UsageError(f"{path} holds weights alone and cannot be continued")
-    before, now = checkpoint["config"], to_dict(config)
+    # An option that came after the checkpoint was written had its default.
+    before = {**to_dict(PretrainConfig()), **checkpoint["config"]}
+    now = to_dict(config)
     differing = [
-        f"--{f.name.replace('_', '-')} {before.get(f.name)} then, {now[f.name]} now"
+        f"--{f.name.replace('_', '-')} {before[f.name]} then, {now[f.name]} now"
         for f in fields(config)
-        if f.name not in FREE_OPTIONS and before.get(f.name) != now[f.name]
+        if f.name not in FREE_OPTIONS and before[f.name] != now[f.name]
     ]
     if differing:
         raise UsageError(
@@ -272,7 +282,8 @@ def describe(
     pictures = f"pictures of {config.image_size} px" if dataset.has_images else "no pictures"
     world.say(
         f"pretraining {config.backbone} (k {config.k}) by {config.method} on {config.data}: "
-        f"{len(dataset)} clouds of {config.points} points, {pictures}; {parameters:.1f} M parameters"
+        f"{len(dataset)} clouds of {config.points} points, {pictures}; "
+        f"{parameters:.1f} M parameters"
     )
     world.say(
         f"{world.size} process(es) on {world.device.type}, batch {config.batch_size} in all, "

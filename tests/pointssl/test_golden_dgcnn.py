@@ -12,7 +12,6 @@ import pointssl
 from pointssl.heads import ProjectionHead
 from pointssl.ops.neighbours import knn_reference
 
-
 # In front of a batch norm that removes what they add: zero but for rounding.
 NO_GRADIENT = ("0.bias", "transform_net.point_layer.norm.bias")
 

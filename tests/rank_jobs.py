@@ -1,0 +1,203 @@
+"""What the ranks of a process group compute in the tests; each runs in a process of its own."""
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pointssl.augment import two_views
+from pointssl.backbones.dgcnn import DGCNN
+from pointssl.backbones.dgcnn_seg import DGCNNSeg
+from pointssl.backbones.layers import DoubleEdgeConv, EdgeConv
+from pointssl.engine.loading import seeded
+from pointssl.engine.meters import Meters
+from pointssl.engine.rng import random_states
+from pointssl.engine.stopping import StopRequest, agree_to_stop
+from pointssl.evaluation.features import extract
+from pointssl.images import resnet18
+from pointssl.methods.crosspoint import CrossPoint
+from pointssl.ops.batch_norm import sync_batch_norms
+from pointssl.ops.collectives import gather_rows
+from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
+from pointssl_datasets.dataset import load_dataset
+
+BACKBONES = {
+    "dgcnn": partial(DGCNN, k=4, embedding=16, channels=(8, 8)),
+    "dgcnn_seg": partial(DGCNNSeg, k=4, embedding=16, channels=8),
+}
+
+
+def grads(module):
+    return {name: p.grad for name, p in module.named_parameters()}
+
+
+def share(rows, world):
+    """This rank's part of tensors whose first dimension is the whole batch."""
+    return rows.chunk(world.size)[world.rank]
+
+
+def crosspoint_step(world, backbone):
+    """One step on a batch of 16 clouds over all ranks: loss, gradients, buffers after it."""
+    torch.manual_seed(0)
+    encoder = BACKBONES[backbone]()
+    method = CrossPoint(encoder, resnet18(), projection=8, point_hidden=16, image_hidden=16)
+    method = sync_batch_norms(method.double())
+    data = torch.Generator().manual_seed(1)
+    batch = {
+        "xyz": torch.randn(16, 64, 3, generator=data, dtype=torch.float64),
+        "image": torch.randint(0, 256, (16, 3, 32, 32), generator=data, dtype=torch.uint8),
+        "index": torch.arange(16),
+    }
+    batch = {name: share(value, world) for name, value in batch.items()}
+    batch = two_views(batch, seeded("cpu", 0, 7), rank=world.rank, ranks=world.size)
+    batch["image"] = batch["image"].double()
+    model = DistributedDataParallel(method) if world.size > 1 else method
+    outputs = model(batch)
+    outputs["loss"].backward()
+    meters = Meters(world.device)
+    meters.update(outputs, count=len(batch["index"]))
+    return {
+        "means": meters.read(), "grads": grads(method), "buffers": dict(method.named_buffers()),
+        "views": {name: batch[name] for name in ("xyz1", "xyz2", "image")},
+    }  # fmt: skip
+
+
+def norm_step(world, dims, synced):
+    """A batch norm of 6 rows that are spread unevenly over the ranks."""
+    data = torch.Generator().manual_seed(2)
+    shape = (6, 5) if dims == 1 else (6, 5, 3, 2)
+    x, weight = torch.randn(2, *shape, generator=data, dtype=torch.float64)
+    x, weight = x * 3 + 1, weight.requires_grad_()
+    norm = (nn.BatchNorm1d if dims == 1 else nn.BatchNorm2d)(5).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.linspace(-1, 2, 5))
+        norm.bias.copy_(torch.linspace(1, 2, 5))
+    if world.size > 1:
+        x, weight = (t[:2] if world.is_main else t[2:] for t in (x, weight))
+    x = x.detach().requires_grad_()
+    module = nn.Sequential(norm)
+    if synced:
+        sync_batch_norms(module)
+    y = module(x)
+    (y * weight.detach()).sum().backward()
+    return {
+        "y": y.detach(), "x": x.grad, "grads": grads(module), "buffers": dict(module.named_buffers())
+    }  # fmt: skip
+
+
+def edge_step(world, double, reference=False):
+    """An edge convolution of 4 clouds, as the fast path or as the papers write it."""
+    torch.manual_seed(3)
+    layer = (DoubleEdgeConv(3, 6, 5) if double else EdgeConv(3, 5)).double()
+    data = torch.Generator().manual_seed(4)
+    x = torch.randn(4, 20, 3, generator=data, dtype=torch.float64)
+    idx = torch.randint(0, 20, (4, 20, 4), generator=data)
+    weight = torch.randn(4, 20, 5, generator=data, dtype=torch.float64)
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if "norm" in name:
+                parameter.copy_(torch.linspace(-1, 1.5, len(parameter)))
+    x, idx, weight = (share(t, world) for t in (x, idx, weight))
+    x = x.clone().requires_grad_()
+    if not reference:
+        y = sync_batch_norms(layer)(x, idx)
+    elif double:
+        y = double_edge_conv_reference(
+            x, idx, layer.linear1.weight, layer.norm1, layer.linear2.weight, layer.norm2
+        )
+    else:
+        y = edge_conv_reference(x, idx, layer.linear.weight, layer.norm)
+    (y * weight).sum().backward()
+    return {
+        "y": y.detach(), "x": x.grad, "grads": grads(layer), "buffers": dict(layer.named_buffers())
+    }  # fmt: skip
+
+
+def gather_step(world):
+    """The gradient of a function of all rows, to which every rank contributes its own part."""
+    x = torch.arange(6.0, dtype=torch.float64).view(3, 2) + 10 * world.rank
+    x.requires_grad_()
+    everyone = gather_rows(x)
+    (everyone.pow(2).sum() * (world.rank + 1)).backward()
+    return {"all": everyone.detach(), "grad": x.grad}
+
+
+def meter_step(world):
+    """Three items of mean 1 on rank 0, one of mean 5 on rank 1; then continued from their sum."""
+    meters = Meters(world.device)
+    meters.update({"loss": torch.tensor(1.0 if world.is_main else 5.0)}, 3 if world.is_main else 1)
+    again = Meters(world.device)
+    again.restore(meters.reduced(), world.is_main)
+    again.update({"loss": 4.0}, count=2)
+    return {"mean": meters.read()["loss"], "reduced": meters.reduced(), "again": again.read()}
+
+
+def agree_step(world):
+    """Rank 1 alone has a broken loss, then a signal."""
+    quiet, asked = StopRequest(), StopRequest()
+    asked.signal = 15
+    return [
+        agree_to_stop(quiet, world.is_main, world),
+        agree_to_stop(quiet if world.is_main else asked, True, world),
+        agree_to_stop(quiet, True, world),
+    ]
+
+
+def world_step(world, folder):
+    """The small collectives: by rank, on every rank; and rank 0 before the others."""
+
+    def make():
+        if world.is_main:
+            assert not list(folder.glob("made-*"))
+        else:
+            assert (folder / "made-0").exists()
+        (folder / f"made-{world.rank}").touch()
+        return world.rank
+
+    torch.manual_seed(world.rank)
+    states = [state["cpu"] for state in random_states(world)]
+    return {
+        "gather": world.gather({"rank": world.rank}),
+        "largest": world.largest(world.rank, -world.rank),
+        "main_first": world.main_first(make),
+        "states": states,
+    }
+
+
+def everything(world, folder):
+    """All of the above, so that the processes start once."""
+    found = {"crosspoint": {name: crosspoint_step(world, name) for name in BACKBONES}}
+    found["norm"] = {dims: norm_step(world, dims, synced=True) for dims in (1, 2)}
+    found["edge"] = {double: edge_step(world, double) for double in (False, True)}
+    found["gather"] = gather_step(world)
+    found["meters"] = meter_step(world)
+    found["agree"] = agree_step(world)
+    found["world"] = world_step(world, folder)
+    return found
+
+
+class Listed(torch.utils.data.Dataset):
+    """The first ``count`` items of a dataset."""
+
+    def __init__(self, dataset, count):
+        self.dataset, self.count = dataset, count
+        self.names, self.name, self.split = dataset.names[:count], dataset.name, dataset.split
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.dataset[index]
+
+
+def features_step(world, root, counts):
+    """Features of the first ``count`` clouds, and which of them this rank computed."""
+    dataset = load_dataset("folder", root, "train", points=32, cache_dir=root / "cache")
+    torch.manual_seed(0)
+    encoder = BACKBONES["dgcnn"]()
+    found = {}
+    for count in counts:
+        served = Listed(dataset, count)
+        found[count] = torch.from_numpy(extract(encoder, served, world, batch_size=8))
+    return found
