@@ -1,5 +1,7 @@
 """What the ranks of a process group compute in the tests; each runs in a process of its own."""
 
+import os
+import signal
 from functools import partial
 
 import torch
@@ -11,9 +13,10 @@ from pointssl.backbones.dgcnn import DGCNN
 from pointssl.backbones.dgcnn_seg import DGCNNSeg
 from pointssl.backbones.layers import DoubleEdgeConv, EdgeConv
 from pointssl.engine.loading import seeded
+from pointssl.engine.loop import Plan, Progress, train
 from pointssl.engine.meters import Meters
 from pointssl.engine.rng import random_states
-from pointssl.engine.stopping import StopRequest, agree_to_stop
+from pointssl.engine.stopping import Stopped, StopRequest, agree_to_stop
 from pointssl.evaluation.features import extract
 from pointssl.images import resnet18
 from pointssl.methods.crosspoint import CrossPoint
@@ -21,6 +24,7 @@ from pointssl.ops.batch_norm import sync_batch_norms
 from pointssl.ops.collectives import gather_rows
 from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
 from pointssl_datasets.dataset import load_dataset
+from pointssl_datasets.errors import UserError
 
 BACKBONES = {
     "dgcnn": partial(DGCNN, k=4, embedding=16, channels=(8, 8)),
@@ -82,7 +86,8 @@ def norm_step(world, dims, synced):
     y = module(x)
     (y * weight.detach()).sum().backward()
     return {
-        "y": y.detach(), "x": x.grad, "grads": grads(module), "buffers": dict(module.named_buffers())
+        "y": y.detach(), "x": x.grad, "grads": grads(module),
+        "buffers": dict(module.named_buffers()),
     }  # fmt: skip
 
 
@@ -165,6 +170,46 @@ def world_step(world, folder):
     }
 
 
+class Mean(nn.Module):
+    """A loss that is as finite as its batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(1, 1)
+
+    def forward(self, batch):
+        return {"loss": self.linear(batch["x"]).mean()}
+
+
+def train_step(world, event):
+    """Ten steps, in the fourth of which rank 1 alone gets a signal, or a NaN."""
+    saved = []
+
+    def batches(epoch, start):
+        for step in range(start, 10):
+            x = torch.full((2, 1), float(step))
+            if step == 3 and world.rank == 1:
+                if event == "SIGTERM":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                else:
+                    x[1] = float("nan")
+            yield {"x": x, "index": torch.arange(2) + 4 * step + 2 * world.rank}
+
+    model = Mean()
+    if world.size > 1:
+        model = DistributedDataParallel(model)
+    plan = Plan(
+        epochs=1, steps_per_epoch=10, batches=batches, prepare=lambda batch, generator: batch,
+        lr_at=lambda step: 0.1, log=print, save=lambda p: saved.append((p.epoch, p.step)),
+        bar=False,
+    )  # fmt: skip
+    progress, optimizer = Progress(), torch.optim.SGD(model.parameters(), 0.1)
+    try:
+        train(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), plan, progress, world)
+    except (Stopped, UserError) as error:
+        return {"error": str(error), "at": progress.step, "saved": saved}
+
+
 def everything(world, folder):
     """All of the above, so that the processes start once."""
     found = {"crosspoint": {name: crosspoint_step(world, name) for name in BACKBONES}}
@@ -173,6 +218,7 @@ def everything(world, folder):
     found["gather"] = gather_step(world)
     found["meters"] = meter_step(world)
     found["agree"] = agree_step(world)
+    found["train"] = {event: train_step(world, event) for event in ("SIGTERM", "NaN")}
     found["world"] = world_step(world, folder)
     return found
 

@@ -40,13 +40,16 @@ class PictureNet(nn.Module):
 class PointMlp(nn.Module):
     """The smallest point encoder: one layer, and the maximum over the points."""
 
-    def __init__(self, k: int = 1, embedding: int = 16, in_channels: int = 3) -> None:
+    def __init__(
+        self, k: int = 1, embedding: int = 16, in_channels: int = 3, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.cloud_dim = self.point_dim = embedding
         self.linear = nn.Linear(in_channels, embedding)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
-        points = self.linear(xyz).relu()
+        points = self.dropout(self.linear(xyz).relu())
         return Features(points.max(dim=1).values, points)
 
 

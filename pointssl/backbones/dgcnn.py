@@ -49,7 +49,7 @@ class DGCNN(nn.Module):
     def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
         x = with_feats(xyz, feats, self.in_channels)
         idx = knn(xyz, self.k)  # the first neighbours are near in space, whatever else a point has
-        outputs = []
+        outputs: list[Tensor] = []
         for layer in self.edge_convs:
             if outputs:
                 idx = knn(x, self.k)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointssl.ops.edge_conv import double_edge_conv, edge_conv
+from pointssl.ops.edge_conv import double_edge_conv, edge_conv, frozen_norm
 from pointssl_datasets.errors import UserError
 
 
@@ -18,6 +18,10 @@ class PointLayer(nn.Module):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.norm.training:  # the norm folded into the layer: one tensor less
+            scale, shift = frozen_norm(self.norm)
+            y = F.linear(x, self.linear.weight * scale[:, None], shift)
+            return F.leaky_relu(y, self.slope, inplace=True)
         y = self.linear(x)
         # In place on the norm's own output: on a view of it, autograd would copy.
         return F.leaky_relu(self.norm(y.flatten(0, -2)), self.slope, inplace=True).view_as(y)

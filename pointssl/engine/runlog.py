@@ -6,7 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -18,9 +18,18 @@ from pointssl_datasets.errors import UserError
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "h5py", "pillow", "trimesh", "safetensors")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """``content`` into ``path``, whole or not at all."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    write_atomically(path, write)
+
+
 def write_text(path: Path, text: str) -> None:
     """``text`` into ``path``, whole or not at all."""
-    write_atomically(path, lambda file: file.write(text.encode()) and None)
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -99,7 +108,7 @@ class RunLog:
         write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
         from torch.utils.tensorboard import SummaryWriter
 
-        self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=epoch or None)
+        self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=epoch + 1)
 
     def log(self, row: dict[str, Any]) -> None:
         """One row, with its ``epoch``, into ``metrics.jsonl`` and TensorBoard."""

@@ -1,5 +1,7 @@
 """CrossPoint: contrast two views of a cloud, and their mean with the cloud's picture."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,8 +27,8 @@ class CrossPoint(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
-        image_encoder: nn.Module | None = None,
+        encoder: Any,
+        image_encoder: Any = None,
         *,
         projection: int = 256,
         temperature: float = 0.1,

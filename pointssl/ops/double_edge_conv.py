@@ -39,7 +39,7 @@ def double_edge_conv_frozen(
         part = slice(start, start + step)
         hidden = _hidden(u, v[part], columns[:, part], slope)
         blocks.append(F.linear(hidden, weight2).amax(dim=0))
-    return F.leaky_relu(torch.cat(blocks) + shift2, slope)
+    return F.leaky_relu_(torch.cat(blocks).add_(shift2), slope)
 
 
 class DoubleEdgeConv(torch.autograd.Function):

@@ -53,9 +53,8 @@ def edge_conv(
             )
             update_running(norm, mean, var, count)
         else:
-            scale, shift = frozen_norm(norm)
-            u, v = F.linear(rows, split_weight(weight * scale[:, None])).chunk(2, dim=1)
-            y = F.leaky_relu(NeighbourMax.apply(u, flat) + v + shift, slope)
+            u, v = _frozen_layer(rows, weight, norm)
+            y = F.leaky_relu_(NeighbourMax.apply(u, flat).add_(v), slope)
     return y.view(*x.shape[:2], -1)
 
 
@@ -94,12 +93,9 @@ def double_edge_conv(
             update_running(norm1, mean1, var1, count)
             update_running(norm2, mean2, var2, count)
         else:
-            scale1, shift1 = frozen_norm(norm1)
+            u, v = _frozen_layer(rows, weight1, norm1)
             scale2, shift2 = frozen_norm(norm2)
-            u, v = F.linear(rows, split_weight(weight1 * scale1[:, None])).chunk(2, dim=1)
-            y = double_edge_conv_frozen(
-                u, v + shift1, flat, weight2 * scale2[:, None], shift2, slope
-            )
+            y = double_edge_conv_frozen(u, v, flat, weight2 * scale2[:, None], shift2, slope)
     return y.view(*x.shape[:2], -1)
 
 
@@ -115,6 +111,13 @@ def frozen_norm(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     assert norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return scale, norm.bias - norm.running_mean * scale
+
+
+def _frozen_layer(rows: Tensor, weight: Tensor, norm: _BatchNorm) -> tuple[Tensor, ...]:
+    """``u`` and ``v`` with the norm folded in, both ``(R, O)``."""
+    scale, shift = frozen_norm(norm)
+    bias = torch.cat((torch.zeros_like(shift), shift))
+    return F.linear(rows, split_weight(weight * scale[:, None]), bias).chunk(2, dim=1)
 
 
 class _EdgeConv(torch.autograd.Function):

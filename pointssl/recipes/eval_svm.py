@@ -58,7 +58,7 @@ def collect(
     passes: list[Split] = []
     datasets = {}
     for seed in range(protocol.seeds or config.seeds):
-        arrays = []
+        arrays: list[Any] = []
         for split, turn in (("train", config.turn_train), ("test", config.turn_test)):
             dataset = serve_split(
                 config, subject, split, world, **serve, sampling=sampling, turn=turn, seed=seed

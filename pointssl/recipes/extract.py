@@ -1,5 +1,6 @@
 """`pointssl extract`: features into the cache, and into a file if asked."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,13 @@ def run(config: ExtractConfig) -> dict[str, Any]:
             world.say(f"{split}: {len(dataset)} clouds, {features.shape[-1]} channels")
             if config.out is not None and world.is_main:
                 path = config.out / f"{dataset.name}_{split}.npz"
-                columns = {
+                columns: dict[str, Any] = {
                     "features": features,
                     "labels": dataset.labels,
                     "names": np.array(dataset.names),
                     "classes": np.array(dataset.classes),
                 }
-                write_atomically(path, lambda file, columns=columns: np.savez(file, **columns))
+                write_atomically(path, partial(np.savez, **columns))
                 print(f"written: {path}")
         world.say(f"cached in {feature_cache(config).root}")
     return found

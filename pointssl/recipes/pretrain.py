@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -78,16 +78,20 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
         return path
 
+    encoder = cast(nn.Module, method.encoder)
     log = RunLog(config.run_dir, config, world, progress.epoch)
     describe(config, dataset, method, steps, world)
 
     def save(progress: Progress) -> None:
         random = random_states(world)  # of all ranks, so every rank comes here
         if not all(bool(torch.isfinite(p).all()) for p in method.parameters()):
-            raise UserError("the weights are not finite; the last checkpoint is as it was")
+            raise UserError(
+                f"the weights are not finite after {progress.epoch} epochs and {progress.step} "
+                "steps. Lower --lr or use --clip-grad 1; the last checkpoint is as it was."
+            )
         if world.is_main:
             content = {
-                "encoder": method.encoder.state_dict(),
+                "encoder": encoder.state_dict(),
                 "facts": facts,
                 "method": method.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -222,7 +226,7 @@ def on_devices(method: nn.Module, config: PretrainConfig, world: World) -> nn.Mo
     """Compiled and wrapped for many processes as asked; checkpoints never see the wrapping."""
     model = method
     if config.compile:
-        model = torch.compile(model)
+        model = cast(nn.Module, torch.compile(model))
     if world.size > 1:
         devices = [world.local_rank] if world.device.type == "cuda" else None
         model = nn.parallel.DistributedDataParallel(model, device_ids=devices)

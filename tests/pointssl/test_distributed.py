@@ -91,6 +91,21 @@ def test_what_one_rank_meets_all_ranks_know(ranks):
         assert rank["agree"] == [(0, False), (15, True), (0, True)]
 
 
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(ranks):
+    for rank in ranks:
+        found = rank["train"]["SIGTERM"]
+        assert found == {"error": "in epoch 1, after step 4", "at": 4, "saved": [(0, 4)]}
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_ends_all_with_the_whole_batch(ranks):
+    for rank in ranks:
+        found = rank["train"]["NaN"]
+        assert found["error"].startswith("not finite at epoch 1, step 4: loss. ")
+        assert "Batch indices [12, 13, 14, 15]." in found["error"]
+        assert found["at"] == 3
+        assert found["saved"] == []
+
+
 def test_collectives_of_the_world(ranks):
     for number, rank in enumerate(ranks):
         assert rank["world"]["gather"] == [{"rank": 0}, {"rank": 1}]
@@ -136,8 +151,7 @@ def test_a_run_on_two_processes_has_the_losses_of_a_run_on_one(root, tmp_path):
             assert other[name] == pytest.approx(row[name], rel=1e-3)
         assert other["lr"] == pytest.approx(row["lr"])
         assert other["negatives"] == row["negatives"] == 14
-    weights = [torch.load(tmp_path / f"run-{n}/checkpoints/last.pt")["encoder"] for n in (None, 2)]
-    assert not any("module." in key for key in weights[1])
+    weights = [torch.load(tmp_path / f"run-{n}/checkpoints/last.pt")["method"] for n in (None, 2)]
     same(weights[1], weights[0], tolerance=2e-3)
 
 

@@ -153,12 +153,22 @@ def test_max_time_ends_well(root, tmp_path):
     assert at(tmp_path) == (0, 1)
 
 
-def test_stopped_after_every_single_step(root, tmp_path, short):
+DROPOUT = {"backbone": "tiny:PointMlp", "backbone_arg": ("dropout=0.5",)}
+SGD = {"optimizer": "sgd", "lr": 0.1, "warmup_epochs": 1.0, "clip_grad": 1.0}
+HALF = {"optimizer": "adamw", "amp": "fp16", "schedule_by": "epoch"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, DROPOUT, SGD, HALF], ids=["adam", "dropout", "sgd", "half"]
+)
+def test_stopped_after_every_single_step(root, tmp_path, changes):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    pretrain(root, whole, **SHORT, **changes)
     for step in range(6):
-        assert at(tmp_path) == divmod(step, 3) or at(tmp_path) == (step // 3 - 1, 3)
-        stopped_after_a_step(root, tmp_path)
-    pretrain(root, tmp_path, **SHORT)
-    assert_same_run(tmp_path, short)
+        assert at(parts) in (divmod(step, 3), (step // 3 - 1, 3))
+        stopped_after_a_step(root, parts, **changes)
+    pretrain(root, parts, **SHORT, **changes)
+    assert_same_run(parts, whole)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +196,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(root, tmp_path, exploding, rank
         assert done.stderr.splitlines() == [line]
 
 
-def test_weights_that_are_not_finite_are_never_written(root, tmp_path):
+def test_weights_that_are_not_finite_are_not_written(root, tmp_path):
+    told = "weights are not finite after 0 epochs and 1 steps"
+    enough = {"optimizer": "sgd", "lr": 3e38, "temperature": 0.01}  # to overflow in a step
+    with pytest.raises(UserError, match=told):
+        pretrain(root, tmp_path, **SHORT, **enough, max_time=0.0)
+    assert not last(tmp_path).exists()
+
+
+def test_a_weight_that_is_not_finite_is_noticed_at_once(root, tmp_path):
     stopped_after_a_step(root, tmp_path)
     content = load_checkpoint(last(tmp_path))
     content["method"]["head.0.weight"][0, 0] = float("nan")
