@@ -84,7 +84,9 @@ def check_equal(network: str, device: torch.device) -> None:
             noise = torch.Generator().manual_seed(1)
             with torch.no_grad():  # a T-Net starts with zeros, which would hide what is before it
                 for parameter in encoder.parameters():
-                    parameter += 0.05 * torch.randn(parameter.shape, generator=noise).to(device)
+                    parameter.add_(
+                        torch.randn(parameter.shape, generator=noise).to(device), alpha=0.05
+                    )
             feature = features(encoder, network, side, xyz)
             gradients = torch.autograd.grad(feature.square().sum(), list(encoder.parameters()))
             found.append([feature.detach(), *gradients])

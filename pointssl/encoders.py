@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
 from pointssl.backbones import BACKBONES
@@ -49,9 +50,10 @@ def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
         UserError: not a checkpoint of ours, damaged, or weights that do not fit.
     """
     path = Path(path)
-    facts = load_checkpoint(path)["facts"]
+    checkpoint = load_checkpoint(path)
+    facts = checkpoint["facts"]
     encoder = build_encoder(facts["backbone"], **{**facts["backbone_args"], **overrides})
-    load_weights(encoder, load_checkpoint(path)["encoder"], path)
+    load_weights(encoder, checkpoint["encoder"], path)
     return encoder.eval()
 
 
@@ -61,8 +63,6 @@ def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: no ``=``.
     """
-    import yaml
-
     arguments = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

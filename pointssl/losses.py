@@ -60,7 +60,8 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Contrast:
 def embedding_std(z: Tensor) -> Tensor:
     """Mean over dimensions of the standard deviation of unit rows, times sqrt(D).
 
-    About 1 for rows spread evenly over the sphere, 0 when all rows are the same: collapse.
+    About 1 for rows spread evenly over the sphere, 0 when all rows are the same: collapse. Taken
+    over the rows of all ranks, as the loss is.
     """
-    z = F.normalize(z.detach().float(), dim=1)
+    z = gather_rows(F.normalize(z.detach().float(), dim=1))
     return z.std(dim=0).mean() * z.shape[1] ** 0.5

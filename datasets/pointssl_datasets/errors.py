@@ -9,7 +9,6 @@ class UserError(Exception):
     """
 
     exit_code = 1
-    on_every_rank = False  # of many processes rank 0 alone prints the line, unless this is set
 
 
 class UsageError(UserError):

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 
 import torch
 
-from pointssl.config import Options, to_yaml
 from pointssl.engine.checkpoint import write_atomically
 from pointssl.engine.distributed import World
+from pointssl.options import Options, to_yaml
 from pointssl_datasets.errors import UserError
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "h5py", "pillow", "trimesh", "safetensors")

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.config import EvalSvmConfig, to_dict
+from pointssl.config import EvalSvmConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.runlog import write_json
 from pointssl.evaluation.encoders import Subject, baseline_of, find_subject, where
 from pointssl.evaluation.protocols import Protocol, find_protocol
 from pointssl.evaluation.svm_report import Split, evaluate_svm, format_report
+from pointssl.options import to_dict
 from pointssl.recipes.features import features_of, serve_split
 from pointssl_datasets.errors import UserError
 

@@ -10,7 +10,8 @@ from pointssl.engine.distributed import World
 from pointssl.evaluation.cache import FeatureCache
 from pointssl.evaluation.encoders import Subject
 from pointssl.evaluation.features import cached_features
-from pointssl_datasets.dataset import CloudDataset, load_dataset
+from pointssl.recipes.data import open_split
+from pointssl_datasets.dataset import CloudDataset
 from pointssl_datasets.paths import cache_root
 
 
@@ -24,26 +25,8 @@ def serve_split(
 ) -> CloudDataset:
     """One split, served with the points, channels and scale of ``subject``; rank 0 packs it."""
 
-    def load() -> CloudDataset:
-        return load_dataset(
-            options.data,
-            options.data_root,
-            split,
-            **{
-                **subject.serve,
-                "up_axis": options.up_axis,
-                "on_unpaired": options.on_unpaired,
-                "size": options.size,
-                "data_seed": options.data_seed,
-                "cache_dir": options.cache_dir,
-                "progress": options.progress and world.is_main,
-                **choice,
-            },
-        )
-
-    dataset = load() if world.is_main else None
-    world.barrier()
-    return dataset or load()
+    served = {**subject.serve, **choice}
+    return open_split(options, split, world, progress=options.progress, **served)
 
 
 def features_of(

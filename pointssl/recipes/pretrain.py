@@ -11,7 +11,7 @@ from torch import nn
 
 import pointssl
 from pointssl.augment import two_views
-from pointssl.config import PretrainConfig, to_dict
+from pointssl.config import PretrainConfig
 from pointssl.encoders import build_encoder, parse_arguments
 from pointssl.engine.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pointssl.engine.distributed import World, local_batch, start_world
@@ -22,7 +22,9 @@ from pointssl.engine.runlog import RunLog, read_metrics
 from pointssl.engine.schedule import lr_at, scaled_lr
 from pointssl.methods import METHODS
 from pointssl.ops.batch_norm import sync_batch_norms
-from pointssl_datasets.dataset import CloudDataset, load_dataset
+from pointssl.options import to_dict
+from pointssl.recipes.data import open_split
+from pointssl_datasets.dataset import CloudDataset
 from pointssl_datasets.errors import UsageError, UserError
 from pointssl_datasets.resolve import resolve
 
@@ -142,27 +144,15 @@ def open_dataset(config: PretrainConfig, world: World) -> CloudDataset:
     if views is None:
         views = 4 if config.data == "shapes" else 0
 
-    def load() -> CloudDataset:
-        return load_dataset(
-            config.data,
-            config.data_root,
-            "train",
-            points=config.points,
-            sampling=config.sampling,
-            normals=config.normals,
-            normalise=config.normalise,
-            up_axis=config.up_axis,
-            on_unpaired=config.on_unpaired,
-            image_size=config.image_size if wanted else None,
-            views=views if wanted else 0,
-            size=config.size,
-            data_seed=config.data_seed,
-            seed=config.seed,
-            cache_dir=config.cache_dir,
-            progress=config.progress and world.is_main,
-        )
-
-    dataset = world.main_first(load)
+    dataset = open_split(
+        config,
+        "train",
+        world,
+        progress=config.progress,
+        image_size=config.image_size if wanted else None,
+        views=views if wanted else 0,
+        seed=config.seed,
+    )
     if wanted and not dataset.has_images:
         raise UsageError(
             f"--data {config.data} has no pictures: draw some with --views 8, "

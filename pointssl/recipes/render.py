@@ -3,12 +3,15 @@
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from pointssl.config import RenderConfig
-from pointssl_datasets.dataset import CloudDataset, load_dataset
+from pointssl.engine.distributed import World
+from pointssl.recipes.data import open_split
+from pointssl_datasets.dataset import CloudDataset
 from pointssl_datasets.errors import UserError
 from pointssl_datasets.render import render_views
 
@@ -22,22 +25,8 @@ def run(config: RenderConfig) -> Path:
     Raises:
         UserError: the dataset can't be read, or a cloud's name would lead out of the folder.
     """
-    data = load_dataset(
-        config.data,
-        config.data_root,
-        config.split,
-        points=config.points,
-        sampling=config.sampling,
-        normals=config.normals,
-        normalise=config.normalise,
-        up_axis=config.up_axis,
-        on_unpaired=config.on_unpaired,
-        size=config.size,
-        data_seed=config.data_seed,
-        seed=config.seed,
-        cache_dir=config.cache_dir,
-        progress=config.progress,
-    )
+    alone = World(0, 0, 1, torch.device("cpu"))
+    data = open_split(config, config.split, alone, progress=config.progress, seed=config.seed)
     chosen = spread(len(data), config.limit)
     on_sheet = set(chosen[spread(len(chosen), SHEET_ROWS)].tolist())
     rows = []

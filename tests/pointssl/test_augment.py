@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from pointssl_datasets.errors import UsageError
 from torch import Generator, Tensor
 
 from pointssl.augment import (
@@ -17,6 +16,7 @@ from pointssl.augment import (
     unit_sphere,
     up_rotations,
 )
+from pointssl_datasets.errors import UsageError
 
 
 def seeded(seed: int = 0) -> Generator:

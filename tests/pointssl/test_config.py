@@ -9,15 +9,8 @@ import pytest
 import yaml
 
 from pointssl import config as module
-from pointssl.config import (
-    EvalSvmConfig,
-    ExtractConfig,
-    Options,
-    PretrainConfig,
-    make,
-    to_dict,
-    to_yaml,
-)
+from pointssl.config import EvalSvmConfig, ExtractConfig, PretrainConfig
+from pointssl.options import Options, make, to_dict, to_yaml
 from pointssl_datasets.errors import UsageError
 
 CONFIGS = [

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pointssl.ops import double_edge_conv as double_edge_conv_module
+from pointssl.ops import gather
 from pointssl.ops.edge_conv import double_edge_conv, edge_conv
 from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
 from pointssl.ops.neighbours import knn_reference
@@ -15,7 +17,7 @@ PAIRS = {
     "single": (edge_conv, edge_conv_reference),
     "double": (double_edge_conv, double_edge_conv_reference),
 }
-C, O, P = 5, 11, 13  # channels in, of the first layer, of the second
+C, HIDDEN, P = 5, 11, 13  # channels in, of the first layer, of the second
 
 
 class Layer(nn.Module):
@@ -23,10 +25,10 @@ class Layer(nn.Module):
 
     def __init__(self, kind: str, **norm: float | None) -> None:
         super().__init__()
-        self.weight1 = nn.Parameter(torch.randn(O, 2 * C))
-        self.norm1 = nn.BatchNorm1d(O, **norm)
+        self.weight1 = nn.Parameter(torch.randn(HIDDEN, 2 * C))
+        self.norm1 = nn.BatchNorm1d(HIDDEN, **norm)
         if kind == "double":
-            self.weight2 = nn.Parameter(torch.randn(P, O))
+            self.weight2 = nn.Parameter(torch.randn(P, HIDDEN))
             self.norm2 = nn.BatchNorm1d(P, **norm)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm1d):
@@ -131,7 +133,7 @@ def test_duplicates_among_the_points(kind: str):
 
 @pytest.mark.parametrize("kind", PAIRS)
 def test_momentum_none_averages_all_batches(kind: str):
-    ours, reference = Layer(kind, momentum=None).double(), None
+    ours = Layer(kind, momentum=None).double()
     reference = copy.deepcopy(ours)
     fast, slow = PAIRS[kind]
     for _ in range(3):
@@ -150,6 +152,19 @@ def test_input_that_is_not_contiguous(kind: str, training: bool):
     idx = knn_reference(x, 10)[..., ::2]
     assert not x.is_contiguous()
     assert not idx.is_contiguous()
+    ours, reference = (outcome(layer, conv, x, idx) for conv in PAIRS[kind])
+    assert_same(ours, reference, 1e-10)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", PAIRS)
+def test_many_blocks(kind: str, training: bool, monkeypatch: pytest.MonkeyPatch):
+    """The last one not full."""
+    for module in (gather, double_edge_conv_module):
+        monkeypatch.setattr(module, "BLOCK", 1000)
+    layer = Layer(kind).double().train(training)
+    x = torch.randn(3, 41, C, dtype=torch.float64)
+    idx = knn_reference(x, 7)
     ours, reference = (outcome(layer, conv, x, idx) for conv in PAIRS[kind])
     assert_same(ours, reference, 1e-10)
 
@@ -207,7 +222,7 @@ def test_never_keeps_an_edge_tensor(kind: str, training: bool):
     clouds, points, k = 2, 200, 20
     x = torch.randn(clouds, points, C, requires_grad=True)
     idx = knn_reference(x, k)
-    edges = clouds * points * k * min(O, P)
+    edges = clouds * points * k * min(HIDDEN, P)
 
     def largest_saved(conv: Callable[..., Tensor]) -> int:
         sizes = [0]

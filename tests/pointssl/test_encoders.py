@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from pointssl_datasets.errors import UsageError, UserError
 
 import pointssl
 from pointssl.encoders import build_encoder, load_encoder, parse_arguments
 from pointssl.engine.checkpoint import save_checkpoint
+from pointssl_datasets.errors import UsageError, UserError
 
 SMALL = {"k": 5, "embedding": 16}
 
@@ -113,7 +113,7 @@ def test_overrides(saved):
     loaded = load_encoder(path, k=9)
     assert loaded.k == 9
     assert torch.equal(loaded.last.linear.weight, encoder.last.linear.weight)
-    with pytest.raises(UserError, match="last.pt does not fit this DGCNN"):
+    with pytest.raises(UserError, match=r"last\.pt does not fit this DGCNN"):
         load_encoder(path, embedding=32)
     with pytest.raises(UsageError, match="no argument 'kk'"):
         load_encoder(path, kk=9)

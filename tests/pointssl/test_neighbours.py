@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from pointssl_datasets.errors import UserError
 from torch import Tensor
 
 from pointssl.ops.neighbours import knn, knn_reference
+from pointssl_datasets.errors import UserError
 
 
 def distances(points: Tensor, idx: Tensor) -> Tensor:

@@ -10,14 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pointssl.config import (
-    EvalSvmConfig,
-    ExtractConfig,
-    Options,
-    PretrainConfig,
-    RenderConfig,
-    option,
-)
+from pointssl.config import EvalSvmConfig, ExtractConfig, PretrainConfig, RenderConfig
+from pointssl.options import Options, option
 from pointssl_cli.options import signature, takes
 from pointssl_datasets.errors import UsageError
 

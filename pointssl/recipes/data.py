@@ -1,0 +1,39 @@
+"""One split of the data that a command's options name; the same for every recipe."""
+
+from typing import Any
+
+from pointssl.config import DataOptions
+from pointssl.engine.distributed import World
+from pointssl_datasets.dataset import CloudDataset, load_dataset
+
+
+def open_split(
+    options: DataOptions, split: str, world: World, *, progress: bool = False, **served: Any
+) -> CloudDataset:
+    """Rank 0 finds and packs ``split``, then the others open it.
+
+    Args:
+        progress: show bars (on rank 0).
+        served: further arguments of :func:`~pointssl_datasets.dataset.load_dataset`, and those
+            that stand instead of the options' own.
+
+    Raises:
+        DataError, UsageError: as ``load_dataset``.
+    """
+    arguments = {
+        "points": options.points,
+        "sampling": options.sampling,
+        "normals": options.normals,
+        "normalise": options.normalise,
+        "up_axis": options.up_axis,
+        "on_unpaired": options.on_unpaired,
+        "size": options.size,
+        "data_seed": options.data_seed,
+        "cache_dir": options.cache_dir,
+        "progress": progress and world.is_main,
+    }
+
+    def load() -> CloudDataset:
+        return load_dataset(options.data, options.data_root, split, **{**arguments, **served})
+
+    return world.main_first(load)

@@ -1,0 +1,30 @@
+"""The benchmark compares like with like, and its table has a number in every place."""
+
+import pytest
+import torch
+
+from pointssl import bench
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("network", bench.TEXTBOOK)
+def test_both_sides_are_the_same_function(network: str):
+    bench.check_equal(network, CPU)
+
+
+def test_a_wrong_side_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    twin = bench.TEXTBOOK["dgcnn"]
+    monkeypatch.setitem(bench.TEXTBOOK, "dgcnn", lambda encoder, xyz: twin(encoder, xyz * 1.001))
+    with pytest.raises(AssertionError, match="dgcnn"):
+        bench.check_equal("dgcnn", CPU)
+
+
+def test_a_row():
+    row = bench.table_row(bench.Case("dgcnn", "train", 2, 256), 1, CPU).split()
+    assert row[:4] == ["dgcnn", "train", "2", "256"]
+    numbers = [float(cell.rstrip("x")) for cell in row[4:]]
+    assert len(numbers) == 8
+    assert all(number > 0 for number in numbers)
+    textbook, ours = numbers[4:6]  # MB
+    assert ours < textbook
