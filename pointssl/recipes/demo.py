@@ -17,7 +17,7 @@ from pointssl_datasets.dataset import CloudDataset
 
 # Small enough for two CPU cores, hard enough that a random network is far from the ceiling: every
 # shape stands turned, tilted, bent and partly missing, and the SVM has few labels of each class.
-SHAPES, POINTS, K, EPOCHS, LABELS = 960, 256, 16, 6, 0.1
+SHAPES, POINTS, K, EMBEDDING, EPOCHS, LABELS = 800, 256, 16, 512, 8, 0.1
 
 
 def run(config: DemoConfig) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
         views=3,
         image_encoder="resnet18",
         image_size=48,
-        rotate="so3",
+        embedding=EMBEDDING,
         epochs=EPOCHS,
         batch_size=32,
         seed=config.seed,

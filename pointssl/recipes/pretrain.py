@@ -1,7 +1,6 @@
 """`pointssl pretrain`, from top to bottom: data, encoder, method, optimiser, loop, pictures."""
 
 import contextlib
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +12,12 @@ import pointssl
 from pointssl.augment import two_views
 from pointssl.config import PretrainConfig
 from pointssl.encoders import build_encoder, parse_arguments
-from pointssl.engine.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from pointssl.engine.checkpoint import load_weights, save_checkpoint
 from pointssl.engine.distributed import World, local_batch, start_world
 from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.loop import Plan, Progress, train
+from pointssl.engine.optimizer import build_optimizer, on_devices
+from pointssl.engine.resume import earlier_run
 from pointssl.engine.rng import random_states, restore_random_state
 from pointssl.engine.runlog import RunLog, read_metrics
 from pointssl.engine.schedule import lr_at, scaled_lr
@@ -27,10 +28,6 @@ from pointssl.recipes.data import open_split
 from pointssl_datasets.dataset import CloudDataset
 from pointssl_datasets.errors import UsageError, UserError
 from pointssl_datasets.resolve import resolve
-
-# Options that may differ between the runs of one run directory: they do not change its numbers.
-FREE_OPTIONS = ("device", "threads", "progress", "max_time", "run_dir", "resume", "save_every",
-                "cache_dir", "data_root")  # fmt: skip
 
 
 def run(config: PretrainConfig) -> Path:
@@ -60,7 +57,14 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     method.to(world.device)
     if config.sync_bn:
         sync_batch_norms(method)
-    optimizer = build_optimizer(method, config)
+    peak = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
+    optimizer = build_optimizer(
+        method,
+        config.optimizer,
+        peak,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+    )
     scaler = torch.amp.GradScaler(world.device.type, enabled=config.amp == "fp16")
 
     progress = Progress()
@@ -105,7 +109,6 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
             save_checkpoint(path, content)
         world.barrier()  # no rank leaves, and so has torchrun stop the others, while rank 0 writes
 
-    peak = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
     plan = Plan(
         epochs=config.epochs,
         steps_per_epoch=steps,
@@ -128,7 +131,8 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         bar=config.progress,
     )  # fmt: skip
     try:
-        train(on_devices(method, config, world), optimizer, scaler, plan, progress, world)
+        model = on_devices(method, world, compiled=config.compile)
+        train(model, optimizer, scaler, plan, progress, world)
     finally:
         log.close()
     if world.is_main:
@@ -201,28 +205,6 @@ def build_method(config: PretrainConfig, dataset: CloudDataset) -> tuple[nn.Modu
     return method, facts
 
 
-def build_optimizer(method: nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD over what is trained."""
-    parameters = [p for p in method.parameters() if p.requires_grad]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, config.lr, weight_decay=config.weight_decay)
-
-
-def on_devices(method: nn.Module, config: PretrainConfig, world: World) -> nn.Module:
-    """Compiled and wrapped for many processes as asked; checkpoints never see the wrapping."""
-    model = method
-    if config.compile:
-        model = cast(nn.Module, torch.compile(model))
-    if world.size > 1:
-        devices = [world.local_rank] if world.device.type == "cuda" else None
-        model = nn.parallel.DistributedDataParallel(model, device_ids=devices)
-    return model
-
-
 def epoch_batches(
     config: PretrainConfig, dataset: CloudDataset, epoch: int, start: int, world: World
 ) -> Any:
@@ -230,38 +212,6 @@ def epoch_batches(
     dataset.set_epoch(epoch)
     rows = train_rows(len(dataset), config.batch_size, config.seed, epoch, world, start)
     return read_batches(dataset, rows, world.device)
-
-
-def earlier_run(path: Path, config: PretrainConfig) -> dict[str, Any] | None:
-    """The checkpoint to continue from, or None.
-
-    Raises:
-        UsageError: there is one, and ``--resume never`` or other options were given.
-    """
-    if not path.exists():
-        return None
-    if config.resume == "never":
-        raise UsageError(
-            f"{path.parent.parent} holds a run already: give another --run-dir, delete it, "
-            "or continue it with --resume auto"
-        )
-    checkpoint = load_checkpoint(path)
-    if "config" not in checkpoint or "optimizer" not in checkpoint:
-        raise UsageError(f"{path} holds weights alone and cannot be continued")
-    # An option that came after the checkpoint was written had its default.
-    before = {**to_dict(PretrainConfig()), **checkpoint["config"]}
-    now = to_dict(config)
-    differing = [
-        f"--{f.name.replace('_', '-')} {before[f.name]} then, {now[f.name]} now"
-        for f in fields(config)
-        if f.name not in FREE_OPTIONS and before[f.name] != now[f.name]
-    ]
-    if differing:
-        raise UsageError(
-            f"{path.parent.parent} holds a run with other options ({'; '.join(differing[:3])}): "
-            "give another --run-dir, or the same options to continue"
-        )
-    return checkpoint
 
 
 def describe(

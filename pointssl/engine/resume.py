@@ -1,0 +1,46 @@
+"""Whether a run directory may be continued."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pointssl.config import PretrainConfig
+from pointssl.engine.checkpoint import load_checkpoint
+from pointssl.options import to_dict
+from pointssl_datasets.errors import UsageError
+
+# Options that may differ between the runs of one run directory: they do not change its numbers.
+FREE_OPTIONS = ("device", "threads", "progress", "max_time", "run_dir", "resume", "save_every",
+                "cache_dir", "data_root")  # fmt: skip
+
+
+def earlier_run(path: Path, config: PretrainConfig) -> dict[str, Any] | None:
+    """The checkpoint to continue from, or None.
+
+    Raises:
+        UsageError: there is one, and ``--resume never`` or other options were given.
+    """
+    if not path.exists():
+        return None
+    if config.resume == "never":
+        raise UsageError(
+            f"{path.parent.parent} holds a run already: give another --run-dir, delete it, "
+            "or continue it with --resume auto"
+        )
+    checkpoint = load_checkpoint(path)
+    if "config" not in checkpoint or "optimizer" not in checkpoint:
+        raise UsageError(f"{path} holds weights alone and cannot be continued")
+    # An option that came after the checkpoint was written had its default.
+    before = {**to_dict(PretrainConfig()), **checkpoint["config"]}
+    now = to_dict(config)
+    differing = [
+        f"--{f.name.replace('_', '-')} {before[f.name]} then, {now[f.name]} now"
+        for f in fields(config)
+        if f.name not in FREE_OPTIONS and before[f.name] != now[f.name]
+    ]
+    if differing:
+        raise UsageError(
+            f"{path.parent.parent} holds a run with other options ({'; '.join(differing[:3])}): "
+            "give another --run-dir, or the same options to continue"
+        )
+    return checkpoint
