@@ -208,7 +208,7 @@ class EvalSvmConfig(FeatureOptions):
     )
     kernel: Literal["linear", "rbf"] = option("linear", "Kernel of the SVM.", "Evaluation")
     label_fraction: float = option(
-        1.0, "Stratified share of the train labels that is used.", "Evaluation", low=0, high=1
+        1.0, "Stratified share of the train labels that is used.", "Evaluation", low=1e-9, high=1
     )
     turn_train: Literal["none", "up", "so3"] = option(
         "none", "Turn every train cloud by a fixed random rotation.", "Evaluation"

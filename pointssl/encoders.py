@@ -1,17 +1,20 @@
 """Make a point encoder, or load one with everything that its numbers depend on."""
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+import math
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from pointssl.backbones import BACKBONES
 from pointssl.engine.checkpoint import load_checkpoint, load_weights
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.errors import UsageError, UserError
 from pointssl_datasets.resolve import nearest, resolve
 
 
@@ -24,21 +27,53 @@ def build_encoder(name: str, *, seed: int | None = None, **arguments: Any) -> nn
         arguments: of the encoder's class, e.g. ``k=20``.
 
     Raises:
-        UsageError: unknown name or argument.
+        UsageError: unknown name or argument, or a value that the argument can't have.
     """
-    make = resolve(name, BACKBONES, "backbone")
-    known = list(inspect.signature(make).parameters)
-    for key in arguments:
+    make = resolve(name, BACKBONES, "backbone", nn.Module)
+    _check_arguments(name, make, arguments)
+    with contextlib.ExitStack() as stack:
+        if seed is not None:
+            stack.enter_context(torch.random.fork_rng(devices=[]))
+            torch.manual_seed(seed)
+        return make(**arguments)
+
+
+def _check_arguments(name: str, make: type[nn.Module], arguments: Mapping[str, Any]) -> None:
+    """Every argument is known, none that is needed is missing, each is like its default."""
+    parameters = inspect.signature(make).parameters
+    known = list(parameters)
+    for key, value in arguments.items():
         if key not in known:
+            takes = f"It takes: {', '.join(known)}." if known else "It takes none."
             raise UsageError(
-                f"backbone {name!r} has no argument {key!r}{nearest(key, known)} "
-                f"It takes: {', '.join(known)}."
+                f"backbone {name!r} has no argument {key!r}{nearest(key, known) or '.'} {takes}"
             )
-    if seed is None:
-        return make(**arguments)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make(**arguments)
+        default = parameters[key].default
+        if not _is_like(value, default):
+            raise UsageError(
+                f"backbone {name!r}: {key} = {value!r}, expected a value like {default!r}."
+            )
+    missing = [
+        key for key, p in parameters.items() if p.default is p.empty and key not in arguments
+    ]
+    if missing:
+        raise UsageError(
+            f"backbone {name!r} needs {', '.join(missing)}: give --backbone-arg {missing[0]}=VALUE."
+        )
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value of the user's may stand for ``default``; what is a size is at least 1."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) == isinstance(default, bool)
+    if isinstance(default, int):
+        return isinstance(value, int) and (value >= 1 or default < 1)
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    if isinstance(default, (tuple, list)) and default:
+        is_list = isinstance(value, (tuple, list)) and len(value) > 0
+        return is_list and all(_is_like(item, default[0]) for item in value)
+    return True
 
 
 def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
@@ -51,22 +86,58 @@ def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
     """
     path = Path(path)
     checkpoint = load_checkpoint(path)
-    facts = checkpoint["facts"]
+    facts = encoder_facts(checkpoint, path)
     encoder = build_encoder(facts["backbone"], **{**facts["backbone_args"], **overrides})
     load_weights(encoder, checkpoint["encoder"], path)
     return encoder.eval()
+
+
+def encoder_facts(
+    checkpoint: Mapping[str, Any], path: Path, *needed: str, named: str | None = None
+) -> dict[str, Any]:
+    """The facts of a checkpoint, after a look at what will be done with them.
+
+    Args:
+        needed: names of further facts that must be there.
+        named: the backbone that the user typed. A class of their own is imported only if they did,
+            or have imported its module already: reading a file must not run what it names.
+
+    Raises:
+        UserError: facts are missing, or the backbone is not one of ours.
+    """
+    facts, weights = checkpoint["facts"], checkpoint["encoder"]
+    names = ("backbone", "backbone_args", *needed)
+    absent = [name for name in names if not isinstance(facts, dict) or name not in facts]
+    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+        absent.append("tensors of the encoder")
+    if absent:
+        raise UserError(
+            f"{path} lacks {', '.join(absent)}: expected a checkpoint of `pointssl pretrain`"
+        )
+    name = facts["backbone"]
+    if name not in (*BACKBONES, named) and str(name).partition(":")[0] not in sys.modules:
+        raise UserError(
+            f"{path} holds the weights of {name!r}, which is not part of pointssl. If you trust "
+            f"that code, have it imported with --backbone {name}"
+        )
+    return facts
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
     """``["slope=0.1", "align=false"]`` to ``{"slope": 0.1, "align": False}``.
 
     Raises:
-        UsageError: no ``=``.
+        UsageError: no ``=``, or a value that is not plain YAML.
     """
     arguments = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--backbone-arg {pair!r}: expected KEY=VALUE")
-        arguments[key] = yaml.safe_load(value)
+        try:
+            arguments[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(
+                f"--backbone-arg {pair!r}: expected a plain value such as 3, true or [8,8]"
+            ) from None
     return arguments

@@ -132,7 +132,8 @@ def make(cls: type[C], given: Mapping[str, Any], file: Path | None = None) -> C:
     for key, value in (read_yaml(file) if file else {}).items():
         name = key.replace("-", "_")
         if name not in known:
-            raise UsageError(f"--config {file}: unknown option {key!r}{nearest(name, list(known))}")
+            hint = nearest(name, list(known)) or "; --help lists them"
+            raise UsageError(f"--config {file}: unknown option {key!r}{hint}")
         try:
             values[name] = _checked(known[name], value, hints[name])
         except UsageError as error:

@@ -68,7 +68,8 @@ def _one_line(error: BaseException) -> str:
 def _usage(error: Any) -> str:
     """The parser's message, and which help to read."""
     command = error.ctx.command_path if getattr(error, "ctx", None) else "pointssl"
-    return f"{error.format_message()}\nSee `{command} --help`."
+    message = " ".join(error.format_message().split())
+    return f"{message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`."
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     `pointssl --debug ...` shows one for everything.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # torch remarks on a foreign file before it refuses it, and our own line says all there is.
+    warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
     try:
         code = get_command(app).main(arguments, prog_name="pointssl", standalone_mode=False)
         sys.stdout.flush()

@@ -58,6 +58,9 @@ def open_modelnet(
     classes = _lines(folder / "shape_names.txt")
     shards = [_open_shard(path, classes) for path in _listed(folder, split)]
     names = [label for shard in shards for label in shard.names]
+    if not names:
+        listing = folder / f"{split}_files.txt"
+        raise DataError(f"{listing}: the files that it lists hold no clouds. Download them again.")
     if len(set(names)) < len(names):  # ids are not unique: file and row always are
         shards = [
             _Shard(s.path, s.labels, [_by_row(s.path, i) for i in range(len(s.labels))], s.normals)

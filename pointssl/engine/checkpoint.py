@@ -58,15 +58,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"no checkpoint at {path}") from None
+        raise UserError(f"no checkpoint at {path}: check the path") from None
+    except (NotADirectoryError, PermissionError) as error:
+        raise UserError(f"{path} is not a readable checkpoint: {error.strerror}") from None
     except Exception as error:  # what is no checkpoint fails in whatever way its bytes lead to
         if "GLOBAL" in str(error):  # the word for a class or function in a pickle
             raise UserError(
                 f"{path} holds Python objects, which could run code when loaded, and was refused: "
                 "expected tensors and plain values only"
             ) from None
-        reason = getattr(error, "strerror", None) or "truncated, or of another kind?"
-        raise UserError(f"{path} is not a readable checkpoint: {reason}") from None
+        raise UserError(
+            f"{path} is not a readable checkpoint: truncated, or of another kind?"
+        ) from None
     version = content.get("format") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise UserError(

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from pointssl.config import FeatureOptions
-from pointssl.encoders import build_encoder, parse_arguments
+from pointssl.encoders import build_encoder, encoder_facts, parse_arguments
 from pointssl.engine.checkpoint import load_checkpoint, load_weights
 from pointssl.evaluation.cache import weights_hash
 from pointssl_datasets.errors import UsageError
@@ -50,7 +50,9 @@ def find_subject(options: FeatureOptions) -> Subject:
     if options.weights is None:
         return random_subject(options, {}, {})
     checkpoint = load_checkpoint(options.weights)
-    facts = checkpoint["facts"]
+    facts = encoder_facts(
+        checkpoint, options.weights, *SERVED, "trained_on", named=options.backbone
+    )
     if options.backbone is not None and options.backbone != facts["backbone"]:
         raise UsageError(
             f"--backbone {options.backbone}: {options.weights} holds a {facts['backbone']}; "

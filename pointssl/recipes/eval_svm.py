@@ -1,5 +1,6 @@
 """`pointssl eval-svm`: features of both splits, a linear SVM, and the random network beside it."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,23 +58,21 @@ def collect(
     if protocol.points and config.points is None:
         serve["points"] = protocol.points
     passes: list[Split] = []
-    datasets = {}
     for seed in range(protocol.seeds or config.seeds):
-        arrays: list[Any] = []
-        for split, turn in (("train", config.turn_train), ("test", config.turn_test)):
-            dataset = serve_split(
+        # Both are opened before the first feature is computed: what does not fit fails early.
+        train, test = (
+            serve_split(
                 config, subject, split, world, **serve, sampling=sampling, turn=turn, seed=seed
             )
-            features = features_of(config, subject, dataset, world, use_cache=config.cached_feats)
-            arrays += [features, dataset.labels]
-            datasets[split] = dataset
-        passes.append((arrays[0], arrays[1], arrays[2], arrays[3]))
-    train, test = datasets["train"], datasets["test"]
-    if train.classes != test.classes:
-        raise UserError(
-            f"{config.data}: train has the classes {', '.join(train.classes[:5])}..., "
-            f"test has {', '.join(test.classes[:5])}...; they must be the same"
+            for split, turn in (("train", config.turn_train), ("test", config.turn_test))
         )
+        if train.classes != test.classes:
+            raise UserError(
+                f"{config.data}: train has the classes {', '.join(train.classes[:5])}..., "
+                f"test has {', '.join(test.classes[:5])}...; they must be the same"
+            )
+        get = partial(features_of, config, subject, world=world, use_cache=config.cached_feats)
+        passes.append((get(train), train.labels, get(test), test.labels))
     about = {
         "data": config.data,
         "classes": list(train.classes),

@@ -28,6 +28,8 @@ def run(config: ExtractConfig) -> dict[str, Any]:
                 config, subject, split, world,
                 sampling=config.sampling, turn=config.turn, seed=config.seed,
             )  # fmt: skip
+            for note in dataset.notes:
+                world.say(f"note: {note}")
             features = features_of(config, subject, dataset, world)
             found[split] = features
             world.say(f"{split}: {len(dataset)} clouds, {features.shape[-1]} channels")

@@ -173,6 +173,11 @@ def build_method(config: PretrainConfig, dataset: CloudDataset) -> tuple[nn.Modu
         "in_channels": 6 if config.normals else 3,
         **parse_arguments(config.backbone_arg),
     }
+    if config.image_encoder == "none" and config.image_weights is not None:
+        raise UsageError(
+            f"--image-weights {config.image_weights}: there is no image encoder to load them into; "
+            "leave --image-encoder none out, or --image-weights"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = build_encoder(config.backbone, **arguments)
@@ -181,7 +186,7 @@ def build_method(config: PretrainConfig, dataset: CloudDataset) -> tuple[nn.Modu
             from pointssl.images import build_image_encoder
 
             image_encoder = build_image_encoder(config.image_encoder, config.image_weights)
-        method = resolve(config.method, METHODS, "method")(
+        method = resolve(config.method, METHODS, "method", nn.Module)(
             encoder,
             image_encoder,
             projection=config.projection,

@@ -27,6 +27,8 @@ def run(config: RenderConfig) -> Path:
     """
     alone = World(0, 0, 1, torch.device("cpu"))
     data = open_split(config, config.split, alone, progress=config.progress, seed=config.seed)
+    for note in data.notes:
+        alone.say(f"note: {note}")
     chosen = spread(len(data), config.limit)
     on_sheet = set(chosen[spread(len(chosen), SHEET_ROWS)].tolist())
     rows = []
