@@ -1,5 +1,6 @@
 """`pointssl demo`: the main job on generated shapes, in minutes, with its pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pointssl_datasets.dataset import CloudDataset
 
 # Small enough for two CPU cores, hard enough that a random network is far from the ceiling: every
 # shape stands turned, tilted, bent and partly missing, and the SVM has few labels of each class.
-SHAPES, POINTS, K, EMBEDDING, EPOCHS, LABELS = 800, 256, 16, 512, 8, 0.1
+SHAPES, POINTS, VIEWS, K, EMBEDDING, EPOCHS, LABELS = 800, 256, 3, 16, 512, 8, 0.1
 
 
 def run(config: DemoConfig) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
     }
     pretraining = PretrainConfig(
         **everywhere,
-        views=3,
+        views=VIEWS,
         image_encoder="resnet18",
         image_size=48,
         embedding=EMBEDDING,
@@ -68,7 +69,8 @@ def draw(
 ) -> list[Path]:
     """Shapes beside their views, losses, and both encoders' features; returns the paths."""
     sheet = out / "shapes.png"
-    contact_sheet(shape_rows(open_dataset(pretraining, world)), sheet)
+    shown = open_dataset(replace(pretraining, points=1024), world)
+    contact_sheet(shape_rows(shown), sheet)
     features = out / "tsne.png"
     pretrained = find_subject(evaluation)
     panels = {}
@@ -82,13 +84,14 @@ def draw(
 
 
 def shape_rows(dataset: CloudDataset) -> list[tuple[str, Any, list[Any]]]:
-    """The first shape of each class with three of its pictures, for a contact sheet."""
+    """The first shape of each class with its different pictures, for a contact sheet."""
     rows = []
     for label, name in enumerate(dataset.classes):
         index = int(np.flatnonzero(dataset.labels == label)[0])
-        pictures = []
-        for epoch in range(3):
+        pictures: dict[bytes, Any] = {}
+        for epoch in range(4 * VIEWS):  # each epoch draws one of the views
             dataset.set_epoch(epoch)
-            pictures.append(dataset[index]["image"].permute(1, 2, 0).numpy())
-        rows.append((name, dataset[index]["xyz"].numpy(), pictures))
+            picture = dataset[index]["image"].permute(1, 2, 0).numpy()
+            pictures.setdefault(picture.tobytes(), picture)
+        rows.append((name, dataset[index]["xyz"].numpy(), list(pictures.values())[:VIEWS]))
     return rows
