@@ -17,6 +17,7 @@ from pointssl_datasets.errors import UserError
 FILE_ERRORS = {
     errno.ENOSPC: "Free some space, or name another folder.",
     errno.EDQUOT: "Free some space, or name another folder.",
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f).",
     errno.ENOENT: "Check the path.",
     errno.EACCES: "Name a place where you may read and write.",
     errno.EPERM: "Name a place where you may read and write.",

@@ -16,27 +16,27 @@ from typing import NamedTuple
 import numpy as np
 
 from pointssl_datasets.errors import UsageError
-from pointssl_datasets.shape_airplanes import airplane
-from pointssl_datasets.shape_bags import bag
-from pointssl_datasets.shape_boards import skateboard
-from pointssl_datasets.shape_cars import car
-from pointssl_datasets.shape_chairs import chair
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_held import guitar, pistol
-from pointssl_datasets.shape_lamps import lamp
-from pointssl_datasets.shape_motorbikes import motorbike
-from pointssl_datasets.shape_rockets import rocket
-from pointssl_datasets.shape_sampling import (
+from pointssl_datasets.procedural.airplanes import airplane
+from pointssl_datasets.procedural.bags import bag
+from pointssl_datasets.procedural.boards import skateboard
+from pointssl_datasets.procedural.cars import car
+from pointssl_datasets.procedural.chairs import chair
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.held import guitar, pistol
+from pointssl_datasets.procedural.lamps import lamp
+from pointssl_datasets.procedural.motorbikes import motorbike
+from pointssl_datasets.procedural.rockets import rocket
+from pointssl_datasets.procedural.sampling import (
     centre_and_scale,
     deform,
     missing_side,
     pose,
     sample_surface,
 )
-from pointssl_datasets.shape_solids import Solid
-from pointssl_datasets.shape_tables import table
-from pointssl_datasets.shape_tabletop import knife, laptop, mug
-from pointssl_datasets.shape_worn import cap, earphone
+from pointssl_datasets.procedural.solids import Solid
+from pointssl_datasets.procedural.tables import table
+from pointssl_datasets.procedural.tabletop import knife, laptop, mug
+from pointssl_datasets.procedural.worn import cap, earphone
 from pointssl_datasets.source import Cloud, Source
 
 VERSION = 1

@@ -13,7 +13,8 @@ from pointssl.evaluation.protocols import Protocol, find_protocol
 from pointssl.evaluation.svm_report import Split, evaluate_svm, format_report
 from pointssl.options import to_dict
 from pointssl.recipes.features import features_of, serve_split
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets.errors import DataError, UserError
 
 
 def run(config: EvalSvmConfig) -> dict[str, Any]:
@@ -66,11 +67,7 @@ def collect(
             )
             for split, turn in (("train", config.turn_train), ("test", config.turn_test))
         )
-        if train.classes != test.classes:
-            raise UserError(
-                f"{config.data}: train has the classes {', '.join(train.classes[:5])}..., "
-                f"test has {', '.join(test.classes[:5])}...; they must be the same"
-            )
+        check_classes(train, test)
         get = partial(features_of, config, subject, world=world, use_cache=config.cached_feats)
         passes.append((get(train), train.labels, get(test), test.labels))
     about = {
@@ -90,6 +87,27 @@ def collect(
         "trained_on": subject.trained_on,
     }
     return passes, about
+
+
+def check_classes(train: CloudDataset, test: CloudDataset) -> None:
+    """Raises DataError unless train has two classes or more, and all that test has."""
+    if train.classes != test.classes:
+        raise DataError(
+            f"{train.name}: train has the classes {', '.join(train.classes[:5])}..., "
+            f"test has {', '.join(test.classes[:5])}...; they must be the same"
+        )
+    known = [train.classes[label] for label in np.unique(train.labels)]
+    if len(known) < 2:
+        raise DataError(
+            f"{train.name}: every train shape is of the class {known[0]}; "
+            "an SVM needs at least two classes"
+        )
+    unseen = sorted({test.classes[label] for label in np.unique(test.labels)} - {*known})
+    if unseen:
+        raise DataError(
+            f"{train.name}: test has shapes of {', '.join(unseen[:5])}, of which train has none: "
+            "train and test must have the same classes"
+        )
 
 
 def leakage(subject: Subject, about: dict[str, Any]) -> list[str]:

@@ -11,9 +11,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from pointssl_datasets.errors import UsageError
-from pointssl_datasets.resolve import resolve
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import (
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import (
     box,
     ellipsoid,
     fin,
@@ -24,7 +23,7 @@ from pointssl_datasets.shape_primitives import (
     wedge,
     wheel,
 )
-from pointssl_datasets.shape_sampling import (
+from pointssl_datasets.procedural.sampling import (
     SMALLEST_SHARE,
     deform,
     missing_side,
@@ -32,6 +31,7 @@ from pointssl_datasets.shape_sampling import (
     sample_surface,
     warp,
 )
+from pointssl_datasets.resolve import resolve
 from pointssl_datasets.shapes import CATEGORIES, CLASSES, PARTS, make_shape, open_shapes
 
 # Parts that every shape of the category has; the others are optional.

@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import (
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import (
     box,
     rod,
     slab,
     wedge,
     wheel,
 )
-from pointssl_datasets.shape_solids import Solid
+from pointssl_datasets.procedural.solids import Solid
 
 ROLLER, DECK, BELT = 44, 45, 46
 Parts = list[tuple[int, Solid]]

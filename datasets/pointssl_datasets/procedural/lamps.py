@@ -2,9 +2,9 @@
 
 import math
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import box, ellipsoid, revolve, rod, sweep, wedge
-from pointssl_datasets.shape_solids import Solid, bezier, place, rotation
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import box, ellipsoid, revolve, rod, sweep, wedge
+from pointssl_datasets.procedural.solids import Solid, bezier, place, rotation
 
 BASE, SHADE, CANOPY, TUBE = 24, 25, 26, 27
 Parts = list[tuple[int, Solid]]

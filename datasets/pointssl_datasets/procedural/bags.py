@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import box, ellipsoid, rod, slab, sweep, wedge
-from pointssl_datasets.shape_solids import Solid, bezier, rotation
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import box, ellipsoid, rod, slab, sweep, wedge
+from pointssl_datasets.procedural.solids import Solid, bezier, rotation
 
 GRIP, BODY = 4, 5
 Parts = list[tuple[int, Solid]]

@@ -5,9 +5,9 @@ import itertools
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import box, ellipsoid, fin, revolve, rod, slab, sweep
-from pointssl_datasets.shape_solids import Solid, bezier, place, rotation
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import box, ellipsoid, fin, revolve, rod, slab, sweep
+from pointssl_datasets.procedural.solids import Solid, bezier, place, rotation
 
 EAR, CUP = 36, 37
 KEYBOARD, SCREEN = 28, 29

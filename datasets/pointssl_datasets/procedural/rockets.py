@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import ellipsoid, fin, revolve, rod, sweep
-from pointssl_datasets.shape_solids import Solid, bezier
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import ellipsoid, fin, revolve, rod, sweep
+from pointssl_datasets.procedural.solids import Solid, bezier
 
 HULL, FIN, NOSE = 41, 42, 43
 Parts = list[tuple[int, Solid]]

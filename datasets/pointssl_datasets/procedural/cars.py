@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import (
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import (
     box,
     ellipsoid,
     rod,
@@ -11,7 +11,7 @@ from pointssl_datasets.shape_primitives import (
     sweep,
     wheel,
 )
-from pointssl_datasets.shape_solids import Solid
+from pointssl_datasets.procedural.solids import Solid
 
 ROOF, HOOD, TYRE, BODY = 8, 9, 10, 11
 Parts = list[tuple[int, Solid]]

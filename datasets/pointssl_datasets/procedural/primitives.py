@@ -1,6 +1,6 @@
 """The primitives in terms of which objects are written: box, rod, ellipsoid, revolve, sweep, ...
 
-All of them return a :class:`~pointssl_datasets.shape_solids.Solid`; see there for conventions.
+All of them return a :class:`~pointssl_datasets.procedural.solids.Solid`; see there for conventions.
 """
 
 import math
@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.shape_solids import (
+from pointssl_datasets.procedural.solids import (
     Amount,
     Array,
     Point,

@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import box, ellipsoid, revolve, rod, slab, sweep
-from pointssl_datasets.shape_solids import Array, Solid, bezier, rotation
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import box, ellipsoid, revolve, rod, slab, sweep
+from pointssl_datasets.procedural.solids import Array, Solid, bezier, rotation
 
 BACK, SEAT, LEG, ARM = 12, 13, 14, 15
 Parts = list[tuple[int, Solid]]

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import box, revolve, rod, slab, sweep, wedge
-from pointssl_datasets.shape_solids import Array, Solid, bezier, place, rotation
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import box, revolve, rod, slab, sweep, wedge
+from pointssl_datasets.procedural.solids import Array, Solid, bezier, place, rotation
 
 BARREL, GRIP, TRIGGER = 38, 39, 40
 HEAD, NECK, BODY = 19, 20, 21

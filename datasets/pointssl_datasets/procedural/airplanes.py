@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import box, ellipsoid, fin, revolve, rod, sweep
-from pointssl_datasets.shape_solids import Solid
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import box, ellipsoid, fin, revolve, rod, sweep
+from pointssl_datasets.procedural.solids import Solid
 
 BODY, WING, TAIL, ENGINE = range(4)
 Parts = list[tuple[int, Solid]]

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_solids import (
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.solids import (
     Array,
     Solid,
     cross,

@@ -3,9 +3,9 @@
 import itertools
 import math
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import box, ellipsoid, revolve, rod, sweep
-from pointssl_datasets.shape_solids import Solid, bezier, place, stretch
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import box, ellipsoid, revolve, rod, sweep
+from pointssl_datasets.procedural.solids import Solid, bezier, place, stretch
 
 TOP, SUPPORT, DRAWER = 47, 48, 49
 Parts = list[tuple[int, Solid]]

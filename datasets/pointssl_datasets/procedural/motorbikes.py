@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import (
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import (
     box,
     ellipsoid,
     revolve,
@@ -15,7 +15,7 @@ from pointssl_datasets.shape_primitives import (
     wedge,
     wheel,
 )
-from pointssl_datasets.shape_solids import Solid, bezier, join, rotation
+from pointssl_datasets.procedural.solids import Solid, bezier, join, rotation
 
 TANK, SEAT, WHEEL, HANDLE, LIGHT, FRAME = range(30, 36)
 Parts = list[tuple[int, Solid]]

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.shape_dice import Dice
-from pointssl_datasets.shape_primitives import ellipsoid, revolve, rod, slab, sweep
-from pointssl_datasets.shape_solids import Array, Solid, bezier, place, rotation, stretch
+from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.primitives import ellipsoid, revolve, rod, slab, sweep
+from pointssl_datasets.procedural.solids import Array, Solid, bezier, place, rotation, stretch
 
 CROWN, PEAK = 6, 7
 BUD, BAND, WIRE = 16, 17, 18
