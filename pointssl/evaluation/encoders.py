@@ -48,7 +48,7 @@ def find_subject(options: FeatureOptions) -> Subject:
         UserError: an unreadable or foreign checkpoint, or one of another backbone than asked for.
     """
     if options.weights is None:
-        return random_subject(options, {}, {})
+        return random_subject(options)
     checkpoint = load_checkpoint(options.weights)
     facts = encoder_facts(
         checkpoint, options.weights, *SERVED, "trained_on", named=options.backbone
@@ -72,20 +72,16 @@ def find_subject(options: FeatureOptions) -> Subject:
     )  # fmt: skip
 
 
-def random_subject(
-    options: FeatureOptions, arguments: dict[str, Any], serve: dict[str, Any]
-) -> Subject:
-    """The same network at random initialisation, seeded by ``--init-seed``."""
+def random_subject(options: FeatureOptions) -> Subject:
+    """``--backbone`` at random initialisation, seeded by ``--init-seed``."""
     name = options.backbone or "dgcnn"
-    arguments = {**arguments, **_arguments(options)}
-    if options.weights is None and (options.normals or False):
+    arguments = _arguments(options)
+    if options.normals:
         arguments.setdefault("in_channels", 6)
-    defaults = {"points": 1024, "normals": False, "normalise": "unit-sphere"}
+    serve = {"points": 1024, "normals": False, "normalise": "unit-sphere", **_serve(options)}
     encoder = build_encoder(name, seed=options.init_seed, **arguments)
-    return Subject(
-        "random init", encoder.eval(), _facts(name, arguments, encoder),
-        {**defaults, **serve, **_serve(options)}, None,
-    )  # fmt: skip
+    facts = _facts(name, arguments, encoder)
+    return Subject("random init", encoder.eval(), facts, serve, None)
 
 
 def baseline_of(subject: Subject, options: FeatureOptions) -> Subject:

@@ -20,6 +20,8 @@ from processes import pointssl
 from safetensors.torch import save_file
 from tiny import flags, options, write_clouds
 
+from pointssl_cli.main import main
+
 NOT_SERVED = ("image_encoder", "image_size", "projection", "epochs", "run_dir", "batch_size")
 
 
@@ -66,8 +68,6 @@ def weights(clouds):
     run = clouds.parent / "run"
     words = command("pretrain", clouds, run, epochs=1)
     with pytest.raises(SystemExit) as end:
-        from pointssl_cli.main import main
-
         main(words)
     assert end.value.code == 0
     return run / "checkpoints" / "last.pt"
@@ -225,9 +225,7 @@ def test_splits_with_other_classes(capfd, tmp_path, out):
     assert "each of 2 classes has one train shape. Use more labels" in line
     line = refused(capfd, 1, *evaluated({"bed": 3, "cup": 2}, {}))
     assert "has no folder 'test'" in line
-    line = refused(
-        capfd, 1, *evaluated({"bed": 5, "cup": 5}, {"bed": 1}), "--label-fraction", 0.01
-    )
+    line = refused(capfd, 1, *evaluated({"bed": 5, "cup": 5}, {"bed": 1}), "--label-fraction", 0.01)
     assert "Use more labels (--label-fraction), or give --c" in line
 
 
