@@ -110,7 +110,7 @@ class PretrainConfig(MachineOptions, EncoderOptions, DataOptions):
     epochs: int = option(100, "Passes over the data.", "Training", low=1)
     batch_size: int = option(20, "Clouds per step over all processes.", "Training", low=2)
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimiser.", "Training")
-    lr: float = option(1e-3, "Peak learning rate.", "Training", low=0, high=1e6)
+    lr: float = option(1e-3, "Peak learning rate.", "Training", low=0, high=1e38)
     lr_scale_base: int | None = option(
         None, "Scale the learning rate by batch size / this.", "Training", low=1
     )

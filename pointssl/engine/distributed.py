@@ -104,6 +104,7 @@ def start_world(device: str = "auto", threads: int | None = None) -> Iterator[Wo
         backend = "nccl" if place.type == "cuda" else "gloo"
         try:
             dist.init_process_group(backend, timeout=PATIENCE)
+            dist.barrier()  # a rank that fails at once must not leave while others still connect
         except (RuntimeError, ValueError) as error:
             address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             reason = str(error).splitlines()[0].rstrip(".")

@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(root, tmp_path, exploding, rank
 
 def test_weights_that_are_not_finite_are_not_written(root, tmp_path):
     told = "weights are not finite after 0 epochs and 1 steps"
-    enough = {"optimizer": "sgd", "lr": 3e38, "temperature": 0.01}  # to overflow in a step
+    enough = {"optimizer": "sgd", "lr": 1e38, "temperature": 0.01}  # to overflow in a step
     with pytest.raises(UserError, match=told):
         pretrain(root, tmp_path, **SHORT, **enough, max_time=0.0)
     assert not last(tmp_path).exists()
