@@ -1,6 +1,7 @@
 """The run directory: what was asked, where it ran, what came out. Only rank 0 writes."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -13,7 +14,12 @@ import torch
 from pointssl.engine.checkpoint import write_atomically
 from pointssl.engine.distributed import World
 from pointssl.options import Options, to_yaml
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.errors import UsageError, UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "h5py", "pillow", "trimesh", "safetensors")
 
@@ -95,6 +101,10 @@ class RunLog:
         world: nothing is written on other ranks than 0.
         epoch: epochs completed. Rows of later ones are of a run that was cut off after its last
             checkpoint, and are dropped.
+
+    Raises:
+        UsageError: another process is at work in ``run_dir``.
+        UserError: it cannot be written.
     """
 
     def __init__(self, run_dir: Path, config: Options, world: World, epoch: int = 0) -> None:
@@ -102,6 +112,7 @@ class RunLog:
         self.world = world
         if not world.is_main:
             return
+        self._claim = claim(run_dir)
         write_text(run_dir / "config.yaml", to_yaml(config))
         write_json(run_dir / "environment.json", environment(world))
         kept = [row for row in read_metrics(run_dir) if row["epoch"] <= epoch]
@@ -129,3 +140,33 @@ class RunLog:
     def close(self) -> None:
         if self.world.is_main:
             self.board.close()
+            if self._claim is not None:
+                os.close(self._claim)
+
+
+def claim(run_dir: Path) -> int | None:
+    """Lock a run directory until the descriptor is closed or the process ends, however it ends.
+
+    Two runs in one folder would overwrite each other's checkpoints. None where there are no such
+    locks, or no such folder can be made: the first file to be written says why.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        folder = os.open(run_dir, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        if fcntl is not None:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise UsageError(
+            f"another process is training in {run_dir}: wait for it, or give another --run-dir"
+        ) from None
+    except OSError:  # some network file systems cannot lock
+        os.close(folder)
+        return None
+    return folder

@@ -518,6 +518,14 @@ def test_a_continued_log_drops_what_came_after_its_checkpoint(tmp_path, config):
     assert scalars(tmp_path / "tensorboard") == {1: 1.0, 2: 2.0, 3: 30.0}
 
 
+def test_two_runs_cannot_share_a_run_directory(tmp_path, config):
+    first = RunLog(tmp_path, config, ALONE)
+    with pytest.raises(UsageError, match=r"another process is training in .*--run-dir"):
+        RunLog(tmp_path, config, ALONE)
+    first.close()
+    RunLog(tmp_path, config, ALONE).close()
+
+
 def test_other_ranks_write_nothing(tmp_path, config):
     log = RunLog(tmp_path / "run", config, worlds(2)[1])
     log.log({"epoch": 1, "loss": 1.0})
