@@ -11,7 +11,7 @@ from pointssl.engine.distributed import World, start_world
 from pointssl.evaluation.encoders import baseline_of, find_subject
 from pointssl.evaluation.feature_pictures import tsne_picture
 from pointssl.evaluation.pictures import contact_sheet
-from pointssl.recipes.eval_svm import evaluate
+from pointssl.recipes.eval_svm import confusion_path, evaluate
 from pointssl.recipes.features import features_of, serve_split
 from pointssl.recipes.pretrain import open_dataset, pretrain
 from pointssl_datasets.dataset import CloudDataset
@@ -54,8 +54,9 @@ def run(config: DemoConfig) -> dict[str, Any]:
             out=config.out / "svm",
         )
         results = evaluate(evaluation, world)
+        pictures = draw(config.out, pretraining, evaluation, world)
         if world.is_main:
-            for path in draw(config.out, pretraining, evaluation, world):
+            for path in pictures:
                 print(f"picture: {path}")
             trained, untrained = (
                 100 * results[name]["accuracy"]["mean"] for name in ("pretrained", "random init")
@@ -67,20 +68,22 @@ def run(config: DemoConfig) -> dict[str, Any]:
 def draw(
     out: Path, pretraining: PretrainConfig, evaluation: EvalSvmConfig, world: World
 ) -> list[Path]:
-    """Shapes beside their views, losses, and both encoders' features; returns the paths."""
-    sheet = out / "shapes.png"
+    """Shapes beside their views, losses, and both encoders' features; returns the paths.
+
+    Every rank must call it, as data and features are opened together; rank 0 draws.
+    """
     shown = open_dataset(replace(pretraining, points=1024), world)
-    contact_sheet(shape_rows(shown), sheet)
-    features = out / "tsne.png"
     pretrained = find_subject(evaluation)
     panels = {}
     for subject in (pretrained, baseline_of(pretrained, evaluation)):
         test = serve_split(evaluation, subject, "test", world, sampling="random", seed=0)
         panels[subject.name] = features_of(evaluation, subject, test, world)
-    tsne_picture(panels, test.labels, test.classes, features, seed=0)
+    sheet, features = out / "shapes.png", out / "tsne.png"
+    if world.is_main:
+        contact_sheet(shape_rows(shown), sheet)
+        tsne_picture(panels, test.labels, test.classes, features, seed=0)
     curves = pretraining.run_dir / "loss_curves.png"
-    confusion = [evaluation.out / f"confusion_{name.replace(' ', '_')}.png" for name in panels]
-    return [sheet, curves, features, *confusion]
+    return [sheet, curves, features, *(confusion_path(evaluation, name) for name in panels)]
 
 
 def shape_rows(dataset: CloudDataset) -> list[tuple[str, Any, list[Any]]]:

@@ -1,6 +1,7 @@
 """`pointssl eval-svm`: features of both splits, a linear SVM, and the random network beside it."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,11 @@ def leakage(subject: Subject, about: dict[str, Any]) -> list[str]:
     return []
 
 
+def confusion_path(config: EvalSvmConfig, name: str) -> Path:
+    """Where the confusion matrix of a row is drawn."""
+    return config.out / f"confusion_{name.replace(' ', '_')}.png"
+
+
 def report(config: EvalSvmConfig, results: dict[str, Any]) -> None:
     """The table, ``results.json`` and a confusion matrix per row."""
     from pointssl.evaluation.feature_pictures import confusion_picture
@@ -131,7 +137,7 @@ def report(config: EvalSvmConfig, results: dict[str, Any]) -> None:
     write_json(config.out / "results.json", {"config": to_dict(config), "results": results})
     print(f"results: {config.out / 'results.json'}")
     for name, result in results.items():
-        path = config.out / f"confusion_{name.replace(' ', '_')}.png"
+        path = confusion_path(config, name)
         title = f"{name}: {100 * result['accuracy']['mean']:.1f}% on {result['data']}"
         try:
             confusion_picture(np.array(result["confusion"]), result["classes"], title, path)

@@ -165,13 +165,18 @@ def test_bugs_keep_their_traceback_and_debug_shows_all(failing: Path) -> None:
     assert "nothing there" in done.stderr
 
 
-def test_a_closed_pipe_is_quiet(failing: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, str(failing), "fail", "many lines"],
+def running(program: Path, what: str) -> "subprocess.Popen[bytes]":
+    """``program fail WHAT``, with pipes to read from."""
+    return subprocess.Popen(
+        [sys.executable, str(program), "fail", what],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
-    ) as process:
+    )
+
+
+def test_a_closed_pipe_is_quiet(failing: Path) -> None:
+    with running(failing, "many lines") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == b"0\n"
@@ -181,12 +186,7 @@ def test_a_closed_pipe_is_quiet(failing: Path) -> None:
 
 
 def test_interrupt_is_130(failing: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, str(failing), "fail", "wait"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    ) as process:
+    with running(failing, "wait") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == b"waiting\n"
