@@ -17,7 +17,11 @@ from pointssl.options import Options, option
 class DataOptions(Options):
     """Which clouds, and how they are served."""
 
-    data: str = option("shapes", "Dataset, or package.module:opener of your own.", "Data")
+    data: str = option(
+        "shapes",
+        "Dataset, package.module:MyDataset of your own, or a mixture: concat:a+b*0.5.",
+        "Data",
+    )
     data_root: Path | None = option(
         None, "Folder of the dataset; default: $POINTSSL_DATA, then ./data.", "Data"
     )
@@ -35,10 +39,18 @@ class DataOptions(Options):
     on_unpaired: Literal["error", "skip"] = option(
         "error", "A cloud without pictures, or pictures without a cloud.", "Data"
     )
-    size: int | None = option(
-        None, "Number of shapes to generate per split (--data shapes).", "Data", low=1
+    skip_list: Path | None = option(
+        None,
+        "Clouds to leave out; default: pointssl-skip.tsv in the dataset's folder, if it is there.",
+        "Data",
     )
-    data_seed: int = option(0, "Seed of the generated shapes.", "Data", low=0)
+    mesh_points: int | None = option(
+        None, "Points drawn from every mesh and stored; default: 4096.", "Data", low=2
+    )
+    size: int | None = option(
+        None, "Number of shapes to generate per split (shapes, primitives).", "Data", low=1
+    )
+    data_seed: int = option(0, "Seed of generated shapes.", "Data", low=0)
     cache_dir: Path | None = option(
         None,
         "Packed data, rendered views and features; default: $POINTSSL_CACHE, "
@@ -78,7 +90,7 @@ class PretrainConfig(MachineOptions, EncoderOptions, DataOptions):
     views: int | None = option(
         None,
         "Render this many views of a cloud if the dataset has no pictures; "
-        "default: 4 of generated shapes, else none.",
+        "default: 4 of shapes and primitives, else none.",
         "Data",
         low=0,
     )
@@ -221,22 +233,6 @@ class EvalSvmConfig(FeatureOptions):
         True, "Also evaluate the same network at random initialisation.", "Evaluation"
     )
     out: Path = option(Path("runs/eval-svm"), "Folder of results.json and pictures.", "Run")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RenderConfig(DataOptions):
-    """`pointssl data render`: pictures of the clouds, to look at them."""
-
-    points: int = option(2048, "Points per cloud that are drawn.", "Data", low=1)
-    split: Literal["train", "test"] = option("train", "Which split.", "Data")
-    limit: int | None = option(
-        None, "Draw only this many clouds, spread evenly over the split.", "Data", low=1
-    )
-    views: int = option(8, "Pictures per cloud, from cameras around it.", "Pictures", low=1)
-    image_size: int = option(224, "Side of the pictures, pixels.", "Pictures", low=8)
-    seed: int = option(0, "Seed of the cameras and of the choice of points.", "Pictures", low=0)
-    progress: bool = option(True, "Progress bar.", "Run")
-    out: Path = option(Path("runs/render"), "Folder of CLASS/NAME/NN.png and contact.png.", "Run")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,26 @@ C = TypeVar("C", bound="Options")
 
 
 def option(
-    default: Any, help: str, group: str, *, low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    group: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    flag: str | None = None,
+    positional: bool = False,
 ) -> Any:
-    """A field with what the command line needs to know; ``low`` and ``high`` are inclusive."""
-    metadata = {"help": help, "group": group, "low": low, "high": high}
-    return dataclasses.field(default=default, metadata=metadata)
+    """A field with what the command line needs to know; ``low`` and ``high`` are inclusive.
+
+    Args:
+        default: ``...`` where there is none and one must be given.
+        flag: of the command line; by default the field's name, as ``--field-name``.
+        positional: it is given without a flag, as in ``pointssl data download NAME``.
+    """
+    metadata: dict[str, Any] = {"help": help, "group": group, "low": low, "high": high}
+    metadata |= {"flag": flag, "positional": positional}
+    given = {} if default is ... else {"default": default}
+    return dataclasses.field(metadata=metadata, **given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +77,9 @@ def _coerce(name: str, value: Any, hint: Any) -> Any:
             raise UsageError(f"{flag} {value!r}: choose one of {choices}{hint_text}")
         return value
     if get_origin(kind) is tuple:
-        if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-            return tuple(value)
+        item_kind = get_args(kind)[0]
+        if isinstance(value, (list, tuple)) and all(isinstance(v, (str, item_kind)) for v in value):
+            return tuple(item_kind(item) for item in value)
         raise UsageError(f"{flag} {value!r}: expected a list of strings")
     if kind is Path and isinstance(value, (str, Path)) and str(value):
         return Path(value)
@@ -124,7 +140,8 @@ def make(cls: type[C], given: Mapping[str, Any], file: Path | None = None) -> C:
     """A config from a YAML file's values, overridden by those ``given`` on the command line.
 
     Raises:
-        UsageError: an unknown key (the nearest known one is named), a wrong type or value.
+        UsageError: an unknown key (the nearest known one is named), a wrong type or value, nothing
+            for an option that has no default.
     """
     known = {field.name: field for field in fields(cls)}
     hints = get_type_hints(cls)
@@ -138,7 +155,12 @@ def make(cls: type[C], given: Mapping[str, Any], file: Path | None = None) -> C:
             values[name] = _checked(known[name], value, hints[name])
         except UsageError as error:
             raise UsageError(f"--config {file}: {error}") from None
-    return cls(**{**values, **given})
+    values.update(given)
+    for name, field in known.items():
+        if field.default is dataclasses.MISSING and name not in values:
+            what = name.upper() if field.metadata["positional"] else f"--{name.replace('_', '-')}"
+            raise UsageError(f"{what} is missing: {field.metadata['help']}")
+    return cls(**values)
 
 
 def to_dict(config: Options) -> dict[str, Any]:
@@ -149,7 +171,7 @@ def to_dict(config: Options) -> dict[str, Any]:
         if isinstance(value, Path):
             value = str(value)
         elif isinstance(value, tuple):
-            value = list(value)
+            value = [str(item) for item in value]
         plain[field.name] = value
     return plain
 

@@ -1,24 +1,82 @@
-"""`pointssl data`: look at what the network is fed."""
+"""`pointssl data`: get datasets, look at them, check them, convert them."""
+
+import json
 
 import typer
 
-from pointssl.config import RenderConfig
+from pointssl.data_config import (
+    CheckConfig,
+    ConvertConfig,
+    DownloadConfig,
+    ListConfig,
+    RenderConfig,
+    ShowConfig,
+)
 from pointssl_cli.options import takes
 
-app = typer.Typer(help="Look at datasets.")
+app = typer.Typer(help="Get datasets, look at them, check them, convert them.")
 
 
 @app.callback(invoke_without_command=True)
 def data(context: typer.Context) -> None:
-    """Look at datasets."""
+    """Get datasets, look at them, check them, convert them."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command("list")
+@takes(ListConfig)
+def list_datasets(config: ListConfig) -> None:
+    """Say which datasets are known, where to get them, and which are here."""
+    from pointssl.recipes import list_datasets as recipe
+
+    known = recipe.run(config)
+    typer.echo(json.dumps(known, indent=2) if config.json else recipe.as_text(known))
+
+
+@app.command("download")
+@takes(DownloadConfig)
+def download(config: DownloadConfig) -> None:
+    """Fetch a dataset, check it and unpack it; --from takes an archive that is here already."""
+    from pointssl.recipes import download as recipe
+
+    typer.echo(recipe.run(config))
+
+
+@app.command("check")
+@takes(CheckConfig)
+def check(config: CheckConfig) -> None:
+    """Read everything once and say what is wrong with it; exit code 1 if something is."""
+    from pointssl.recipes import check as recipe
+
+    report = recipe.run(config)
+    typer.echo(json.dumps(report.as_json(), indent=2) if config.json else report.as_text())
+    raise typer.Exit(report.exit_code)
+
+
+@app.command("convert")
+@takes(ConvertConfig)
+def convert(config: ConvertConfig) -> None:
+    """Write any dataset as packed arrays, HDF5 or PLY."""
+    from pointssl.recipes import convert as recipe
+
+    typer.echo(recipe.run(config))
 
 
 @app.command("render")
 @takes(RenderConfig)
 def render(config: RenderConfig) -> None:
-    """Draw the clouds: OUT/CLASS/NAME/NN.png for every view, and a contact sheet."""
+    """Draw the meshes or clouds: OUT/CLASS/NAME/NN.png for every view, and a contact sheet."""
     from pointssl.recipes import render as recipe
 
     typer.echo(recipe.run(config))
+
+
+@app.command("show")
+@takes(ShowConfig)
+def show(config: ShowConfig) -> None:
+    """Make a contact sheet, an interactive page to turn the clouds, and statistics."""
+    from pointssl.recipes import show as recipe
+
+    for path in recipe.run(config):
+        typer.echo(path)

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -60,13 +60,16 @@ def signature(config_class: type[Options]) -> inspect.Signature:
     for field in fields(config_class):
         hint, metavar = _on_the_command_line(hints[field.name])
         default: Any = field.default
-        info = typer.Option(
-            _flag(field.name, hint),
-            metavar=metavar,
-            help=field.metadata["help"],
-            rich_help_panel=field.metadata["group"],
-        )
-        default = list(default) if isinstance(default, tuple) else default
+        shown = {"help": field.metadata["help"], "metavar": metavar}
+        if field.metadata["positional"]:
+            info: Any = typer.Argument(**{**shown, "metavar": field.name.upper()})
+        else:
+            flag = field.metadata["flag"] or _flag(field.name, hint)
+            info = typer.Option(flag, **shown, rich_help_panel=field.metadata["group"])
+        if default is MISSING:  # may still come from the file: the config says when it is missing
+            hint, default = hint | None, None
+        elif isinstance(default, tuple):
+            default = list(default)
         parameters.append(_parameter(field.name, Annotated[hint, info], default))
     return inspect.Signature(parameters)
 
@@ -86,7 +89,8 @@ def _on_the_command_line(hint: Any) -> tuple[Any, str | None]:
     if get_origin(choices) is Literal:
         optional = choices is not hint
         return (str | None if optional else str), "|".join(get_args(choices))
-    return (list[str] if hint == tuple[str, ...] else hint), None
+    repeated = get_origin(hint) is tuple
+    return (list[get_args(hint)[0]] if repeated else hint), None  # type: ignore[misc]
 
 
 def _flag(name: str, hint: Any) -> str:

@@ -3,7 +3,10 @@
 import contextlib
 import errno
 import os
+import platform
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +19,17 @@ except ImportError:  # Windows: the work may then be done twice, but is still re
     fcntl = None  # type: ignore[assignment]
 
 
+HOST = re.sub(r"[^A-Za-z0-9]", "_", platform.node())[:40]
+WEEK = 7 * 24 * 3600.0
+
+
 def built_folder(folder: Path, write: Callable[[Path], None]) -> Path:
     """``folder``, after ``write(temporary folder)`` has filled it if it did not exist.
 
     ``write`` works in a temporary folder beside, which is renamed when complete. A lock file makes
-    processes that start together wait for the first. Temporary folders of killed processes are
-    removed.
+    processes that start together wait for the first, also those on other machines where the file
+    system can lock over the network; where it can't, each does the work and the first to finish
+    wins. Temporary folders of killed processes are removed.
 
     Raises:
         DataError: the cache can't be written (permission, full disk, a file in the way).
@@ -35,7 +43,7 @@ def built_folder(folder: Path, write: Callable[[Path], None]) -> Path:
                 return folder
             if held:
                 _sweep(folder)
-            temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
+            temporary = folder.with_name(f"{folder.name}.tmp-{HOST}-{uuid.uuid4().hex[:8]}")
             temporary.mkdir()
             try:
                 write(temporary)
@@ -72,13 +80,25 @@ def _lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
         yield held  # closing the file releases it, and so does the death of the process
 
 
+def _is_old(folder: Path) -> bool:
+    """Nothing in it was written for a week."""
+    try:
+        newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except OSError:  # somebody is at work there
+        return False
+    return time.time() - newest > WEEK
+
+
 def _sweep(folder: Path) -> None:
     """Removes temporary folders whose builder died, i.e. no longer holds its lock.
 
-    The caller holds the lock of ``folder``, so what is left of ``folder`` itself is dead too.
+    The caller holds the lock of ``folder``, so what is left of ``folder`` itself is dead too. A
+    lock may not be seen from another machine, so what others left stays until it is a week old.
     """
     for temporary in folder.parent.glob("*.tmp-*"):
-        built = temporary.name.rpartition(".tmp-")[0]
+        built, _, owner = temporary.name.rpartition(".tmp-")
+        if not owner.startswith(f"{HOST}-") and not _is_old(temporary):
+            continue
         if built == folder.name:
             shutil.rmtree(temporary, ignore_errors=True)
             continue

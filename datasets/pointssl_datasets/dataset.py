@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pointssl_datasets import DATASETS
 from pointssl_datasets import sampling as choice
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.packing import pack, read_array, read_meta
+from pointssl_datasets.farthest import farthest
+from pointssl_datasets.opening import open_source
+from pointssl_datasets.packing import pack, read_array, read_meta, read_names
 from pointssl_datasets.pictures import pack_images, render_images
-from pointssl_datasets.resolve import resolve
 
 Sample = dict[str, Tensor]
 
@@ -34,6 +34,9 @@ def load_dataset(
     image_size: int | None = None,
     views: int = 0,
     turn: str = "none",
+    mesh_points: int | None = None,
+    skip_list: Path | None = None,
+    colours: bool = False,
     size: int | None = None,
     data_seed: int = 0,
     seed: int = 0,
@@ -43,7 +46,7 @@ def load_dataset(
     """Finds, packs (once) and opens one split of a dataset.
 
     Args:
-        name: a key of ``DATASETS``, or ``package.module:opener``.
+        name: a key of ``DATASETS``, or ``package.module:MyDataset``.
         root: its folder; None: ``$POINTSSL_DATA``, then ``./data``.
         split: ``"train"`` or ``"test"``.
         points: points per cloud; None: all that are stored, if every cloud has as many.
@@ -55,6 +58,9 @@ def load_dataset(
         image_size: side of the pictures in pixels; None: serve no pictures.
         views: render as many pictures of each cloud if the dataset has none.
         turn: turn every cloud by a fixed random rotation: ``"none"``, ``"up"`` or ``"so3"``.
+        mesh_points: points drawn from a mesh when it is packed; None: 4096.
+        skip_list: file of clouds to leave out; see :mod:`pointssl_datasets.skipping`.
+        colours: serve ``colour (N, 3)``, 0-1, where the dataset has them.
         size: number of clouds to generate (generated datasets).
         data_seed: seed of generated datasets.
         seed: seed of the choice of points, of the view, and of ``turn``.
@@ -65,9 +71,16 @@ def load_dataset(
         DataError: the data is missing, damaged, or laid out otherwise than expected.
         UsageError: an unknown name, or an option that does not fit the dataset.
     """
-    opener = resolve(name, DATASETS, "dataset")
-    source = opener(
-        root, split, size=size, seed=data_seed, up_axis=up_axis, on_unpaired=on_unpaired
+    source = open_source(
+        name,
+        root,
+        split,
+        size=size,
+        seed=data_seed,
+        up_axis=up_axis,
+        on_unpaired=on_unpaired,
+        mesh_points=mesh_points,
+        skip_list=skip_list,
     )
     folder = pack(source, normalise=normalise, cache_dir=cache_dir, progress=progress)
     images = None
@@ -80,6 +93,7 @@ def load_dataset(
         points=points,
         sampling=sampling,
         normals=normals,
+        colours=colours,
         turn=turn,
         seed=seed,
         images=images,
@@ -91,7 +105,7 @@ class CloudDataset(Dataset[Sample]):
     """Packed clouds, y-up, as dicts of tensors.
 
     ``dataset[i]`` holds ``xyz (N, 3)`` float32, ``index ()`` and ``label ()`` int64, and where
-    there are such, ``feats (N, 3)`` float32 normals, ``part (N,)`` int64 and ``image (3, H, W)``
+    there are such, ``feats (N, 3)`` float32 normals, ``colour (N, 3)``, ``part (N,)`` int64 and ``image (3, H, W)``
     uint8, one view chosen at random. What is chosen depends on (seed, epoch, i) alone.
 
     Attributes:
@@ -102,6 +116,7 @@ class CloudDataset(Dataset[Sample]):
         points: points per cloud that are served.
         has_images: whether samples have an ``image``.
         notes: lines for the user.
+        folder: where the packed arrays lie.
 
     Raises:
         DataError: ``points=None`` while the clouds differ in size, or a damaged cache.
@@ -115,6 +130,7 @@ class CloudDataset(Dataset[Sample]):
         points: int | None,
         sampling: str = "random",
         normals: bool = False,
+        colours: bool = False,
         turn: str = "none",
         seed: int = 0,
         images: Path | None = None,
@@ -131,26 +147,33 @@ class CloudDataset(Dataset[Sample]):
         self.split: str = meta["split"]
         self.classes: tuple[str, ...] = tuple(meta["classes"])
         self.parts: tuple[str, ...] = tuple(meta["parts"])
-        self.names: list[str] = meta["names"]
         self.fingerprint: str = meta["fingerprint"]
         self.notes: list[str] = [*notes, *meta["notes"]]
         self.sampling, self.turn, self.seed, self.epoch = sampling, turn, seed, 0
         self.normals = normals
+        self.colours = colours and (folder / "colours.npy").exists()
+        self.folder = folder
         self.has_images = images is not None
-        self._folder, self._images_folder = folder, images
+        self._images_folder = images
         self._fps: dict[int, NDArray[np.int64]] = {}
         if normals and not (folder / "normals.npy").exists():
-            raise UsageError(f"--normals: {self.name} has no normals. Leave --normals out.")
+            why = next((n for n in meta["notes"] if n.startswith("normals left out")), "")
+            raise UsageError(
+                f"--normals: {self.name} has no normals{f' ({why})' if why else ''}. "
+                "Leave --normals out."
+            )
         self._open()
         self.labels: NDArray[np.int64] = np.array(read_array(folder, "label"))
         self.points = self._check_points(points)
 
     def _open(self) -> None:
         """Maps the arrays; not part of what is pickled for a worker process."""
-        folder = self._folder
+        folder = self.folder
+        self.names: Sequence[str] = read_names(folder)
         self._offsets = np.array(read_array(folder, "offsets"))
         self._xyz = read_array(folder, "xyz")
         self._normals = read_array(folder, "normals") if self.normals else None
+        self._colours = read_array(folder, "colours") if self.colours else None
         self._part = read_array(folder, "part") if (folder / "part.npy").exists() else None
         self._views = None
         if self._images_folder is not None:
@@ -175,7 +198,7 @@ class CloudDataset(Dataset[Sample]):
         return points
 
     def __getstate__(self) -> dict[str, Any]:
-        mapped = ("_offsets", "_xyz", "_normals", "_part", "_views")
+        mapped = ("_offsets", "_xyz", "_normals", "_colours", "_part", "_views", "names")
         return {key: value for key, value in self.__dict__.items() if key not in mapped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -223,6 +246,8 @@ class CloudDataset(Dataset[Sample]):
         if self._normals is not None:
             feats = self._normals[start:end][rows]
             sample["feats"] = torch.from_numpy(feats if turn is None else feats @ turn.T)
+        if self._colours is not None:
+            sample["colour"] = torch.from_numpy(self._colours[start:end][rows])
         if self._part is not None:
             sample["part"] = torch.from_numpy(self._part[start:end][rows])
         if self._views is not None:
@@ -237,7 +262,7 @@ class CloudDataset(Dataset[Sample]):
             return choice.choose_random(count, self.points, rng)
         if self.sampling == "fps":
             if index not in self._fps:
-                self._fps[index] = choice.farthest(stored, min(count, self.points))
+                self._fps[index] = farthest(stored, min(count, self.points))
             return choice.repeat_to(self._fps[index], self.points)
         return choice.repeat_to(np.arange(count), self.points)
 

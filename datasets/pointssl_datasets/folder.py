@@ -1,162 +1,194 @@
-"""Your own clouds: ``root/{train,test}/CLASS/name.EXT``, or ``root/CLASS/name.EXT`` unsplit.
+"""Your own clouds and meshes: a folder per split and class, in any of the usual ways.
 
-Pictures lie beside a cloud ``m1.npy`` as ``m1.jpg``, as ``m1_*.png``, or in a folder ``m1/``.
+| layout | |
+| --- | --- |
+| ``root/{train,test}/CLASS/name.EXT`` | as distributed for most benchmarks |
+| ``root/CLASS/{train,test}/name.EXT`` | as ModelNet has it |
+| ``root/CLASS/name.EXT`` | a fifth of each class is for test, chosen by a hash of the names |
+| ``root/{train,test}/name.EXT`` | without classes, for pretraining |
+| ``root/name.EXT`` | without classes; all of it is train |
+
+Beside ``train`` and ``test`` there may be ``val``. Pictures lie beside a cloud ``m1.npy`` as
+``m1.jpg``, as ``m1_*.png``, or in a folder ``m1/``; what a ``.mtl`` file names is a texture and no
+picture.
 """
 
 import hashlib
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.pairs import Item, is_picture, pair_up, pictures_in, read_items
+from pointssl_datasets.pairs import Item, item_reader, pair_up
 from pointssl_datasets.paths import data_root, stat_key
-from pointssl_datasets.readers import SUFFIXES
+from pointssl_datasets.readers import MESH_POINTS, SUFFIXES
 from pointssl_datasets.source import Source
+from pointssl_datasets.tree import Listing, check_name, has_clouds, list_clouds, subfolders
 
-_SPLITS = ("train", "test")
+SPLITS = ("train", "val", "test")
 _TEST_SHARE = 0.2
 _LAYOUT = (
-    "root/train/CLASS/name.EXT and root/test/CLASS/name.EXT, or root/CLASS/name.EXT, with EXT "
-    f"one of {' '.join(SUFFIXES)}"
+    "root/train/CLASS/name.EXT and root/test/CLASS/name.EXT, root/CLASS/train/name.EXT, "
+    f"root/CLASS/name.EXT or root/name.EXT, with EXT one of {' '.join(SUFFIXES)}"
 )
+
+_Classes = Mapping[str, Listing]  # by name of the class; "" where there are no classes
 
 
 def open_folder(
     root: Path | None,
     split: str,
     *,
-    size: int | None = None,
-    seed: int = 0,
-    up_axis: str = "auto",
     on_unpaired: str = "error",
+    mesh_points: int | None = None,
+    skip: frozenset[str] = frozenset(),
 ) -> Source:
-    """A folder of clouds by class, y-up unless ``up_axis`` says otherwise.
+    """A folder of clouds, y-up.
 
-    Without ``train`` and ``test`` folders, a fifth of each class is for test, chosen by a hash of
-    the names, so that it is the same on every machine.
+    Args:
+        root: the folder; see :func:`~pointssl_datasets.paths.data_root`.
+        split: ``"train"``, ``"test"``, or ``"val"`` where there is one.
+        on_unpaired: ``"error"`` or ``"skip"`` clouds without pictures where others have some.
+        mesh_points: points drawn from every mesh; None: 4096.
+        skip: names of clouds or pictures that need no counterpart.
 
     Raises:
         DataError: no clouds, two clouds of one name, unpaired pictures (``on_unpaired="error"``).
-        UsageError: a split other than train and test.
+        UsageError: a split that there is not.
     """
-    if split not in _SPLITS:
-        raise UsageError(f"folder has the splits train and test, not {split!r}")
+    if split not in SPLITS:
+        raise UsageError(f"folder has the splits train, val and test, not {split!r}")
     folder = data_root(root, "folder")
-    notes: list[str] = []
-    if any(_has_folders(folder / name) for name in _SPLITS):
-        top = folder / split
-        if not top.is_dir():
-            raise DataError(f"{folder} has no folder {split!r}. Expected {_LAYOUT}.")
-        listings = {name: _list_classes(folder / name) for name in _SPLITS}
-        classes = sorted(set(listings["train"]) | set(listings["test"]))
-        chosen = listings[split]
-    else:
-        top = folder
-        everything = _list_classes(folder)
-        classes = sorted(everything)
-        chosen = {name: _share(listing, split) for name, listing in everything.items()}
-        notes.append(
-            f"{folder} has no train and test folders: a fifth of each class is for test, chosen "
-            "by a hash of the names"
-        )
+    where, listings, classes, notes = _find(folder, split)
     items = [
-        Item(f"{name}/{stem}", path, classes.index(name), chosen[name].images.get(stem, []))
-        for name in sorted(chosen)
-        for stem, path in sorted(chosen[name].clouds.items())
+        Item(
+            f"{name}/{stem}" if name else stem,
+            path,
+            classes.index(name) if name else None,
+            listings[name].images.get(stem, []),
+        )
+        for name in sorted(listings)
+        for stem, path in listings[name].clouds.items()
     ]
     if not items:
-        raise DataError(f"{top}: no clouds for the split {split!r}. Expected {_LAYOUT}.")
-    foreign = sum((listing.foreign for listing in chosen.values()), Counter[str]())
+        raise DataError(f"{where}: no clouds for the split {split!r}. Expected {_LAYOUT}.")
+    foreign = sum((listing.foreign for listing in listings.values()), Counter[str]())
     if foreign:
         kinds = ", ".join(f"{count} {kind}" for kind, count in foreign.most_common(5))
-        notes.append(f"{top}: ignored {foreign.total()} other files or folders ({kinds})")
-    orphans = [f"{name}/{orphan}" for name, listing in chosen.items() for orphan in listing.orphans]
+        notes.append(f"{where}: ignored {foreign.total()} other files or folders ({kinds})")
+    orphans = [
+        f"{name}/{orphan}" if name else orphan
+        for name, listing in sorted(listings.items())
+        for orphan in listing.orphans
+    ]
+    orphans = [name for name in orphans if name not in skip]
     if orphans or any(item.images for item in items):
-        items, left_out = pair_up(items, orphans, on_unpaired, top)
+        items, left_out = pair_up(items, orphans, on_unpaired, where, skip)
         notes += left_out
     images = [str(path) for item in items for path in item.images]
+    points = mesh_points or MESH_POINTS
     return Source(
         dataset="folder",
         split=split,
         classes=tuple(classes),
-        up_axis="y" if up_axis == "auto" else up_axis,
-        key=stat_key([item.path for item in items], *classes, *images),
-        count=len(items),
-        clouds=lambda: read_items(items),
+        up_axis="y",
+        key=_key([item.path for item in items], *classes, *images, str(points)),
+        names=[item.name for item in items],
+        read=item_reader(items, points),
         notes=notes,
     )
 
 
-class _Listing(NamedTuple):
-    """One class folder."""
-
-    clouds: dict[str, Path]  # by stem
-    images: dict[str, list[Path]]  # by stem of the cloud
-    orphans: list[str]  # pictures without a cloud
-    foreign: Counter[str]  # everything else, by suffix
-
-
-def _has_folders(folder: Path) -> bool:
-    """A class that happens to be called ``train`` holds clouds; a split holds folders."""
-    return folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+def _key(paths: Sequence[Path], *more: str) -> str:
+    """A link to a file that is gone is a damaged cloud: that is said when it is read, not here."""
+    try:
+        return stat_key(paths, *more)
+    except DataError:
+        there = {path for path in paths if path.exists()}
+        gone = [str(path) for path in paths if path not in there]
+        return stat_key([path for path in paths if path in there], *gone, *more)
 
 
-def _list_classes(folder: Path) -> dict[str, _Listing]:
-    """By class name; folders that hold neither clouds nor pictures are no classes."""
-    if not folder.is_dir():
-        return {}
-    entries = sorted(folder.iterdir())
-    listings = {
-        entry.name: _list_class(entry)
-        for entry in entries
-        if entry.is_dir() and not entry.name.startswith(".")
-    }
-    return {name: found for name, found in listings.items() if found.clouds or found.orphans}
-
-
-def _list_class(folder: Path) -> _Listing:
-    clouds: dict[str, Path] = {}
-    rest = []
-    for path in sorted(folder.iterdir()):
-        hidden = path.name.startswith(".")
-        if not path.is_file() or hidden or path.suffix.lower() not in SUFFIXES:
-            rest.append(path)
-        elif path.stem in clouds:
-            raise DataError(
-                f"{folder}: two clouds are called {path.stem!r}: {clouds[path.stem].name} and "
-                f"{path.name}. Keep one."
+def _find(folder: Path, split: str) -> tuple[Path, _Classes, list[str], list[str]]:
+    """Where the split lies, its listings by class, the classes of all splits, and notes."""
+    folders = subfolders(folder)
+    nested = {name: _splits_in(folder / name) for name in folders}
+    if any(below for name, below in nested.items() if name not in SPLITS):
+        return _find_nested(folder, split, nested)
+    if any(_has_classes(folder / name) for name in SPLITS):
+        _require(split, folders, folder)
+        found = {name: _classes_in(folder / name) for name in SPLITS}
+        classes = sorted({name for listings in found.values() for name in listings})
+        return folder / split, found[split], classes, []
+    if set(folders) <= set(SPLITS) and any(has_clouds(folder / name) for name in folders):
+        _require(split, folders, folder)
+        return folder / split, {"": list_clouds(folder / split)}, [], []
+    everything = _classes_in(folder)
+    loose_here = has_clouds(folder)
+    if loose_here and not any(listing.clouds for listing in everything.values()):
+        if split != "train":
+            raise UsageError(
+                f"{folder} has no classes and no split {split!r}: all of it is for pretraining "
+                "(train)"
             )
-        else:
-            clouds[path.stem] = path
-    listing = _Listing(clouds, {}, [], Counter())
-    for path in rest:
-        found = [path] if path.is_file() and is_picture(path) else []
-        if path.is_dir() and not path.name.startswith("."):
-            found = pictures_in(path)
-        owner = path.name if path.is_dir() else _owner(path.stem, clouds)
-        if not found:
-            listing.foreign[path.suffix if path.is_file() else "folder"] += 1
-        elif owner in clouds:
-            listing.images.setdefault(owner, []).extend(found)
-        else:
-            listing.orphans.append(path.name)
-    return listing
+        return folder, {"": list_clouds(folder)}, [], []
+    if split == "val":
+        raise UsageError(f"{folder} has the splits train and test, not 'val'")
+    notes = [f"{folder}: ignored the clouds that lie in no class folder"] if loose_here else []
+    notes.append(
+        f"{folder} has no train and test folders: a fifth of each class is for test, chosen "
+        "by a hash of the names"
+    )
+    shares = {name: _share(listing, split) for name, listing in everything.items()}
+    return folder, shares, sorted(everything), notes
 
 
-def _owner(stem: str, clouds: dict[str, Path]) -> str:
-    """``m1_side_2`` belongs to the cloud ``m1_side_2``, else ``m1_side``, else ``m1``."""
-    while stem not in clouds and "_" in stem:
-        stem = stem.rpartition("_")[0]
-    return stem
+def _find_nested(
+    folder: Path, split: str, nested: Mapping[str, list[str]]
+) -> tuple[Path, _Classes, list[str], list[str]]:
+    """Of ``root/CLASS/{train,test}``; ``nested`` has the splits of each class."""
+    _require(split, [name for below in nested.values() for name in below], folder)
+    chosen = {
+        name: list_clouds(folder / name / split) for name, below in nested.items() if split in below
+    }
+    loose = [name for name in nested if has_clouds(folder / name)]
+    notes = [f"{folder}: ignored the clouds outside of train and test in {', '.join(loose)}"]
+    classes = sorted(name for name, below in nested.items() if below)
+    return folder, chosen, classes, notes if loose else []
 
 
-def _share(listing: _Listing, split: str) -> _Listing:
+def _require(split: str, found: Collection[str], folder: Path) -> None:
+    if split not in found and split == "val":
+        raise UsageError(f"{folder} has the splits train and test, not 'val'")
+    if split not in found:
+        raise DataError(f"{folder} has no folder {split!r}. Expected {_LAYOUT}.")
+
+
+def _has_classes(folder: Path) -> bool:
+    """A class that happens to be called ``train`` holds clouds; a split holds folders of them."""
+    return any(has_clouds(folder / name) for name in subfolders(folder))
+
+
+def _classes_in(folder: Path) -> dict[str, Listing]:
+    """By class name; folders that hold neither clouds nor pictures are no classes."""
+    listings = {name: list_clouds(folder / name) for name in subfolders(folder)}
+    found = {name: lst for name, lst in listings.items() if lst.clouds or lst.orphans}
+    for name in found:
+        check_name(name, folder)
+    return found
+
+
+def _splits_in(folder: Path) -> list[str]:
+    """Those of train, val and test that are folders with clouds; ``m1/`` of pictures is none."""
+    return [name for name in SPLITS if has_clouds(folder / name)]
+
+
+def _share(listing: Listing, split: str) -> Listing:
     """The part of an unsplit class that belongs to ``split``; orphans stay with train."""
     order = sorted(listing.clouds, key=lambda stem: hashlib.sha256(stem.encode()).digest())
     count = round(_TEST_SHARE * len(order)) or int(len(order) > 1)
     mine = set(order[:count] if split == "test" else order[count:])
     clouds = {stem: path for stem, path in listing.clouds.items() if stem in mine}
     if split == "test":
-        return listing._replace(clouds=clouds, orphans=[], foreign=Counter())
-    return listing._replace(clouds=clouds)
+        return Listing(clouds, listing.images)
+    return Listing(clouds, listing.images, listing.orphans, listing.foreign)

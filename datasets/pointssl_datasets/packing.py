@@ -1,14 +1,18 @@
 """Any dataset into one folder of memory-mapped arrays, once; training then only reads rows.
 
 xyz.npy (T, 3) float32, y-up    offsets.npy (M + 1,) int64    label.npy (M,) int64
-normals.npy (T, 3) float32      part.npy (T,) int64           images.json: paths per cloud
-meta.json: classes, parts, names, notes on the content, fingerprint, up axis of the files
+normals.npy, colours.npy (T, 3) float32    part.npy (T,) int64
+names, images and mesh (paths of each cloud) as :mod:`pointssl_datasets.strings`
+meta.json: classes, parts, notes on the content, fingerprint, up axis of the files
+
+A field that not every cloud has is left out. Packing streams: it holds one cloud at a time, and a
+few dozen bytes for each that it has seen.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +26,11 @@ from pointssl_datasets.npy_stream import NpyStream
 from pointssl_datasets.paths import cache_root
 from pointssl_datasets.readers import check_xyz
 from pointssl_datasets.source import Cloud, Source
+from pointssl_datasets.strings import Strings, StringsStream
 
-_VERSION = "1"
-_FIELDS: tuple[Literal["xyz", "normals", "part"], ...] = ("xyz", "normals", "part")
+VERSION = "2"
+Field = Literal["xyz", "normals", "colours", "part"]
+FIELDS: tuple[Field, ...] = ("xyz", "normals", "colours", "part")
 
 # Rows of the rotation matrix (determinant +1) that turns each axis up into +y.
 TO_Y_UP: dict[str, NDArray[np.float32]] = {
@@ -50,14 +56,20 @@ def pack(
         DataError: a cloud is bad, the dataset is empty, or the cache can't be written.
         UsageError: unknown ``normalise`` or up axis.
     """
+    _check(source, normalise)
+    if source.packed is not None and read_meta(source.packed)["normalise"] == normalise:
+        return source.packed
+    parts = (VERSION, source.dataset, source.split, source.key, normalise, source.up_axis)
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+    folder = cache_root(cache_dir) / "clouds" / f"{source.dataset}-{source.split}-{key}"
+    return built_folder(folder, lambda part: write_packed(source, part, normalise, progress))
+
+
+def _check(source: Source, normalise: str) -> None:
     if normalise not in ("unit-sphere", "none"):
         raise UsageError(f"--normalise {normalise!r}: choose unit-sphere or none")
     if source.up_axis not in TO_Y_UP:
         raise UsageError(f"--up-axis {source.up_axis!r}: choose auto, x, y or z")
-    parts = (_VERSION, source.dataset, source.split, source.key, normalise, source.up_axis)
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
-    folder = cache_root(cache_dir) / "clouds" / f"{source.dataset}-{source.split}-{key}"
-    return built_folder(folder, lambda temporary: _write(source, normalise, temporary, progress))
 
 
 def unit_sphere(xyz: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -92,67 +104,136 @@ def read_array(folder: Path, name: str) -> NDArray[Any]:
     return np.asarray(mapped)  # still mapped, but slicing the memmap class itself is slow
 
 
-def _write(source: Source, normalise: str, folder: Path, progress: bool) -> None:
-    digest = hashlib.sha256()
-    contents: set[bytes] = set()  # a digest per cloud, to count exact repeats
-    names: list[str] = []
-    labels: list[int] = []
-    images: list[list[str]] = []
-    offsets = [0]
-    parts = list(source.parts)
-    streams: dict[str, NpyStream] = {}
-    total, hidden = source.count, not progress
-    with (
-        contextlib.ExitStack() as stack,
-        tqdm(total=total, desc="pack", unit="cloud", disable=hidden, leave=False) as bar,
-    ):
-        for cloud in _prepared(source, normalise):
-            arrays = {name: cloud[name] for name in _FIELDS if name in cloud}
-            if not names:
-                for name, array in arrays.items():
-                    stream = NpyStream(folder / f"{name}.npy", array.dtype, array.shape[1:])
-                    streams[name] = stack.enter_context(stream)
-            if arrays.keys() != streams.keys():
-                raise DataError(
-                    f"{source.dataset}: {cloud['name']} has {', '.join(arrays)}, "
-                    f"but {names[0]} has {', '.join(streams)}"
-                )
+def read_names(folder: Path) -> Sequence[str]:
+    """The names of the clouds of a packed folder.
+
+    Raises:
+        DataError: somebody damaged the folder.
+    """
+    try:
+        return Strings(folder, "names")
+    except (OSError, ValueError):
+        raise DataError(f"{folder}: damaged cache; delete this folder and start again") from None
+
+
+def read_paths(folder: Path, what: Literal["images", "mesh"]) -> list[list[Path]]:
+    """For each cloud the files of its pictures, or the mesh that it was drawn from.
+
+    Raises:
+        DataError: somebody damaged the folder.
+    """
+    try:
+        lines = Strings(folder, what)
+    except (OSError, ValueError):
+        raise DataError(f"{folder}: damaged cache; delete this folder and start again") from None
+    return [[Path(path) for path in line.split("\0")] if line else [] for line in lines]
+
+
+def write_packed(source: Source, folder: Path, normalise: str, progress: bool) -> None:
+    """Fills an empty folder; see :func:`pack`, which also keeps it from being half written."""
+    _check(source, normalise)
+    with contextlib.ExitStack() as stack:
+        names, images, mesh = (
+            stack.enter_context(StringsStream(folder, name)) for name in ("names", "images", "mesh")
+        )
+        offsets, labels, seen_names, seen_points = (
+            stack.enter_context(NpyStream(folder / f"{name}.npy", "<i8", ()))
+            for name in ("offsets", "label", "seen_names", "seen_points")
+        )
+        offsets.append(np.zeros(1))
+        fields = _Fields(folder, stack)
+        parts = list(source.parts)
+        digest = hashlib.sha256()
+        total, hidden = source.count, not progress
+        bar = stack.enter_context(
+            tqdm(total=total, desc="pack", unit="cloud", disable=hidden, leave=False)
+        )
+        for cloud in prepared(source, normalise):
+            fields.append(cloud)
             digest.update(f"{cloud['name']}\0{cloud['label']}\0{len(cloud['xyz'])}\0".encode())
-            raw = {name: streams[name].append(array) for name, array in arrays.items()}
-            for written in raw.values():
-                digest.update(written)
-            contents.add(hashlib.sha256(raw["xyz"]).digest())
+            seen_names.append(_fingerprint(cloud["name"].encode()))
+            seen_points.append(_fingerprint(cloud["xyz"].tobytes()))
             if "part" in cloud and not source.parts:  # unnamed parts are numbered
                 parts += [f"part {i}" for i in range(len(parts), int(cloud["part"].max()) + 1)]
             names.append(cloud["name"])
-            labels.append(cloud["label"])
-            images.append([str(path) for path in cloud.get("images", [])])
-            offsets.append(offsets[-1] + len(cloud["xyz"]))
+            images.append("\0".join(map(str, cloud.get("images", []))))
+            mesh.append(str(cloud.get("mesh", "")))
+            labels.append(np.array([cloud["label"]]))
+            offsets.append(np.array([fields.rows]))
             bar.update()
-    if not names:
+    if not labels.rows:
         raise DataError(f"{source.dataset}: the split {source.split!r} is empty")
-    if len(set(names)) < len(names):
+    if _repeats(folder / "seen_names.npy"):
         raise DataError(f"{source.dataset}: two clouds of {source.split!r} have the same name")
-    repeats = len(names) - len(contents)
+    repeats = _repeats(folder / "seen_points.npy")
+    notes = [f"{repeats} of {labels.rows} clouds repeat another one exactly"] * bool(repeats)
+    fields.finish(digest)
     digest.update(json.dumps([source.classes, parts]).encode())
-    np.save(folder / "offsets.npy", np.array(offsets, dtype=np.int64))
-    np.save(folder / "label.npy", np.array(labels, dtype=np.int64))
     meta = {
+        "version": VERSION,
         "dataset": source.dataset,
         "split": source.split,
         "classes": list(source.classes),
-        "parts": parts,
-        "names": names,
-        "notes": [f"{repeats} of {len(names)} clouds repeat another one exactly"] * bool(repeats),
+        "parts": parts if "part" in fields.kept else [],
+        "notes": notes + fields.notes,
         "fingerprint": digest.hexdigest(),
         "up_axis_of_files": source.up_axis,
         "normalise": normalise,
     }
-    (folder / "images.json").write_text(json.dumps(images), encoding="utf-8")
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _prepared(source: Source, normalise: str) -> Iterator[Cloud]:
+class _Fields:
+    """xyz.npy and whichever of the other fields every cloud so far has had."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.folder, self.rows, self.notes = folder, 0, list[str]()
+        self.kept = {name: stack.enter_context(self._stream(name)) for name in FIELDS}
+        self.digests = {name: hashlib.sha256() for name in FIELDS}
+        self.dropped: dict[str, str] = {}  # field -> a cloud that lacks it
+        self.owner: dict[str, str] = {}  # field -> a cloud that has it
+
+    def _stream(self, name: Field) -> NpyStream:
+        row = () if name == "part" else (3,)
+        return NpyStream(self.folder / f"{name}.npy", "<i8" if name == "part" else "<f4", row)
+
+    def append(self, cloud: Cloud) -> None:
+        for name in FIELDS:
+            if name in cloud:
+                self.owner.setdefault(name, cloud["name"])
+                if name in self.kept:
+                    self.digests[name].update(self.kept[name].append(cloud[name]))
+            elif name in self.kept:
+                del self.kept[name]
+                self.dropped[name] = cloud["name"]
+        self.rows += len(cloud["xyz"])
+
+    def finish(self, digest: "hashlib._Hash") -> None:
+        """Adds what was written to ``digest``, and removes what is not complete."""
+        for name in FIELDS:
+            if name in self.kept:
+                digest.update(f"{name}\0{self.digests[name].hexdigest()}\0".encode())
+                continue
+            (self.folder / f"{name}.npy").unlink()
+            if name in self.owner:
+                self.notes.append(
+                    f"{name} left out: {self.owner[name]} has them, {self.dropped[name]} has not"
+                )
+
+
+def _fingerprint(raw: bytes) -> NDArray[np.int64]:
+    """``(1,)``: 64 bits of a hash, enough to tell a billion clouds apart."""
+    return np.frombuffer(hashlib.sha256(raw).digest()[:8], "<i8")
+
+
+def _repeats(path: Path) -> int:
+    """How many values of an .npy file occurred before; removes the file."""
+    values = np.load(path)
+    path.unlink()
+    return len(values) - len(np.unique(values))
+
+
+def prepared(source: Source, normalise: str) -> Iterator[Cloud]:
     """The clouds, checked, y-up and normalised; a cloud without a class has the label -1."""
     turn = TO_Y_UP[source.up_axis]
     for cloud in _read(source):
@@ -163,10 +244,17 @@ def _prepared(source: Source, normalise: str) -> Iterator[Cloud]:
             raise DataError(f"{where}: label {label} is not one of {len(source.classes)} classes")
         xyz = (unit_sphere(xyz) if normalise == "unit-sphere" else xyz) @ turn.T
         ready = Cloud(name=cloud["name"], xyz=xyz, label=label, images=cloud.get("images", []))
+        if "mesh" in cloud:
+            ready["mesh"] = cloud["mesh"]
         if "normals" in cloud:
             if cloud["normals"].shape != xyz.shape:
                 raise DataError(f"{where}: normals {cloud['normals'].shape}, points {xyz.shape}")
             ready["normals"] = (cloud["normals"] @ turn.T).astype(np.float32)
+        if "colours" in cloud:
+            colours = np.asarray(cloud["colours"], dtype=np.float32)
+            if colours.shape != xyz.shape or not ((colours >= 0) & (colours <= 1)).all():
+                raise DataError(f"{where}: colours must be {xyz.shape} numbers from 0 to 1")
+            ready["colours"] = colours
         if "part" in cloud:
             part = np.asarray(cloud["part"], dtype=np.int64)
             highest = len(source.parts) - 1 if source.parts else np.iinfo(np.int64).max

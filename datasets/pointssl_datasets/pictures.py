@@ -1,4 +1,4 @@
-"""The pictures of a packed dataset: decoded and resized once, or rendered from the clouds.
+"""The pictures of a packed dataset: decoded and resized once, or rendered from meshes or clouds.
 
 images.npy (V, H, W, 3) uint8, RGB on black    image_offsets.npy (M + 1,) int64
 """
@@ -6,10 +6,9 @@ images.npy (V, H, W, 3) uint8, RGB on black    image_offsets.npy (M + 1,) int64
 import errno
 import hashlib
 import itertools
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
@@ -22,10 +21,10 @@ from tqdm import tqdm
 from pointssl_datasets.cache import built_folder
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.npy_stream import NpyStream
-from pointssl_datasets.packing import read_array, read_meta
+from pointssl_datasets.packing import read_array, read_meta, read_names, read_paths
 from pointssl_datasets.paths import stat_key
 
-_VERSION = "1"
+_VERSION = "2"
 _MAX_PIXELS = 64 * 1024 * 1024  # more is a mistake or an attack; PIL would take gigabytes
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _CHUNK = 256  # pictures decoded before they are written, which bounds the memory
@@ -40,10 +39,10 @@ def pack_images(pack_dir: Path, image_size: int, *, progress: bool = False) -> P
     Raises:
         DataError: a picture does not decode, some clouds have none, or the disk is too full.
     """
-    paths = _image_paths(pack_dir)
+    paths = read_paths(pack_dir, "images")
     if not any(paths):
         return None
-    names = read_meta(pack_dir)["names"]
+    names = read_names(pack_dir)
     bare = [name for name, images in zip(names, paths, strict=True) if not images]
     if bare:
         raise DataError(
@@ -60,18 +59,34 @@ def render_images(
 ) -> Path:
     """The folder with ``views`` rendered pictures of every cloud, seeded by its place in the set.
 
+    A cloud that was drawn from a mesh is rendered from that mesh. Where the packed folder is read
+    without any of its mesh files, e.g. on another machine, all are rendered from the clouds.
+
     Raises:
-        DataError: the cache can't be written, or the disk is too full.
+        DataError: some of the mesh files are gone or can't be read, the cache can't be written, or
+            the disk is too full.
     """
-    count = len(read_array(pack_dir, "offsets")) - 1
-    key = _key(pack_dir, f"render-{image_size}-{views}-{seed}")
+    meshes = read_meshes(pack_dir)
+    key = stat_key((path for paths in meshes for path in paths), f"{image_size}-{views}-{seed}")
     return _built(
         pack_dir,
-        key,
-        [views] * count,
+        _key(pack_dir, f"render-{key}"),
+        [views] * len(meshes),
         image_size,
-        lambda: _rendered(pack_dir, image_size, views, seed, progress),
+        lambda: _rendered(pack_dir, meshes, image_size, views, seed, progress),
     )
+
+
+def read_meshes(pack_dir: Path) -> Sequence[list[Path]]:
+    """For each cloud the mesh to render it from, or an empty list; all empty if all are gone.
+
+    Raises:
+        DataError: somebody damaged the folder.
+    """
+    meshes = read_paths(pack_dir, "mesh")
+    if any(path.is_file() for paths in meshes for path in paths):
+        return meshes
+    return [[]] * len(meshes)
 
 
 def load_image(path: Path, image_size: int) -> NDArray[np.uint8]:
@@ -107,14 +122,6 @@ def _on_black(image: Image.Image) -> Image.Image:
 
 def _resized(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _image_paths(pack_dir: Path) -> list[list[Path]]:
-    try:
-        listed = json.loads((pack_dir / "images.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise DataError(f"{pack_dir}: damaged cache; delete this folder and start again") from None
-    return [[Path(path) for path in images] for images in listed]
 
 
 def _key(pack_dir: Path, what: str) -> str:
@@ -160,21 +167,39 @@ def _decoded(paths: list[Path], image_size: int, progress: bool) -> Iterator[NDA
 
 
 def _rendered(
-    pack_dir: Path, image_size: int, views: int, seed: int, progress: bool
+    pack_dir: Path,
+    meshes: Sequence[list[Path]],
+    image_size: int,
+    views: int,
+    seed: int,
+    progress: bool,
 ) -> Iterator[NDArray[np.uint8]]:
-    # Imported here: it needs scipy, which reading pictures does not.
-    from pointssl_datasets.render import render_views
+    # Imported here: it needs scipy and numba, which reading pictures does not.
+    from pointssl_datasets.render import render_mesh_file, render_views
 
+    up_axis = read_meta(pack_dir)["up_axis_of_files"]
     offsets, xyz = read_array(pack_dir, "offsets"), read_array(pack_dir, "xyz")
-    normals = read_array(pack_dir, "normals") if (pack_dir / "normals.npy").exists() else None
-    with _bar(len(offsets) - 1, "render pictures", "cloud", progress) as bar:
+    normals, colours = (
+        read_array(pack_dir, name) if (pack_dir / f"{name}.npy").exists() else None
+        for name in ("normals", "colours")
+    )
+    with _bar(len(meshes), "render pictures", "cloud", progress) as bar:
         for i, (start, end) in enumerate(itertools.pairwise(offsets)):
-            normal = None if normals is None else np.asarray(normals[start:end])
             # One seed per cloud and call, so that no two clouds are seen by the same cameras.
             own_seed = int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
-            rendered = render_views(
-                np.asarray(xyz[start:end]), normal, views=views, size=image_size, seed=own_seed
-            )
+            if meshes[i]:
+                rendered = render_mesh_file(
+                    meshes[i][0], up_axis, views=views, size=image_size, seed=own_seed
+                )
+            else:
+                rendered = render_views(
+                    xyz[start:end],
+                    None if normals is None else normals[start:end],
+                    colours=None if colours is None else colours[start:end],
+                    views=views,
+                    size=image_size,
+                    seed=own_seed,
+                )
             for picture in rendered:
                 yield np.asarray(_on_black(Image.fromarray(picture)))
             bar.update()

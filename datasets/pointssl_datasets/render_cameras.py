@@ -1,6 +1,4 @@
-"""What both renderers share: cameras, framing, light, and the pixels inside many small boxes."""
-
-from typing import Any
+"""What both renderers share: where the cameras stand, and how a shape is framed."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,31 +12,42 @@ Array = NDArray[np.float64]
 FOCAL = 35 / 32  # in picture widths
 DISTANCE = 2.45  # in radii of the shape
 ELEVATION = (10.0, 45.0)  # degrees above the horizon
-
-# In camera axes (x right, y down, z away), so that the light moves with the camera: a key light
-# over the left shoulder and a weaker headlight; the rest is ambient.
-KEY, HEAD, AMBIENT = 0.52, 0.25, 0.23
-KEY_DIRECTION = np.array([-0.45, -0.75, -0.50]) / np.linalg.norm([-0.45, -0.75, -0.50])
-WRAP = 0.4  # how far the key light reaches round, as a share of the half turn
-GREY = 205.0  # of the neutral material, 0-255
+CAMERAS = ("ring", "sphere")
 
 
-def cameras(views: int, seed: int) -> Array:
+def cameras(views: int, seed: int, kind: str = "ring") -> Array:
     """World-to-camera matrices ``(views, 3, 4)`` that look at the origin, y up.
 
-    The cameras stand at :data:`DISTANCE` from the origin. Their azimuths are evenly spread over the
-    full circle from a random start, their elevations uniform in :data:`ELEVATION`. Camera axes are
-    x right, y down, z away from the viewer: ``camera[:, :3] @ p + camera[:, 3]``.
+    The cameras stand at :data:`DISTANCE` from the origin. In a ``"ring"`` their azimuths are evenly
+    spread over the full circle from a random start, their elevations uniform in :data:`ELEVATION`.
+    On the ``"sphere"`` they are a spherical Fibonacci lattice (Gonzalez, Mathematical Geosciences
+    2010), turned at random. Camera axes are x right, y down, z away from the viewer:
+    ``camera[:, :3] @ p + camera[:, 3]``.
 
     Raises:
-        UsageError: fewer than one view.
+        UsageError: fewer than one view, or another kind.
     """
     if views < 1:
         raise UsageError(f"views={views}: a rendering needs at least 1 view")
+    if kind not in CAMERAS:
+        raise UsageError(f"cameras={kind!r}: choose {' or '.join(CAMERAS)}")
     random = np.random.default_rng(seed)
+    towards = -(_ring if kind == "ring" else _sphere)(views, random)
+    # From straight above or below, up in the picture is -z or z: as if the camera had tilted there.
+    pole = np.abs(towards[:, 1:2]) > 1 - 1e-9
+    up = np.where(pole, [0.0, 0.0, 1.0] * np.sign(towards[:, 1:2]), [0.0, 1.0, 0.0])
+    right = np.cross(towards, up)
+    right /= np.linalg.norm(right, axis=1, keepdims=True)
+    turn = np.stack([right, np.cross(towards, right), towards], axis=1)
+    shift = np.broadcast_to([0.0, 0.0, DISTANCE], (views, 3))
+    return np.concatenate([turn, shift[:, :, None]], axis=2)
+
+
+def _ring(views: int, random: np.random.Generator) -> Array:
+    """Directions ``(views, 3)`` from the origin to the cameras."""
     azimuth = random.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(views) / views
     elevation = np.radians(random.uniform(*ELEVATION, size=views))
-    towards = -np.stack(
+    return np.stack(
         [
             np.cos(elevation) * np.sin(azimuth),
             np.sin(elevation),
@@ -46,11 +55,17 @@ def cameras(views: int, seed: int) -> Array:
         ],
         axis=1,
     )
-    right = np.cross(towards, [0.0, 1.0, 0.0])
-    right /= np.linalg.norm(right, axis=1, keepdims=True)
-    turn = np.stack([right, np.cross(towards, right), towards], axis=1)
-    shift = np.broadcast_to([0.0, 0.0, DISTANCE], (views, 3))
-    return np.concatenate([turn, shift[:, :, None]], axis=2)
+
+
+def _sphere(views: int, random: np.random.Generator) -> Array:
+    """Directions ``(views, 3)``; the turn is uniform over all rotations and reflections."""
+    index = np.arange(views)
+    height = 1 - (2 * index + 1) / views
+    azimuth = np.pi * (3 - np.sqrt(5)) * index
+    radius = np.sqrt(1 - height**2)
+    lattice = np.stack([radius * np.sin(azimuth), height, radius * np.cos(azimuth)], axis=1)
+    turn, triangle = np.linalg.qr(random.normal(size=(3, 3)))
+    return np.asarray(lattice @ (turn * np.sign(np.diag(triangle))).T)
 
 
 def checked(values: ArrayLike, what: str, rows: int | None = None) -> Array:
@@ -79,39 +94,17 @@ def check_size(size: int) -> None:
         raise UsageError(f"size={size}: a picture needs a side of at least 1 pixel")
 
 
+def unit_box(xyz: Array) -> Array:
+    """``xyz`` in a box of side 1 about the origin: its squares neither overflow nor vanish."""
+    half = xyz / 2  # the difference of two huge numbers may be infinite, that of their halves not
+    low, high = half.min(axis=0), half.max(axis=0)
+    extent = float((high - low).max())
+    moved = half - (low / 2 + high / 2)
+    return moved / extent if extent > 0 else np.zeros_like(xyz)
+
+
 def framed(xyz: Array, centre: Array) -> Array:
     """``xyz`` moved and scaled so that its furthest point is at distance 1 from the origin."""
     moved = xyz - centre
     radius = float(np.linalg.norm(moved, axis=1).max())
     return moved / radius if radius > 0 else moved
-
-
-def lit(normals: Array, towards: Array) -> Array:
-    """Brightness in 0-1 of surfaces with unit ``normals``, seen along ``towards``, both ``(M, 3)``.
-
-    Lambert's law, wrapped a little, and on both sides: a normal that points away from the viewer is
-    turned round, because the normals of real meshes and clouds have no reliable sign. Near the
-    outline, where noise decides which side is seen, the two sides fade into each other.
-    """
-    facing = -(normals * towards).sum(axis=1) / np.linalg.norm(towards, axis=1)
-    side = np.clip(facing / 0.25, -1.0, 1.0)
-    key = np.maximum(0.0, (side * (normals @ KEY_DIRECTION) + WRAP) / (1 + WRAP))
-    return AMBIENT + KEY * key + HEAD * np.abs(facing)
-
-
-def boxes(
-    left: NDArray[Any], right: NDArray[Any], top: NDArray[Any], bottom: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Every pixel of M boxes, whose bounds are integers and inclusive.
-
-    Returns ``area (M,)``, ``column (T,)``, ``row (T,)``: the pixels of the first box, then those of
-    the second... ``np.repeat(values, area)`` brings a value of each box to its pixels.
-    """
-    width = np.maximum(right - left + 1, 0)
-    lines = np.where(width > 0, np.maximum(bottom - top + 1, 0), 0)
-    owner = np.repeat(np.arange(len(lines)), lines)  # first every row of every box, then its pixels
-    line = np.arange(len(owner)) - np.repeat(np.cumsum(lines) - lines, lines) + top[owner]
-    wide = width[owner]
-    start = left[owner] - (np.cumsum(wide) - wide)
-    column = np.repeat(start, wide) + np.arange(int(wide.sum()))
-    return width * lines, column, np.repeat(line, wide)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The independent uses of randomness, so that e.g. the view does not depend on the points.
-POINTS, VIEW, TURN = 0, 1, 2
+POINTS, VIEW, TURN, MIX = 0, 1, 2, 3
 
 
 def generator(use: int, seed: int, epoch: int, index: int) -> np.random.Generator:

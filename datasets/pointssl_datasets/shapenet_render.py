@@ -7,10 +7,11 @@ al., CrossPoint, CVPR 2022; pictures of Choy et al., 3D-R2N2, ECCV 2016).
 from pathlib import Path
 
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.pairs import Item, pair_up, pictures_in, read_items
+from pointssl_datasets.pairs import Item, item_reader, pair_up, pictures_in
 from pointssl_datasets.paths import data_root, find_layout, stat_key
-from pointssl_datasets.readers import SUFFIXES
+from pointssl_datasets.readers import MESH_POINTS
 from pointssl_datasets.source import Source
+from pointssl_datasets.tree import list_clouds, subfolders
 
 SYNSETS = {
     "02691156": "airplane", "02747177": "trash bin", "02773838": "bag", "02801938": "basket",
@@ -38,10 +39,9 @@ def open_shapenet_render(
     root: Path | None,
     split: str,
     *,
-    size: int | None = None,
-    seed: int = 0,
-    up_axis: str = "auto",
     on_unpaired: str = "error",
+    mesh_points: int | None = None,
+    skip: frozenset[str] = frozenset(),
 ) -> Source:
     """Every pair of cloud and pictures; y-up. There is one split: CrossPoint pretrains on all.
 
@@ -71,16 +71,17 @@ def open_shapenet_render(
         for name in _shape_folders(rendering)
         if name not in clouds and _pictures(rendering / name)
     ]
-    items, notes = pair_up(items, orphans, on_unpaired, folder)
+    items, notes = pair_up(items, orphans, on_unpaired, folder, skip)
+    points = mesh_points or MESH_POINTS
     images = [str(path) for item in items for path in item.images]
     return Source(
         dataset="shapenet-render",
         split=split,
         classes=tuple(SYNSETS.get(synset, synset) for synset in synsets),
-        up_axis="y" if up_axis == "auto" else up_axis,
-        key=stat_key([item.path for item in items], *images),
-        count=len(items),
-        clouds=lambda: read_items(items),
+        up_axis="y",
+        key=stat_key([item.path for item in items], *images, str(points)),
+        names=[item.name for item in items],
+        read=item_reader(items, points),
         notes=notes,
     )
 
@@ -89,31 +90,19 @@ def _fits(folder: Path) -> bool:
     return (folder / "ShapeNet").is_dir() and (folder / "ShapeNetRendering").is_dir()
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [f for f in sorted(folder.iterdir()) if f.is_dir() and not f.name.startswith(".")]
-
-
 def _clouds(folder: Path) -> dict[str, Path]:
     """``"<synset>/<id>"`` -> cloud file, sorted."""
-    clouds: dict[str, Path] = {}
-    for synset in _folders(folder):
-        for path in sorted(synset.iterdir()):
-            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-                continue
-            name = f"{synset.name}/{path.stem}"
-            if name in clouds:
-                raise DataError(
-                    f"{synset}: two clouds are called {path.stem!r}: {clouds[name].name} and "
-                    f"{path.name}. Keep one."
-                )
-            clouds[name] = path
-    return clouds
+    return {
+        f"{synset}/{stem}": path
+        for synset in subfolders(folder)
+        for stem, path in list_clouds(folder / synset).clouds.items()
+    }
 
 
 def _shape_folders(rendering: Path) -> list[str]:
     """``"<synset>/<id>"`` of every folder where pictures may be."""
-    synsets = _folders(rendering)
-    return [f"{synset.name}/{shape.name}" for synset in synsets for shape in _folders(synset)]
+    synsets = subfolders(rendering)
+    return [f"{synset}/{shape}" for synset in synsets for shape in subfolders(rendering / synset)]
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ Categories and part numbers follow Yi et al., A Scalable Active Framework for Re
 3D Shape Collections, SIGGRAPH Asia 2016 (ShapeNetPart).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,7 +97,7 @@ def make_shape(split: str, index: int, seed: int = 0, points: int = POINTS) -> C
         xyz, normals, part = xyz[keep], normals[keep], part[keep]
     xyz = centre_and_scale(xyz) + d.between(0.0, 0.012) * rng.standard_normal(xyz.shape)
     return {
-        "name": f"{CLASSES[label]}/{index:06d}",
+        "name": _name(index),
         "xyz": xyz.astype(np.float32),
         "normals": normals.astype(np.float32),
         "part": part.astype(np.int64),
@@ -105,8 +105,13 @@ def make_shape(split: str, index: int, seed: int = 0, points: int = POINTS) -> C
     }
 
 
-def open_shapes(root: Path | None, split: str, *, size: int | None = None, seed: int = 0,
-                up_axis: str = "auto", on_unpaired: str = "error") -> Source:  # fmt: skip
+def _name(index: int) -> str:
+    return f"{CLASSES[index % len(CLASSES)]}/{index:06d}"
+
+
+def open_shapes(
+    root: Path | None, split: str, *, size: int | None = None, seed: int = 0, up_axis: str = "auto"
+) -> Source:
     """The procedural shapes of one split, made as they are read.
 
     Args:
@@ -116,7 +121,6 @@ def open_shapes(root: Path | None, split: str, *, size: int | None = None, seed:
             prefix of a larger one.
         seed: another seed is another dataset of the same kind.
         up_axis: ``"auto"`` or ``"y"``: the shapes are y-up.
-        on_unpaired: not used, there are no pictures on disk.
 
     Raises:
         UsageError: unknown split, size below 1, negative seed, or an up axis other than y.
@@ -131,9 +135,6 @@ def open_shapes(root: Path | None, split: str, *, size: int | None = None, seed:
         raise UsageError(f"shapes: up axis {up_axis!r}, but the shapes are y-up. Use auto or y.")
     count = SPLITS[split] if size is None else size
 
-    def clouds() -> Iterator[Cloud]:
-        return (make_shape(split, index, seed) for index in range(count))
-
     return Source(
         dataset="shapes",
         split=split,
@@ -141,6 +142,6 @@ def open_shapes(root: Path | None, split: str, *, size: int | None = None, seed:
         parts=PARTS,
         up_axis="y",
         key=f"shapes-v{VERSION}-{split}-{count}-{seed}",
-        count=count,
-        clouds=clouds,
+        names=[_name(index) for index in range(count)],
+        read=lambda index: make_shape(split, index, seed),
     )

@@ -12,14 +12,14 @@ from tqdm import tqdm
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import read_batches, shard_rows
 from pointssl.evaluation.cache import FeatureCache
-from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.errors import UserError
 
 
 @torch.no_grad()
 def extract(
     encoder: nn.Module,
-    dataset: CloudDataset,
+    dataset: Clouds,
     world: World,
     *,
     batch_size: int = 32,
@@ -80,7 +80,7 @@ def gather_uneven(rows: list[Tensor], parts: list[Tensor], world: World) -> tupl
 def cached_features(
     encoder: nn.Module,
     facts: dict[str, Any],
-    dataset: CloudDataset,
+    dataset: Clouds,
     world: World,
     cache: FeatureCache | None,
     **options: Any,

@@ -1,15 +1,17 @@
 """One split of the data that a command's options name; the same for every recipe."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pointssl.config import DataOptions
 from pointssl.engine.distributed import World
-from pointssl_datasets.dataset import CloudDataset, load_dataset
+from pointssl_datasets.dataset import load_dataset
+from pointssl_datasets.mixing import PREFIX, Clouds, load_mixture
 
 
 def open_split(
     options: DataOptions, split: str, world: World, *, progress: bool = False, **served: Any
-) -> CloudDataset:
+) -> Clouds:
     """Rank 0 finds and packs ``split``, then the others open it.
 
     Args:
@@ -27,13 +29,19 @@ def open_split(
         "normalise": options.normalise,
         "up_axis": options.up_axis,
         "on_unpaired": options.on_unpaired,
+        "mesh_points": options.mesh_points,
+        "skip_list": options.skip_list,
         "size": options.size,
         "data_seed": options.data_seed,
         "cache_dir": options.cache_dir,
         "progress": progress and world.is_main,
     }
 
-    def load() -> CloudDataset:
-        return load_dataset(options.data, options.data_root, split, **{**arguments, **served})
+    load_any: Callable[..., Clouds] = load_dataset
+    if options.data.startswith(PREFIX):
+        load_any = load_mixture
+
+    def load() -> Clouds:
+        return load_any(options.data, options.data_root, split, **{**arguments, **served})
 
     return world.main_first(load)

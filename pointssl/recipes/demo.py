@@ -14,7 +14,7 @@ from pointssl.evaluation.pictures import contact_sheet
 from pointssl.recipes.eval_svm import confusion_path, evaluate
 from pointssl.recipes.features import features_of, serve_split
 from pointssl.recipes.pretrain import open_dataset, pretrain
-from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets.mixing import Clouds
 
 # Small enough for two CPU cores, hard enough that a random network is far from the ceiling: every
 # shape stands turned, tilted, bent and partly missing, and the SVM has few labels of each class.
@@ -86,7 +86,7 @@ def draw(
     return [sheet, curves, features, *(confusion_path(evaluation, name) for name in panels)]
 
 
-def shape_rows(dataset: CloudDataset) -> list[tuple[str, Any, list[Any]]]:
+def shape_rows(dataset: Clouds) -> list[tuple[str, Any, list[Any]]]:
     """The first shape of each class with its different pictures, for a contact sheet."""
     rows = []
     for label, name in enumerate(dataset.classes):

@@ -11,10 +11,10 @@ from typing import Any
 
 from pointssl import __version__
 from pointssl.config import DoctorConfig
-from pointssl_datasets import DATASETS
+from pointssl_datasets import DATASETS, GENERATED
 from pointssl_datasets.errors import UserError
+from pointssl_datasets.opening import open_source
 from pointssl_datasets.paths import cache_root, data_root
-from pointssl_datasets.resolve import resolve
 
 # What is imported -> what is installed.
 REQUIRED = {
@@ -31,9 +31,11 @@ REQUIRED = {
     "trimesh": "trimesh",
     "safetensors": "safetensors",
     "matplotlib": "matplotlib",
+    "numba": "numba",
+    "laspy": "laspy",
 }
-OPTIONAL = ("triton", "numba", "torch_cluster")  # compiled kernels that may be at hand
-NO_LAYOUT = ("shapes", "folder")  # generated, and any folder at all
+OPTIONAL = ("triton", "torch_cluster")  # compiled kernels that may be at hand
+NO_LAYOUT = (*GENERATED, "folder")  # and any folder at all
 
 
 def run(config: DoctorConfig) -> dict[str, Any]:
@@ -130,10 +132,9 @@ def _splits(name: str, root: Path) -> Iterator[str]:
 
     Two datasets may share a layout; the number of classes tells them apart.
     """
-    opener = resolve(name, DATASETS, "dataset")
-    for split in ("train", "test"):
+    for split in ("train", "val", "test"):
         try:
-            source = opener(root, split, size=None, seed=0, up_axis="auto", on_unpaired="skip")
+            source = open_source(name, root, split, on_unpaired="skip")
         except (UserError, OSError):
             continue
         yield f"{source.count} {split} in {len(source.classes)} classes"

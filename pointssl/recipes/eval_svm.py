@@ -14,7 +14,7 @@ from pointssl.evaluation.protocols import Protocol, find_protocol
 from pointssl.evaluation.svm_report import Split, evaluate_svm, format_report
 from pointssl.options import to_dict
 from pointssl.recipes.features import features_of, serve_split
-from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.errors import DataError, UserError
 
 
@@ -90,7 +90,7 @@ def collect(
     return passes, about
 
 
-def check_classes(train: CloudDataset, test: CloudDataset) -> None:
+def check_classes(train: Clouds, test: Clouds) -> None:
     """Raises DataError unless train has two classes or more, and all that test has."""
     if train.classes != test.classes:
         raise DataError(

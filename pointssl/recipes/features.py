@@ -11,7 +11,7 @@ from pointssl.evaluation.cache import FeatureCache
 from pointssl.evaluation.encoders import Subject
 from pointssl.evaluation.features import cached_features
 from pointssl.recipes.data import open_split
-from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.paths import cache_root
 
 
@@ -22,7 +22,7 @@ def feature_cache(options: FeatureOptions) -> FeatureCache:
 
 def serve_split(
     options: FeatureOptions, subject: Subject, split: str, world: World, **choice: Any
-) -> CloudDataset:
+) -> Clouds:
     """One split, served with the points, channels and scale of ``subject``; rank 0 packs it."""
 
     served = {**subject.serve, **choice}
@@ -32,7 +32,7 @@ def serve_split(
 def features_of(
     options: FeatureOptions,
     subject: Subject,
-    dataset: CloudDataset,
+    dataset: Clouds,
     world: World,
     *,
     use_cache: bool = True,

@@ -25,8 +25,9 @@ from pointssl.methods import METHODS
 from pointssl.ops.batch_norm import sync_batch_norms
 from pointssl.options import to_dict
 from pointssl.recipes.data import open_split
-from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets import GENERATED
 from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.resolve import resolve
 
 
@@ -141,12 +142,12 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     return path
 
 
-def open_dataset(config: PretrainConfig, world: World) -> CloudDataset:
+def open_dataset(config: PretrainConfig, world: World) -> Clouds:
     """The train split with pictures if they are wanted; rank 0 packs it, the others wait."""
     wanted = config.image_encoder != "none"
     views = config.views
     if views is None:
-        views = 4 if config.data == "shapes" else 0
+        views = 4 if config.data in GENERATED else 0
 
     dataset = open_split(
         config,
@@ -165,7 +166,7 @@ def open_dataset(config: PretrainConfig, world: World) -> CloudDataset:
     return dataset
 
 
-def build_method(config: PretrainConfig, dataset: CloudDataset) -> tuple[nn.Module, dict[str, Any]]:
+def build_method(config: PretrainConfig, dataset: Clouds) -> tuple[nn.Module, dict[str, Any]]:
     """The method with its encoders, and the facts about the encoder that later commands need."""
     arguments = {
         "k": config.k,
@@ -211,7 +212,7 @@ def build_method(config: PretrainConfig, dataset: CloudDataset) -> tuple[nn.Modu
 
 
 def epoch_batches(
-    config: PretrainConfig, dataset: CloudDataset, epoch: int, start: int, world: World
+    config: PretrainConfig, dataset: Clouds, epoch: int, start: int, world: World
 ) -> Any:
     """This rank's batches of an epoch; the same seeds choose the same points and pictures."""
     dataset.set_epoch(epoch)
@@ -220,7 +221,7 @@ def epoch_batches(
 
 
 def describe(
-    config: PretrainConfig, dataset: CloudDataset, method: nn.Module, steps: int, world: World
+    config: PretrainConfig, dataset: Clouds, method: nn.Module, steps: int, world: World
 ) -> None:
     """What is about to happen, in a few lines."""
     for note in dataset.notes:

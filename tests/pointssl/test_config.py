@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from pointssl import config as module
+from pointssl import config, data_config
 from pointssl.config import EvalSvmConfig, ExtractConfig, PretrainConfig
 from pointssl.options import Options, make, to_dict, to_yaml
 from pointssl_datasets.errors import UsageError
 
 CONFIGS = [
     cls
+    for module in (config, data_config)
     for name, cls in inspect.getmembers(module, inspect.isclass)
+    if cls.__module__ == module.__name__
     if issubclass(cls, Options) and name.endswith("Config")
 ]
 
@@ -32,7 +34,7 @@ def test_all_commands_are_covered() -> None:
 
 @pytest.mark.parametrize("cls", CONFIGS)
 def test_defaults_are_valid_and_survive_the_disk(cls: type[Options], tmp_path: Path) -> None:
-    config = make(cls, {})
+    config = make(cls, {"name": "shapes"} if cls is data_config.DownloadConfig else {})
     assert make(cls, {}, write(tmp_path, to_yaml(config))) == config
     for field in dataclasses.fields(cls):
         assert field.metadata["help"].endswith("."), field.name

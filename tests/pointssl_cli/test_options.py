@@ -10,8 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pointssl.config import EvalSvmConfig, ExtractConfig, PretrainConfig, RenderConfig
-from pointssl.options import Options, option
+from pointssl.config import EvalSvmConfig, ExtractConfig, PretrainConfig
+from pointssl.data_config import CheckConfig, ConvertConfig, RenderConfig, ShowConfig
+from pointssl.options import Options, make, option, to_dict
 from pointssl_cli.options import signature, takes
 from pointssl_datasets.errors import UsageError
 
@@ -34,14 +35,22 @@ class Every(Options):
     depends: bool | None = option(None, "Neither.", "Switches")
 
 
-def run(*arguments: str) -> Every:
+@dataclass(frozen=True, kw_only=True)
+class Named(Options):
+    """An argument that must be given, and an option by another name than its field's."""
+
+    name: str = option(..., "Which one.", "Options", positional=True)
+    archive: tuple[Path, ...] = option((), "Where from.", "Options", flag="--from")
+
+
+def run(*arguments: str, cls: type[Options] = Every) -> Options:
     """The config that a command gets for these arguments."""
-    seen: list[Every] = []
+    seen: list[Options] = []
     app = typer.Typer(add_completion=False)
 
     @app.command()
-    @takes(Every)
-    def command(config: Every) -> None:
+    @takes(cls)
+    def command(config: Options) -> None:
         seen.append(config)
 
     result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
@@ -83,6 +92,19 @@ def test_given_flags_beat_the_file_even_where_they_equal_the_default(tmp_path: P
     assert config == Every(several=("a", "b"), mode="slow")
 
 
+def test_an_argument_without_a_flag(tmp_path: Path) -> None:
+    assert run("it", "--from", "a", "--from", "b/c", cls=Named) == Named(
+        name="it", archive=(Path("a"), Path("b/c"))
+    )
+    file = tmp_path / "options.yaml"
+    file.write_text("name: filed\narchive: [a]\n")
+    filed = run("--config", str(file), cls=Named)
+    assert filed == Named(name="filed", archive=(Path("a"),))
+    assert make(Named, to_dict(filed)) == filed
+    with pytest.raises(UsageError, match=r"^NAME is missing: Which one\.$"):
+        run("--from", "a", cls=Named)
+
+
 def test_errors_are_the_configs() -> None:
     with pytest.raises(UsageError, match=r"--count 0: must be at least 1"):
         run("--count", "0")
@@ -92,7 +114,10 @@ def test_errors_are_the_configs() -> None:
         run("--config", "absent.yaml")
 
 
-@pytest.mark.parametrize("cls", [PretrainConfig, ExtractConfig, EvalSvmConfig, RenderConfig])
+COMMANDS = [PretrainConfig, ExtractConfig, EvalSvmConfig, RenderConfig, CheckConfig, ConvertConfig]
+
+
+@pytest.mark.parametrize("cls", [*COMMANDS, ShowConfig])
 def test_help_shows_every_option_with_default_meaning_and_group(cls: type[Options]) -> None:
     app = typer.Typer(add_completion=False)
 
@@ -105,7 +130,7 @@ def test_help_shows_every_option_with_default_meaning_and_group(cls: type[Option
     text = CliRunner().invoke(app, ["--help"], env=wide, color=False).output
     lines = text.splitlines()
     for field in fields(cls):
-        flag = re.compile(r"(^|\s)--" + field.name.replace("_", "-") + r"\s")
+        flag = re.compile(r"^[│\s*]*--" + field.name.replace("_", "-") + r"\s")
         (line,) = [line for line in lines if flag.search(line)]
         assert field.metadata["help"] in line
         shown = f"[default: {field.default}]"

@@ -268,12 +268,11 @@ def test_own_openers_go_the_same_way(tmp_path, monkeypatch):
     (tmp_path / "my_clouds.py").write_text(
         "import numpy as np\n"
         "from pointssl_datasets.source import Cloud, Source\n"
-        "def open_mine(root, split, *, size, seed, up_axis, on_unpaired):\n"
+        "def open_mine(root, split, *, size, seed):\n"
         "    points = np.random.default_rng(seed).normal(size=(size, 9, 3))\n"
-        "    clouds = [Cloud(name=str(i), xyz=points[i])\n"
-        "              for i in range(size)]\n"
         "    return Source(dataset='mine', split=split, classes=(), up_axis='z', key=str(seed),\n"
-        "                  count=size, clouds=lambda: iter(clouds), notes=['made up'])\n"
+        "                  names=list(map(str, range(size))), notes=['made up'],\n"
+        "                  read=lambda i: Cloud(xyz=points[i]))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     options = {"points": 5, "size": 4, "cache_dir": tmp_path / "cache"}

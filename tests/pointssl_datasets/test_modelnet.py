@@ -11,6 +11,7 @@ from shared import SHARED, needs_shared
 from pointssl_datasets.dataset import load_dataset
 from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.modelnet import open_modelnet, open_modelnet10
+from pointssl_datasets.opening import open_source
 
 CLASSES = ["bed", "chair", "lamp"]
 
@@ -67,7 +68,7 @@ def test_normals_and_up_axes(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(clouds[3]["normals"], axis=1), 1, atol=1e-6)
     assert source.up_axis == "y"
     assert open_modelnet10(root, "train").up_axis == "z"
-    assert open_modelnet(root, "train", up_axis="x").up_axis == "x"
+    assert open_source("modelnet40", root, "train", up_axis="x").up_axis == "x"
     assert "3 classes, the original 40" in source.notes[0]
 
 
@@ -134,19 +135,28 @@ BAD = {
         lambda root: (root / "ply_data_train1.h5").write_text("<html>404</html>"),
         "ply_data_train1.h5: truncated or damaged HDF5",
     ),
-    "other keys": (lambda root: change(root, "data", None), "'label', found label"),
-    "2-d data": (lambda root: change(root, "data", np.ones((5, 16))), r"found \(5, 16\)"),
-    "too few labels": (lambda root: change(root, "label", np.ones(4, int)), "5 whole numbers"),
-    "float labels": (lambda root: change(root, "label", np.ones(5)), "found float64"),
+    "other keys": (lambda root: change(root, "data", None), "'label'; found label"),
+    "2-d data": (
+        lambda root: change(root, "data", np.ones((5, 16))),
+        r"found float64 of shape \(5, 16\)",
+    ),
+    "too few labels": (
+        lambda root: change(root, "label", np.ones(4, int)),
+        r"must be numbers of shape \(5\)",
+    ),
+    "float labels": (lambda root: change(root, "label", np.ones(5) / 2), "label is not .*0.5"),
     "label too high": (
         lambda root: change(root, "label", np.array([0, 1, 2, 3, 9])),
-        "2 labels are outside of the 3 classes of shape_names.txt, the first at row 3: 3",
+        "row 3: the label is not from 0 to 2: 3",
     ),
-    "label negative": (lambda root: change(root, "label", np.array([0, 1, 2, 0, -1])), "row 4: -1"),
+    "label negative": (
+        lambda root: change(root, "label", np.array([0, 1, 2, 0, -1])),
+        "row 4: the label is not from 0 to 2: -1",
+    ),
     "normal shape": (lambda root: change(root, "normal", np.ones((5, 4, 3))), "'normal' must be"),
     "absent file": (
         lambda root: (root / "ply_data_train1.h5").unlink(),
-        "lists ply_data_train1.h5, which .* does not hold",
+        "1 of the 2 files that it lists are missing: ply_data_train1.h5",
     ),
     "no names": (lambda root: (root / "shape_names.txt").unlink(), "No such file"),
     "empty list": (lambda root: (root / "train_files.txt").write_text("\n"), "the file is empty"),
@@ -156,14 +166,14 @@ BAD = {
     ),
     "normals": (
         lambda root: change(root, "normal", np.full((5, 16, 3), 2.0)),
-        "row 0: its normals are not of unit length",
+        r"row 0: 'normal' must be \(16, 3\) vectors of unit length",
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_broken_files_are_named_with_their_problem(tmp_path, case):
-    root = write_layout(tmp_path)
+    root = write_layout(tmp_path, normal=case.startswith("normal"))
     break_it, said = BAD[case]
     break_it(root)
     with pytest.raises(DataError, match=said) as caught:

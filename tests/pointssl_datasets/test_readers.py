@@ -1,6 +1,8 @@
 """Every kind of cloud file, as it should be and as it arrives."""
 
+import io
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from cloud_files import ply_bytes, random_cloud, random_normals
 from shared import SHARED, needs_shared
 
 from pointssl_datasets.errors import DataError
+from pointssl_datasets.fields import unit_colours
+from pointssl_datasets.meshes import read_mesh
 from pointssl_datasets.readers import check_xyz, read_cloud
 
 
@@ -25,11 +29,46 @@ def test_ply_in_every_order(tmp_path, order, kind):
 
 
 @pytest.mark.parametrize("encoding", ["binary", "ascii"])
-def test_ply_agrees_with_trimesh_on_a_mesh_with_faces(tmp_path, encoding):
+def test_ply_agrees_with_trimesh_with_and_without_faces(tmp_path, encoding):
     mesh = trimesh.creation.icosphere(subdivisions=1)
     path = tmp_path / "mesh.PLY"
     path.write_bytes(trimesh.exchange.ply.export_ply(mesh, encoding=encoding))
-    np.testing.assert_allclose(read_cloud(path)["xyz"], mesh.vertices, atol=1e-6)
+    np.testing.assert_allclose(read_mesh(path).vertices, mesh.vertices, atol=1e-6)
+    np.testing.assert_array_equal(read_mesh(path).faces, mesh.faces)
+    points = trimesh.PointCloud(mesh.vertices, colors=np.arange(42 * 4).reshape(42, 4))
+    path.write_bytes(trimesh.exchange.ply.export_ply(points, encoding=encoding))
+    cloud = read_cloud(path)
+    np.testing.assert_allclose(cloud["xyz"], mesh.vertices, atol=1e-6)
+    np.testing.assert_allclose(cloud["colours"], points.colors[:, :3] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["binary_little_endian", "binary_big_endian", "ascii"])
+@pytest.mark.parametrize("name", ["label", "part", "class"])
+def test_ply_colours_and_labels(tmp_path, order, name):
+    rng = np.random.default_rng(0)
+    sign = ">" if "big" in order else "<"
+    kinds = [("x", "f4", "float"), ("red", "u1", "uchar"), ("y", "f4", "float")]
+    kinds += [("green", "u1", "uchar"), ("z", "f8", "double"), ("blue", "u1", "uchar")]
+    kinds += [(name, "i2", "short")]
+    rows = np.empty(50, dtype=[(n, sign + kind) for n, kind, _ in kinds])
+    for field in rows.dtype.names:
+        rows[field] = rng.integers(0, 256, 50)
+    head = f"ply\nformat {order} 1.0\nelement vertex 50\n"
+    head += "".join(f"property {word} {n}\n" for n, _, word in kinds) + "end_header\n"
+    body = rows.tobytes()
+    if order == "ascii":
+        body = "".join(" ".join(map(str, row)) + "\n" for row in rows.tolist()).encode()
+    (tmp_path / "a.ply").write_bytes(head.encode() + body)
+    cloud = read_cloud(tmp_path / "a.ply")
+    for column, axis, colour in zip(range(3), "xyz", ("red", "green", "blue"), strict=True):
+        np.testing.assert_array_equal(cloud["xyz"][:, column], rows[axis])
+        np.testing.assert_allclose(cloud["colours"][:, column], rows[colour] / 255, atol=1e-6)
+    np.testing.assert_array_equal(cloud["part"], rows[name])
+    rows[name][3] = -1
+    if order != "ascii":
+        (tmp_path / "a.ply").write_bytes(head.encode() + rows.tobytes())
+        with pytest.raises(DataError, match="its labels must be 50 part numbers from 0"):
+            read_cloud(tmp_path / "a.ply")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4", np.int32])
@@ -46,7 +85,64 @@ def test_columns_four_to_six_are_normals_only_if_unit(tmp_path):
     read = read_cloud(tmp_path / "unit.npy")["normals"]
     np.testing.assert_allclose(read, normals, atol=2e-3)
     np.testing.assert_allclose(np.linalg.norm(read, axis=1), 1, atol=1e-6)  # float16 was rougher
-    assert "normals" not in read_cloud(tmp_path / "colour.npy")
+    neither = read_cloud(tmp_path / "colour.npy")  # -1 to 1
+    assert "normals" not in neither
+    assert "colours" not in neither
+
+
+COLOURS = np.random.default_rng(4).integers(0, 256, (50, 3))
+COLUMNS = [
+    (COLOURS, 255),  # whole numbers to 255
+    (COLOURS.astype(np.uint8), 255),
+    (COLOURS.astype(np.float32), 255),
+    (COLOURS / 255, 1),  # from 0 to 1
+    (COLOURS.astype(np.uint16) * 257, 65535),
+    (COLOURS // 200, 255),  # nearly black
+]
+
+
+@pytest.mark.parametrize(("values", "full"), COLUMNS)
+def test_unit_colours(values, full):
+    found = unit_colours(values)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, values / full, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "values", [COLOURS - 99, COLOURS * 1.5, COLOURS * 2, COLOURS / 9, COLOURS * np.nan]
+)
+def test_what_cannot_be_colours(values):
+    assert unit_colours(values) is None
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "txt"])
+@pytest.mark.parametrize("full", [1, 255])
+def test_columns_four_to_six_are_colours(tmp_path, suffix, full):
+    path, xyz = tmp_path / f"a.{suffix}", random_cloud()
+    colours = COLOURS * (full / 255)
+    if suffix == "npz":
+        np.savez(path, xyz=xyz, rgb=colours)
+    elif suffix == "npy":
+        np.save(path, np.hstack([xyz, colours]))
+    else:
+        np.savetxt(path, np.hstack([xyz, colours, COLOURS]))
+    cloud = read_cloud(path)
+    np.testing.assert_allclose(cloud["xyz"], xyz, atol=1e-6)
+    np.testing.assert_allclose(cloud["colours"], COLOURS / 255, atol=1e-6)
+    assert "normals" not in cloud
+
+
+def test_coordinates_far_away_keep_their_precision(tmp_path):
+    xyz = random_cloud().astype(np.float64)
+    far = xyz + np.array([691_200, 5_334_000, 512])
+    np.save(tmp_path / "far.npy", far)
+    np.savetxt(tmp_path / "far.txt", far, fmt="%.6f")
+    np.save(tmp_path / "near.npy", xyz + np.array([50, 0, 0]))
+    for name in ("far.npy", "far.txt"):
+        read = read_cloud(tmp_path / name)["xyz"]
+        np.testing.assert_allclose(read, far - np.floor(far.min(axis=0)), atol=2e-6)
+    near = read_cloud(tmp_path / "near.npy")["xyz"]
+    np.testing.assert_allclose(near, xyz + np.array([50, 0, 0]), atol=1e-5)
 
 
 @pytest.mark.parametrize("key", ["xyz", "points", "pos", "data"])
@@ -113,6 +209,22 @@ def truncated_npz(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def npz_with_a_promise(path):
+    """A header inside the archive that promises 3 TB: NumPy alone would try to allocate it."""
+    array = io.BytesIO()
+    np.save(array, random_cloud())
+    data = array.getvalue().replace(b"(50, 3)", b"(250000000000, 3)").replace(b" " * 10, b"", 1)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xyz.npy", data)
+
+
+def npz_with_garbage(path):
+    np.savez_compressed(path, xyz=random_cloud())
+    data = bytearray(path.read_bytes())
+    data[200:260] = bytes(60)
+    path.write_bytes(data)
+
+
 def npz_without_points(path):
     np.savez(path, a=np.ones(3), b=np.ones(3))
 
@@ -139,7 +251,7 @@ def ply_with(old, new, data=BINARY):
 BAD = [
     ("a.npy", lambda p: None, "no such file"),
     ("a.npy", lambda p: p.mkdir(), "is not a file"),
-    ("a.off", lambda p: p.write_text("OFF"), "unknown kind"),
+    ("a.doc", lambda p: p.write_text("OFF"), "unknown kind"),
     ("a.npy", lambda p: p.write_bytes(b""), "the file is empty"),
     ("a.npy", truncated_npy, "truncated or damaged"),
     ("a.npy", huge_header, "truncated or damaged"),
@@ -157,6 +269,9 @@ BAD = [
     ("a.npy", saved(random_cloud(1)), "1 points; a cloud needs at least 2"),
     ("a.npy", saved(np.full((9, 3), 0.5)), "all 9 points are identical"),
     ("a.npz", truncated_npz, "truncated or damaged"),
+    ("a.npz", npz_with_a_promise, "announced"),
+    ("a.npz", npz_with_garbage, "truncated or damaged"),
+    ("a.npz", lambda p: np.savez(p, xyz=random_cloud(), rgb=random_cloud() * 999), "colours from"),
     ("a.npz", npz_without_points, "found a, b"),
     ("a.npz", npz_with_objects, "pickled"),
     ("a.npz", lambda p: np.savez(p, xyz=random_cloud(), normals=2 * random_normals()), "unit"),

@@ -1,0 +1,25 @@
+"""What ``pointssl data check --fix`` writes: the skip list, with everything that it held before."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pointssl_datasets.errors import DataError
+from pointssl_datasets.skipping import Skip, read_skips, write_skips
+
+
+def add_skips(path: Path, in_force: Path | None, skips: Iterable[Skip]) -> None:
+    """Writes the skip list ``path``: the lines in force, those of ``path``, then the new ones.
+
+    Raises:
+        DataError: an old list can't be read, or the new one not be written; it is then untouched.
+    """
+    old = list(dict.fromkeys(list_ for list_ in (in_force, path) if list_ and list_.is_file()))
+    kept: dict[tuple[str, str, str], Skip] = {}
+    for skip in [*(skip for list_ in old for skip in read_skips(list_)), *skips]:
+        kept.setdefault(skip[:3], skip)
+    try:
+        write_skips(path, kept.values())
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror}). Name another with --skip-list."
+        ) from None

@@ -1,0 +1,29 @@
+"""Whether a file is the one that was published."""
+
+import hashlib
+from pathlib import Path
+
+from pointssl_datasets.catalogue import Archive
+
+_CHUNK = 2**20
+
+
+def check(archive: Archive, path: Path) -> tuple[str, str]:
+    """The SHA-256 of a file, and which published checksum it has (``""``: none is published).
+
+    Raises:
+        ValueError: it has another one than the published.
+    """
+    digests = {"sha256": hashlib.sha256()}
+    if archive.md5 and not archive.sha256:
+        digests["md5"] = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            for digest in digests.values():
+                digest.update(block)
+    for name, digest in digests.items():
+        published = getattr(archive, name)
+        if published and digest.hexdigest() != published.lower():
+            raise ValueError(f"its {name} is {digest.hexdigest()}, published is {published}")
+    checked = "sha256" if archive.sha256 else "md5" if archive.md5 else ""
+    return digests["sha256"].hexdigest(), checked

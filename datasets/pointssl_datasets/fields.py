@@ -1,0 +1,93 @@
+"""Arrays out of a file, or out of any code, as fields of a cloud: checked, and of one type."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointssl_datasets.errors import DataError
+from pointssl_datasets.source import Cloud
+
+
+def check_xyz(xyz: NDArray[Any], where: str) -> NDArray[np.float32]:
+    """``xyz`` as contiguous finite float32 ``(N, 3)`` with at least two different points.
+
+    Args:
+        xyz: any array that ought to be ``(N, 3)``.
+        where: file, or file and row, for the message.
+
+    Raises:
+        DataError: it is not that.
+    """
+    if xyz.ndim != 2 or xyz.shape[1] != 3 or xyz.dtype.kind not in "fiu":
+        raise DataError(f"{where}: expected (N, 3) numbers, found {xyz.dtype} of shape {xyz.shape}")
+    with np.errstate(over="ignore"):  # what overflows float32 is reported as infinite below
+        xyz = np.ascontiguousarray(xyz, dtype=np.float32)
+    if len(xyz) < 2:
+        raise DataError(f"{where}: {len(xyz)} points; a cloud needs at least 2")
+    finite = np.isfinite(xyz).all(axis=1)
+    if not finite.all():
+        bad = np.flatnonzero(~finite)
+        raise DataError(
+            f"{where}: {len(bad)} of {len(xyz)} points are NaN or infinite, "
+            f"the first at row {bad[0]} (counted from 0)"
+        )
+    if (xyz == xyz[0]).all():
+        raise DataError(f"{where}: all {len(xyz)} points are identical")
+    return xyz
+
+
+def unit_normals(columns: NDArray[Any]) -> NDArray[np.float32] | None:
+    """``(N, 3)`` scaled to exactly unit length, or None if some row is not a unit vector."""
+    with np.errstate(over="ignore"):
+        normals = columns.astype(np.float32)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return normals / length if (np.abs(length - 1) < 0.01).all() else None
+
+
+def unit_colours(columns: NDArray[Any]) -> NDArray[np.float32] | None:
+    """``(N, 3)`` red green blue as 0-1, or None if the values can't be colours.
+
+    Colours are numbers from 0 to 1; or whole numbers from 0 to 255, or up to 65535 if they are of
+    an unsigned integer type. Where the type is not known (``.npy`` of floats, text), rows that are
+    all of unit length were taken for normals before.
+    """
+    if columns.dtype.kind not in "fiu" or not len(columns):
+        return None
+    lowest, highest = float(columns.min()), float(columns.max())
+    whole = columns.dtype.kind in "iu" or bool((columns == np.floor(columns)).all())
+    if not 0 <= lowest <= highest:
+        return None
+    if columns.dtype.kind == "f" and highest <= 1:
+        return columns.astype(np.float32)
+    if whole and highest <= 255:
+        return columns.astype(np.float32) / np.float32(255)
+    if columns.dtype.kind == "u" and highest <= 65535:
+        return columns.astype(np.float32) / np.float32(65535)
+    return None
+
+
+def part_numbers(values: NDArray[Any], count: int, where: str) -> NDArray[np.int64]:
+    """``(count,)`` part numbers, checked."""
+    if values.size != count or values.dtype.kind not in "iu" or (count and values.min() < 0):
+        raise DataError(
+            f"{where} must be {count} part numbers from 0, "
+            f"found {values.dtype} of shape {values.shape}"
+            + (f" down to {values.min()}" if values.size and values.dtype.kind in "iu" else "")
+        )
+    return values.reshape(-1).astype(np.int64)
+
+
+def from_fields(fields: dict[str, NDArray[Any]], path: Path) -> Cloud:
+    """Of a format that names its fields: what can't be normals or colours is left out."""
+    cloud = Cloud(xyz=fields["xyz"])
+    normals = unit_normals(fields["normals"]) if "normals" in fields else None
+    colours = unit_colours(fields["colours"]) if "colours" in fields else None
+    if normals is not None:
+        cloud["normals"] = normals
+    if colours is not None:
+        cloud["colours"] = colours
+    if "label" in fields:
+        cloud["part"] = part_numbers(fields["label"], len(fields["xyz"]), f"{path}: its labels")
+    return cloud

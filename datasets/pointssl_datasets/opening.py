@@ -1,0 +1,144 @@
+"""From ``--data NAME`` to a listed split: the built-in datasets, and whatever the user brings.
+
+An opener is anything that can be called with ``(root, split)``. It takes whichever further options
+it has a use for as keywords: ``size`` and ``seed`` (of a generator), ``up_axis``, ``on_unpaired``,
+``mesh_points``, ``skip`` (names to leave out). It returns a :class:`Source`, or any sequence of
+clouds: an object with ``len()`` whose items are dicts with ``xyz`` (or tuples of points and label).
+"""
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointssl_datasets import DATASETS
+from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.resolve import resolve
+from pointssl_datasets.skipping import find_skip_list, read_skips, without
+from pointssl_datasets.source import Cloud, Source
+
+_ARRAYS = {"xyz": np.float32, "normals": np.float32, "colours": np.float32, "part": np.int64}
+
+
+def open_source(
+    name: str,
+    root: Path | None,
+    split: str,
+    *,
+    size: int | None = None,
+    seed: int = 0,
+    up_axis: str = "auto",
+    on_unpaired: str = "error",
+    mesh_points: int | None = None,
+    skip_list: Path | None = None,
+) -> Source:
+    """One split of the dataset ``name``, listed; see :func:`~.dataset.load_dataset` for arguments.
+
+    Raises:
+        DataError: the data is missing or laid out otherwise than expected.
+        UsageError: an unknown name, or an option that the dataset has no use for.
+    """
+    if name.startswith("concat:"):
+        raise UsageError(f"--data {name!r}: a mixture is for training; name one dataset at a time")
+    opener = resolve(name, DATASETS, "dataset")
+    path = find_skip_list(root, skip_list)
+    skips = read_skips(path) if path else []
+    skip = frozenset(s.name for s in skips if s.split == split and s.dataset == name)
+    options: dict[str, Any] = {"size": size, "seed": seed, "up_axis": up_axis}
+    options |= {"on_unpaired": on_unpaired, "mesh_points": mesh_points, "skip": skip}
+    opened = _call(opener, name, root, split, options)
+    source = opened if isinstance(opened, Source) else _as_source(opened, name, split)
+    if up_axis != "auto" and source.up_axis != up_axis:
+        source = dataclasses.replace(source, up_axis=up_axis)
+    return without(source, skip, path) if path else source
+
+
+def _call(
+    opener: Callable[..., Any], name: str, root: Path | None, split: str, options: dict[str, Any]
+) -> Any:
+    """``opener(root, split)`` with those of the options that it takes."""
+    signature = inspect.signature(opener)
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    given = {k: v for k, v in options.items() if v is not None}
+    taken = {k: v for k, v in given.items() if takes_all or k in signature.parameters}
+    for option in ("size", "mesh_points"):
+        if option in given and option not in taken:
+            flag = f"--{option.replace('_', '-')}"
+            raise UsageError(f"{flag}: {name} has no use for it. Leave {flag} out.")
+    try:
+        signature.bind(root, split, **taken)
+    except TypeError as error:
+        raise UsageError(
+            f"dataset {name!r}: must be callable with (root, split) and further options as "
+            f"keywords, but: {error}"
+        ) from None
+    return opener(root, split, **taken)
+
+
+def _as_source(data: Any, name: str, split: str) -> Source:
+    """A :class:`Source` of any sequence of clouds; it may say ``classes``, ``names``, ``parts``,
+    ``up_axis`` and ``key`` (without a key everything is read once more, to notice changes)."""
+    try:
+        count = len(data)
+    except TypeError:
+        count = -1
+    if count < 0 or not hasattr(data, "__getitem__"):
+        raise UsageError(
+            f"dataset {name!r} gave {type(data).__name__}: expected a Source, or an object with "
+            "len() and [i] whose items are dicts with 'xyz'"
+        )
+    # A qualified name has a colon, and maybe a path: not for folders of the cache.
+    title = name.partition(":")[2] or name
+    names = [str(n) for n in getattr(data, "names", None) or (f"{i:07d}" for i in range(count))]
+    if len(names) != count:
+        raise DataError(f"dataset {name!r}: {len(names)} names for {count} clouds")
+
+    def read(index: int) -> Cloud:
+        return _as_cloud(data[index], f"{title}: {names[index]}")
+
+    key = getattr(data, "key", None)
+    return Source(
+        dataset=title,
+        split=split,
+        classes=tuple(map(str, getattr(data, "classes", ()))),
+        parts=tuple(map(str, getattr(data, "parts", ()))),
+        up_axis=str(getattr(data, "up_axis", "y")),
+        key=f"{name}-{key}" if key is not None else _content(read, count),
+        names=names,
+        read=read,
+    )
+
+
+def _as_cloud(item: Any, where: str) -> Cloud:
+    """A dict, or a tuple of points and label, of arrays or tensors."""
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        item = {"xyz": item[0], "label": item[1]}
+    if not isinstance(item, Mapping) or "xyz" not in item:
+        found = ", ".join(item) if isinstance(item, Mapping) else type(item).__name__
+        raise DataError(f"{where}: expected a dict with 'xyz', found {found}")
+    cloud = Cloud()
+    try:
+        for field, dtype in _ARRAYS.items():
+            if field in item:
+                cloud[field] = np.asarray(item[field], dtype=dtype)  # type: ignore[literal-required]
+        if "label" in item:
+            cloud["label"] = int(np.asarray(item["label"]).item())
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: not arrays of numbers ({error})") from None
+    if "images" in item:
+        cloud["images"] = [Path(path) for path in item["images"]]
+    return cloud
+
+
+def _content(read: Callable[[int], Cloud], count: int) -> str:
+    """Hex digest of every value of every cloud."""
+    digest = hashlib.sha256()
+    for index in range(count):
+        for field, value in sorted(read(index).items()):
+            raw = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
+            digest.update(f"{field}\0{len(raw)}\0".encode() + raw)
+    return digest.hexdigest()

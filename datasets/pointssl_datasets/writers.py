@@ -1,0 +1,172 @@
+"""Clouds into files that everybody reads: PLY, and the HDF5 of ModelNet40 and ShapeNetPart."""
+
+import hashlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pointssl_datasets.errors import DataError
+from pointssl_datasets.source import Cloud
+
+SHARD = 2048  # clouds in one HDF5 file, as in modelnet40_ply_hdf5_2048
+_BLOCK = 64  # clouds kept until they are written, and the rows of an HDF5 chunk
+_LONGEST = 120  # characters of a file name: systems allow 255 bytes, a character takes up to 4
+_RESERVED = ("con", "prn", "aux", "nul", *(f"{p}{i}" for p in ("com", "lpt") for i in range(1, 10)))
+_KEYS = {"xyz": "data", "normals": "normal", "part": "pid"}  # our names: those in the files
+
+
+def safe_name(name: str) -> str:
+    """``name`` as the name of one file or folder on any system, without suffix.
+
+    Slashes and what Windows forbids become ``_``, so that no name leads out of a folder; nor is
+    it hidden. A long one is cut, and told apart by a hash.
+    """
+    safe = "".join("_" if c in '<>:"/\\|?*' or not c.isprintable() else c for c in name)
+    safe = safe.rstrip(". ")
+    if not safe or safe[0] in ". " or safe.partition(".")[0].lower() in _RESERVED:
+        safe = f"_{safe[1:]}" if safe[:1] in (".", " ") else f"_{safe}"
+    if len(safe) > _LONGEST or len(safe.encode("utf-8", "surrogateescape")) > 200:
+        short = safe.encode("utf-8", "surrogateescape")[:80].decode("utf-8", "ignore")
+        safe = f"{short}-{_digest(name)}"
+    return safe
+
+
+def safe_names(names: tuple[str, ...]) -> list[str]:
+    """:func:`safe_name` of each; those that would fall together are told apart by a hash."""
+    plain = [safe_name(name) for name in names]
+    folded = [name.casefold() for name in plain]  # on some systems Chair is chair
+    return [
+        name if folded.count(name.casefold()) == 1 else f"{name}-{_digest(original)}"
+        for name, original in zip(plain, names, strict=True)
+    ]
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def free_path(folder: Path, name: str, suffix: str) -> Path:
+    """A file of the folder called ``name``, made safe, that does not exist yet."""
+    path = folder / f"{safe_name(name)}{suffix}"
+    return path if not path.exists() else folder / f"{safe_name(name)}-{_digest(name)}{suffix}"
+
+
+def write_ply(path: Path, cloud: Cloud) -> None:
+    """One cloud as PLY, binary little-endian.
+
+    Each vertex has ``x y z`` and, where the cloud has them, ``nx ny nz`` (float), ``red green
+    blue`` (uchar, so colours are kept to 1/255) and ``label`` (int), the part.
+    """
+    columns: list[tuple[str, str, NDArray[Any]]] = []
+    columns += [(axis, "f4", cloud["xyz"][:, k]) for k, axis in enumerate("xyz")]
+    if "normals" in cloud:
+        columns += [(f"n{axis}", "f4", cloud["normals"][:, k]) for k, axis in enumerate("xyz")]
+    if "colours" in cloud:
+        whole = np.rint(np.clip(cloud["colours"], 0, 1) * 255)
+        columns += [(c, "u1", whole[:, k]) for k, c in enumerate(("red", "green", "blue"))]
+    if "part" in cloud:
+        columns.append(("label", "i4", cloud["part"]))
+    rows = np.empty(len(cloud["xyz"]), dtype=[(name, f"<{kind}") for name, kind, _ in columns])
+    for name, _, values in columns:
+        rows[name] = values
+    words = {"f4": "float", "u1": "uchar", "i4": "int"}
+    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
+    head += [f"property {words[kind]} {name}" for name, kind, _ in columns]
+    path.write_bytes("\n".join([*head, "end_header", ""]).encode("ascii") + rows.tobytes())
+
+
+class Hdf5Shards:
+    """``with Hdf5Shards(folder, "train", listing) as out: out.append(cloud)``.
+
+    Writes ``ply_data_train0.h5``, ``ply_data_train1.h5``, ... of 2048 clouds each, and their names
+    into ``listing`` at the end. Keys: ``data (M, N, 3)`` float32, ``label (M, 1)`` int64, ``id``
+    (M strings) and, if the clouds have them, ``normal (M, N, 3)`` float32 and ``pid (M, N)`` int64.
+    At most 64 clouds are held in memory.
+    """
+
+    def __init__(self, folder: Path, split: str, listing: str, shard: int = SHARD) -> None:
+        self.folder, self.split, self.listing, self.shard = folder, split, listing, shard
+        self.written: list[str] = []
+        self.rows = 0  # of the open file
+        self._first: Cloud | None = None
+        self._held: list[Cloud] = []
+        self._file: h5py.File | None = None
+
+    def append(self, cloud: Cloud) -> None:
+        """Adds a cloud with ``name``, ``xyz`` and ``label``.
+
+        Raises:
+            DataError: it has another number of points, or other fields, than the first one.
+        """
+        if self._first is None:
+            self._first = cloud
+        first, name = self._first, cloud["name"]
+        if len(cloud["xyz"]) != len(first["xyz"]):
+            raise DataError(
+                f"{self.split}: {name} has {len(cloud['xyz'])} points, {first['name']} "
+                f"{len(first['xyz'])}; the clouds of an HDF5 array have one size. Choose it with "
+                "--points (--sampling says which points), or convert to packed or ply."
+            )
+        mine, wanted = (
+            [word for field, word in (("normals", "normals"), ("part", "parts")) if field in one]
+            for one in (cloud, first)
+        )
+        if mine != wanted:
+            raise DataError(
+                f"{self.split}: {name} has {' and '.join(mine) or 'no normals or parts'}, "
+                f"{first['name']} has {' and '.join(wanted) or 'none'}; in an HDF5 array all have "
+                "them or none. --estimate-normals fills in normals; or convert to packed or ply."
+            )
+        self._held.append(cloud)
+        if len(self._held) == _BLOCK or self.rows + len(self._held) == self.shard:
+            self._flush()
+
+    def _flush(self) -> None:
+        """What is held, into the open file; a full file is closed."""
+        if not self._held:
+            return
+        arrays: dict[str, NDArray[Any]] = {
+            "label": np.array([[cloud["label"]] for cloud in self._held], dtype=np.int64),
+            "id": np.array([cloud["name"].encode("utf-8", "replace") for cloud in self._held], "O"),
+        }
+        for field, key in _KEYS.items():
+            if field in self._held[0]:
+                arrays[key] = np.stack([cloud[field] for cloud in self._held])  # type: ignore[literal-required]
+        if self._file is None:
+            name = f"ply_data_{self.split}{len(self.written)}.h5"
+            self._file = h5py.File(self.folder / name, "w")
+            self.written.append(name)
+            for key, values in arrays.items():
+                self._file.create_dataset(
+                    key,
+                    shape=(0, *values.shape[1:]),
+                    maxshape=(None, *values.shape[1:]),
+                    chunks=(_BLOCK, *values.shape[1:]),
+                    dtype=h5py.string_dtype() if key == "id" else values.dtype,
+                    compression="gzip",
+                )
+        for key, values in arrays.items():
+            self._file[key].resize(self.rows + len(values), axis=0)
+            self._file[key][self.rows :] = values
+        self.rows += len(self._held)
+        self._held = []
+        if self.rows == self.shard:
+            self._file.close()
+            self._file, self.rows = None, 0
+
+    def __enter__(self) -> "Hdf5Shards":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+            text = "".join(f"{name}\n" for name in self.written)
+            (self.folder / self.listing).write_text(text, encoding="utf-8")
+        if self._file is not None:
+            self._file.close()

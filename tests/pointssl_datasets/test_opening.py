@@ -1,0 +1,57 @@
+"""From a name to a source: options go where they are wanted, and a user's own data just works."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from pointssl_datasets.dataset import load_dataset
+from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.opening import open_source
+
+
+def test_a_class_of_the_users_own():
+    source = open_source("my_dataset:Bunnies", None, "train")
+    assert (source.dataset, source.classes, source.up_axis) == ("Bunnies", ("bunny", "hare"), "z")
+    assert list(source.names) == ["peter", "flopsy", "mopsy"]
+    assert source.key == open_source("my_dataset:Bunnies", None, "train").key
+    cloud = source.read(1)
+    assert (cloud["xyz"].dtype, cloud["part"].dtype, cloud["label"]) == (np.float32, np.int64, 1)
+    assert open_source("my_dataset:Bunnies", None, "train", up_axis="x").up_axis == "x"
+
+
+def test_a_torch_dataset_of_points_and_labels(tmp_path):
+    (tmp_path / "shift.txt").write_text("0.5")
+    source = open_source("my_dataset:Tensors", tmp_path, "train")
+    assert (source.count, source.classes, source.read(2)["label"]) == (4, (), 2)
+    same = open_source("my_dataset:Tensors", tmp_path, "train").key
+    assert source.key == same
+    (tmp_path / "shift.txt").write_text("0.6")  # without a key of its own, the content is the key
+    assert open_source("my_dataset:Tensors", tmp_path, "train").key != same
+    data = load_dataset(
+        "my_dataset:Tensors", tmp_path, "train", points=16, size=3, cache_dir=tmp_path
+    )
+    assert len(data) == 3
+    assert data[0]["xyz"].shape == (16, 3)
+
+
+def test_what_is_no_dataset_is_told():
+    with pytest.raises(UsageError, match="gave NotADataset: expected a Source, or an object with"):
+        open_source("my_dataset:NotADataset", None, "train")
+    with pytest.raises(UsageError, match=r"with \(root, split\).*missing a required argument: 'se"):
+        open_source("my_dataset:wants_more", None, "train")
+    with pytest.raises(DataError, match="Ragged: 0000000: expected a dict with 'xyz', found point"):
+        open_source("my_dataset:Ragged", None, "train")  # read at once, for want of a key
+
+
+def test_an_option_that_a_dataset_has_no_use_for(tmp_path):
+    root = tiny.write_clouds(tmp_path, pictures=False)
+    with pytest.raises(UsageError, match=r"--size: folder has no use for it. Leave --size out"):
+        open_source("folder", root, "train", size=3)
+    with pytest.raises(UsageError, match="--mesh-points: shapes has no use for it"):
+        open_source("shapes", None, "train", mesh_points=100)
+    with pytest.raises(UsageError, match="a mixture is for training"):
+        open_source("concat:shapes+folder", None, "train")
+    with pytest.raises(UsageError, match="did you mean 'modelnet40'"):
+        open_source("modelnet4", Path(), "train")
