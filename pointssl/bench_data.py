@@ -16,25 +16,23 @@ from pathlib import Path
 
 import numpy as np
 
-from pointssl_datasets import sampling
 from pointssl_datasets.dataset import CloudDataset
 from pointssl_datasets.opening import open_source
-from pointssl_datasets.packing import pack, write_packed
+from pointssl_datasets.packing.pack import pack, write_packed
+from pointssl_datasets.points import sampling
 from pointssl_datasets.shapes import make_shape
 from pointssl_datasets.source import Cloud, Source
 
 LAYOUTS = ("npy", "ply", "txt", "hdf5")
 SERVED = 1024
-HEAD = (
-    f"{'layout':<8}{'read':<10}{'clouds/s cold':>15}{'warm':>10}{'against layout':>16}{'peak MB':>9}"
-)
+HEAD = f"{'layout':<8}{'read':<10}{'clouds/s cold':>15}{'warm':>10}{'gain':>16}{'peak MB':>9}"
 
 
 def write_layout(layout: str, root: Path, clouds: int) -> str:
     """``clouds`` generated shapes as somebody would distribute them; returns the dataset's name."""
     import h5py
 
-    from pointssl_datasets.writers import write_ply
+    from pointssl_datasets.files.writers import write_ply
 
     shapes = (make_shape("train", index) for index in range(clouds))
     if layout == "hdf5":

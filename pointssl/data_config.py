@@ -78,9 +78,7 @@ class ConvertConfig(DataOptions):
         "ply: a folder per split and class.",
         "Convert",
     )
-    estimate_normals: bool = option(
-        False, "Estimate normals where a cloud has none.", "Convert"
-    )
+    estimate_normals: bool = option(False, "Estimate normals where a cloud has none.", "Convert")
     seed: int = option(0, "Seed of --sampling random.", "Convert", low=0)
     out: Path = option(Path("converted"), "Folder to write; it must not exist.", "Convert")
     progress: bool = option(True, "Progress bar.", "Convert")

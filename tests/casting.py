@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pointssl_datasets.render_cameras import FOCAL
+from pointssl_datasets.rendering.cameras import FOCAL
 
 SIZE = 96
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from shared import SHARED
 
-from pointssl_datasets.heights import AXES, profiles
+from pointssl_datasets.checking.heights import AXES, profiles
 from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.sampling import centre_and_scale, deform, sample_surface
 from pointssl_datasets.shapes import CATEGORIES

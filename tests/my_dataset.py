@@ -52,3 +52,19 @@ class Ragged(Tensors):
 
 def wants_more(root, split, server):
     raise AssertionError("is never called")
+
+
+class Hostile:
+    """Names that would lead out of the folder, or fall together; any split."""
+
+    names = ("../../up", "/etc/passwd", "a/b", "a_b", "x" * 500, "..")
+    classes = ("../c", "d/e")
+
+    def __init__(self, root, split):
+        pass
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, index):
+        return {"xyz": np.random.default_rng(index).normal(size=(9, 3)), "label": index % 2}

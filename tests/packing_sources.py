@@ -2,7 +2,7 @@
 
 from cloud_files import random_cloud
 
-from pointssl_datasets.packing import pack
+from pointssl_datasets.packing.pack import pack
 from pointssl_datasets.source import Cloud, Source
 
 

@@ -320,3 +320,10 @@ CATALOGUE: dict[str, Entry] = {
     ),
 }
 """By name, for every key of ``DATASETS``."""
+
+
+def splits_of(name: str) -> tuple[str, ...]:
+    """The splits that a dataset may have, none of them part of another, in the usual order."""
+    entry = CATALOGUE.get(name)
+    known = entry.clouds if entry and entry.clouds else ("train", "val", "test")
+    return tuple(split for split in known if split != "trainval")

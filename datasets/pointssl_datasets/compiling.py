@@ -1,19 +1,33 @@
-"""Machine code for hot loops where numba is at hand; the plain twin of a loop serves elsewhere."""
+"""Machine code for hot loops, by numba, which is imported only where a loop is about to be run."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def compiled(loop: Callable[..., Any]) -> Callable[..., Any] | None:
-    """``loop`` in machine code, kept on disk between runs; None without numba.
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` in machine code, kept on disk if that is possible, and without the
+    interpreter's lock.
 
-    numba is imported here, not before: commands that need no hot loop start without it.
+    Raises:
+        ImportError: numba is missing; every caller has a twin in numpy for that case.
     """
+    from numba import njit
+
+    plain: Callable[P, R] = njit(nogil=True)(function)
     try:
-        from numba import njit
-    except ImportError:
-        return None
-    try:
-        return njit(cache=True)(loop)  # type: ignore[no-any-return]
-    except RuntimeError:  # no folder where numba may keep what it compiled
-        return njit(loop)  # type: ignore[no-any-return]
+        kept: Callable[P, R] = njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # numba found no folder that it may write to
+        return plain
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return kept(*args, **kwargs)
+        except OSError:  # the folder is full, or was taken away
+            return plain(*args, **kwargs)
+
+    return call

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pointssl_datasets import sampling as choice
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.farthest import farthest
 from pointssl_datasets.opening import open_source
-from pointssl_datasets.packing import pack, read_array, read_meta, read_names
-from pointssl_datasets.pictures import pack_images, render_images
+from pointssl_datasets.packing.arrays import read_array, read_meta, read_names
+from pointssl_datasets.packing.pack import pack
+from pointssl_datasets.packing.pictures import pack_images, render_images
+from pointssl_datasets.points import sampling as choice
+from pointssl_datasets.points.farthest import farthest
 
 Sample = dict[str, Tensor]
 
@@ -85,9 +86,11 @@ def load_dataset(
     folder = pack(source, normalise=normalise, cache_dir=cache_dir, progress=progress)
     images = None
     if image_size is not None:
-        images = pack_images(folder, image_size, progress=progress)
+        images = pack_images(folder, image_size, cache_dir=cache_dir, progress=progress)
         if images is None and views > 0:
-            images = render_images(folder, image_size, views=views, progress=progress)
+            images = render_images(
+                folder, image_size, views=views, cache_dir=cache_dir, progress=progress
+            )
     return CloudDataset(
         folder,
         points=points,
@@ -105,8 +108,9 @@ class CloudDataset(Dataset[Sample]):
     """Packed clouds, y-up, as dicts of tensors.
 
     ``dataset[i]`` holds ``xyz (N, 3)`` float32, ``index ()`` and ``label ()`` int64, and where
-    there are such, ``feats (N, 3)`` float32 normals, ``colour (N, 3)``, ``part (N,)`` int64 and ``image (3, H, W)``
-    uint8, one view chosen at random. What is chosen depends on (seed, epoch, i) alone.
+    there are such, ``feats (N, 3)`` float32 normals, ``colour (N, 3)``, ``part (N,)`` int64
+    and ``image (3, H, W)`` uint8, one view chosen at random. What is chosen depends on
+    (seed, epoch, i) alone.
 
     Attributes:
         name, split, classes, parts: as the source has them.
@@ -208,6 +212,10 @@ class CloudDataset(Dataset[Sample]):
     def set_epoch(self, epoch: int) -> None:
         """Changes the random choice of points and view."""
         self.epoch = epoch
+
+    def origin(self, index: int) -> tuple["CloudDataset", int]:
+        """This dataset and ``index``: what a mixture of datasets tells of its clouds."""
+        return self, index
 
     def facts(self) -> dict[str, Any]:
         """Plain values that identify exactly what is served (in epoch 0)."""

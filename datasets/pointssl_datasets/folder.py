@@ -19,9 +19,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.files.readers import MESH_POINTS, SUFFIXES
 from pointssl_datasets.pairs import Item, item_reader, pair_up
 from pointssl_datasets.paths import data_root, stat_key
-from pointssl_datasets.readers import MESH_POINTS, SUFFIXES
 from pointssl_datasets.source import Source
 from pointssl_datasets.tree import Listing, check_name, has_clouds, list_clouds, subfolders
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from pointssl_datasets.dataset import CloudDataset, Sample, load_dataset
 from pointssl_datasets.errors import UsageError
-from pointssl_datasets.sampling import MIX, generator
+from pointssl_datasets.points.sampling import MIX, generator
 
 PREFIX = "concat:"
 Clouds: TypeAlias = "CloudDataset | Mixture"
@@ -83,7 +83,9 @@ class Mixture(Dataset[Sample]):
         UsageError: some members have pictures, normals or another number of points, others not.
     """
 
-    def __init__(self, members: Sequence[CloudDataset], weights: Sequence[float], seed: int) -> None:
+    def __init__(
+        self, members: Sequence[CloudDataset], weights: Sequence[float], seed: int
+    ) -> None:
         self.members, self.weights, self.seed = list(members), list(weights), seed
         first = self.members[0]
         self.name = "+".join(
@@ -104,7 +106,9 @@ class Mixture(Dataset[Sample]):
         whole = all(member.parts for member in self.members)
         self.parts = _union(member.parts for member in self.members) if whole else ()
         self._class_numbers = [_numbers(member.classes, self.classes) for member in self.members]
-        self._part_numbers = [_numbers(member.parts, self.parts) for member in self.members if whole]
+        self._part_numbers = [
+            _numbers(member.parts, self.parts) for member in self.members if whole
+        ]
         self.notes = [f"{m.name}: {note}" for m in self.members for note in m.notes]
         digest = hashlib.sha256()
         for member, weight in zip(self.members, self.weights, strict=True):
@@ -123,6 +127,10 @@ class Mixture(Dataset[Sample]):
             rows.append(chosen)
         self._member: NDArray[np.int64] = np.concatenate(whose)
         self._row: NDArray[np.int64] = np.concatenate(rows)
+
+    def origin(self, index: int) -> tuple[CloudDataset, int]:
+        """The member that cloud ``index`` comes from, and which of its clouds it is."""
+        return self.members[self._member[index]], int(self._row[index])
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -158,8 +166,9 @@ class Mixture(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"cloud {index} of {len(self)}")
         index %= len(self)
-        which = int(self._member[index])
-        sample = self.members[which][int(self._row[index])]
+        which = self._member[index]
+        member, row = self.origin(index)
+        sample = member[row]
         sample["index"] = torch.tensor(index)
         sample["label"] = torch.tensor(self._class_numbers[which][int(sample["label"])])
         part = sample.pop("part", None)

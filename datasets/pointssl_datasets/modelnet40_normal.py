@@ -7,11 +7,11 @@
 from pathlib import Path
 
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.fields import check_xyz, unit_normals
+from pointssl_datasets.files.fields import check_xyz, unit_normals
+from pointssl_datasets.files.text_table import read_table
 from pointssl_datasets.listings import read_lines, require_files, require_unique
 from pointssl_datasets.paths import data_root, find_layout, stat_key
 from pointssl_datasets.source import Cloud, Source
-from pointssl_datasets.text_table import read_table
 
 POINTS = 10_000  # of every shape; a text file that is cut short would otherwise look whole
 _NAME = "modelnet40-normal"

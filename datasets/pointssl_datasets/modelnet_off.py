@@ -6,9 +6,9 @@ Wu et al., 3D ShapeNets, CVPR 2015. z-up. Any number of classes will do.
 from pathlib import Path
 
 from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.files.readers import MESH_POINTS
 from pointssl_datasets.pairs import Item, item_reader
 from pointssl_datasets.paths import data_root, find_layout, stat_key
-from pointssl_datasets.readers import MESH_POINTS
 from pointssl_datasets.source import Source
 from pointssl_datasets.tree import check_name, entries, is_hidden, subfolders
 

@@ -9,7 +9,7 @@ clouds: an object with ``len()`` whose items are dicts with ``xyz`` (or tuples o
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,11 @@ def open_source(
     on_unpaired: str = "error",
     mesh_points: int | None = None,
     skip_list: Path | None = None,
+    ignore: Iterable[str] = (),
 ) -> Source:
     """One split of the dataset ``name``, listed; see :func:`~.dataset.load_dataset` for arguments.
+
+    ``ignore`` are names of unpaired pictures that are not missed.
 
     Raises:
         DataError: the data is missing or laid out otherwise than expected.
@@ -47,14 +50,18 @@ def open_source(
     opener = resolve(name, DATASETS, "dataset")
     path = find_skip_list(root, skip_list)
     skips = read_skips(path) if path else []
-    skip = frozenset(s.name for s in skips if s.split == split and s.dataset == name)
+    listed = frozenset(s.name for s in skips if s.split == split and s.dataset == name)
     options: dict[str, Any] = {"size": size, "seed": seed, "up_axis": up_axis}
-    options |= {"on_unpaired": on_unpaired, "mesh_points": mesh_points, "skip": skip}
+    options |= {
+        "on_unpaired": on_unpaired,
+        "mesh_points": mesh_points,
+        "skip": listed.union(ignore),
+    }
     opened = _call(opener, name, root, split, options)
     source = opened if isinstance(opened, Source) else _as_source(opened, name, split)
     if up_axis != "auto" and source.up_axis != up_axis:
         source = dataclasses.replace(source, up_axis=up_axis)
-    return without(source, skip, path) if path else source
+    return without(source, listed, path) if path else source
 
 
 def _call(

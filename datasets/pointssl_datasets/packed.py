@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from pointssl_datasets.errors import DataError
-from pointssl_datasets.packing import FIELDS, VERSION, read_array, read_meta, read_names, read_paths
+from pointssl_datasets.packing.arrays import FIELDS, VERSION, read_array, read_meta, read_names
 from pointssl_datasets.paths import data_root
 from pointssl_datasets.source import Cloud, Source
 
 
 def open_packed(root: Path | None, split: str) -> Source:
-    """``root/SPLIT``, or ``root`` itself, as :func:`pointssl_datasets.packing.pack` lays it out.
+    """``root/SPLIT``, or ``root`` itself, of :mod:`pointssl_datasets.packing.arrays`.
 
     Raises:
         DataError: there is no such folder, it is of another version, or its arrays do not fit.
@@ -32,7 +32,9 @@ def open_packed(root: Path | None, split: str) -> Source:
         )
     if meta["split"] != split:
         raise DataError(f"{folder}: holds the split {meta['split']!r}, not {split!r}")
-    arrays = {name: read_array(folder, name) for name in FIELDS if (folder / f"{name}.npy").exists()}
+    arrays = {
+        name: read_array(folder, name) for name in FIELDS if (folder / f"{name}.npy").exists()
+    }
     offsets, labels, names = (
         np.array(read_array(folder, "offsets")), read_array(folder, "label"), read_names(folder)
     )  # fmt: skip

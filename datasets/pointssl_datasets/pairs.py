@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.readers import read_cloud
+from pointssl_datasets.files.readers import read_cloud
 from pointssl_datasets.source import Cloud
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")

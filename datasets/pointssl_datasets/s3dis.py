@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.fields import check_xyz
-from pointssl_datasets.hdf5_shards import open_shards, whole_numbers
+from pointssl_datasets.files.fields import check_xyz
+from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
+from pointssl_datasets.files.tables import read_array
 from pointssl_datasets.listings import read_lines, require_files
 from pointssl_datasets.paths import data_root, find_layout, stat_key
 from pointssl_datasets.source import Cloud, Source
-from pointssl_datasets.tables import read_array
 
 CLASSES = (
     "WC", "auditorium", "conferenceRoom", "copyRoom", "hallway", "lobby", "lounge", "office",

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.fields import check_xyz
-from pointssl_datasets.hdf5_shards import open_shards, whole_numbers
+from pointssl_datasets.files.fields import check_xyz
+from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
 from pointssl_datasets.paths import data_root, find_layout, stat_key
 from pointssl_datasets.source import Cloud, Source
 

@@ -8,9 +8,9 @@ from ShapeNetCore's aligned meshes, whose up direction is +y, and keep their axe
 from pathlib import Path
 
 from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.files.readers import read_cloud
 from pointssl_datasets.listings import read_lines, require_files, require_unique
 from pointssl_datasets.paths import data_root, find_layout, stat_key
-from pointssl_datasets.readers import read_cloud
 from pointssl_datasets.shapenet_render import SYNSETS
 from pointssl_datasets.source import Cloud, Source
 

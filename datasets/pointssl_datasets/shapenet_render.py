@@ -7,9 +7,9 @@ al., CrossPoint, CVPR 2022; pictures of Choy et al., 3D-R2N2, ECCV 2016).
 from pathlib import Path
 
 from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.files.readers import MESH_POINTS
 from pointssl_datasets.pairs import Item, item_reader, pair_up, pictures_in
 from pointssl_datasets.paths import data_root, find_layout, stat_key
-from pointssl_datasets.readers import MESH_POINTS
 from pointssl_datasets.source import Source
 from pointssl_datasets.tree import list_clouds, subfolders
 

@@ -18,13 +18,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.fields import check_xyz, unit_normals
-from pointssl_datasets.hdf5_shards import open_shards, whole_numbers
+from pointssl_datasets.files.fields import check_xyz, unit_normals
+from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
+from pointssl_datasets.files.text_table import read_table
 from pointssl_datasets.listings import read_lines, require_files, require_unique
 from pointssl_datasets.paths import data_root, find_layout, stat_key
 from pointssl_datasets.shapes import CATEGORIES, CLASSES, PARTS
 from pointssl_datasets.source import Cloud, Source
-from pointssl_datasets.text_table import read_table
 
 SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
 SYNSETS = (
@@ -149,6 +149,8 @@ def _open_text(folder: Path, split: str, normal: bool) -> _Listed:
 
 def _from_json(listing: Path) -> list[str]:
     """``"<synset>/<id>"`` of a list of ``"shape_data/<synset>/<id>"``."""
+    if not listing.is_file():
+        raise DataError(f"{listing}: no such file, hence no such split. Complete the download.")
     try:
         listed = json.loads(listing.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -69,7 +69,9 @@ def read_skips(path: Path) -> list[Skip]:
 
 def write_skips(path: Path, skips: Iterable[Skip]) -> None:
     """Writes a skip list whole or not at all."""
-    head = "# Left out by pointssl: dataset, split, name, why. Delete a line to take a cloud back.\n"
+    head = (
+        "# Left out by pointssl: dataset, split, name, why. Delete a line to take a cloud back.\n"
+    )
     # A name with a tab or a line break can't be written down; none that pointssl lists has one.
     text = head + "".join("\t".join(" ".join(c.split("\t")) for c in s) + "\n" for s in skips)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")

@@ -38,7 +38,7 @@ class Source:
         read: cloud number i, always the same. It raises :class:`DataError` for what is wrong with
             that one cloud, so that the others can still be read.
         notes: lines for the user, e.g. what was skipped and how often.
-        packed: a folder that :func:`pointssl_datasets.packing.pack` wrote and that holds just this.
+        packed: a folder that :mod:`pointssl_datasets.packing.pack` wrote and that holds just this.
     """
 
     dataset: str

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pointssl_datasets.errors import DataError
-from pointssl_datasets.readers import check_xyz
+from pointssl_datasets.files.readers import check_xyz
 from pointssl_datasets.source import Source
 
 BINS = 24  # of the histogram of points per cloud

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pointssl_datasets.errors import DataError
+from pointssl_datasets.files.readers import SUFFIXES
 from pointssl_datasets.pairs import is_picture, pictures_in
-from pointssl_datasets.readers import SUFFIXES
 
 _MTL_BYTES = 1 << 20  # of a .mtl file that are looked at for names of textures
 _MAP = re.compile(r"^\s*(?:map_\w+|bump|disp|decal|refl|norm)\s+(.*\S)", re.IGNORECASE | re.M)

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import read_batches, shard_rows
 from pointssl.evaluation.cache import FeatureCache
-from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.errors import UserError
+from pointssl_datasets.mixing import Clouds
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from pointssl.evaluation.figures import (
     save_figure,
 )
 from pointssl_datasets.errors import UsageError
-from pointssl_datasets.render import render_views
+from pointssl_datasets.rendering.clouds import render_views
 
 __all__ = ["confusion_picture", "contact_sheet", "loss_curves", "tsne_picture"]
 

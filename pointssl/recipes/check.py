@@ -4,23 +4,24 @@
 """
 
 import dataclasses
+import functools
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from pointssl.data_config import CheckConfig
-from pointssl_datasets.audit import Findings
-from pointssl_datasets.audit_clouds import Seen, audit_classes, audit_split
-from pointssl_datasets.audit_files import audit_files
-from pointssl_datasets.audit_fix import add_skips
-from pointssl_datasets.audit_report import Report
-from pointssl_datasets.catalogue import CATALOGUE
+from pointssl.recipes.data import list_split
+from pointssl_datasets.catalogue import CATALOGUE, splits_of
+from pointssl_datasets.checking.clouds import Seen, audit_classes, audit_split
+from pointssl_datasets.checking.files import audit_files
+from pointssl_datasets.checking.findings import Findings
+from pointssl_datasets.checking.fix import add_skips
+from pointssl_datasets.checking.report import Report
 from pointssl_datasets.errors import DataError, UsageError, UserError
-from pointssl_datasets.opening import open_source
+from pointssl_datasets.pairs import Unpaired
 from pointssl_datasets.paths import data_root
-from pointssl_datasets.skipping import FILE_NAME, Skip, find_skip_list, read_skips, write_skips
+from pointssl_datasets.skipping import FILE_NAME, Skip, find_skip_list
 from pointssl_datasets.source import Source
 
 GENERATED = ("shapes", "primitives")  # there are no files to look at
@@ -84,11 +85,8 @@ def _splits(name: str, asked: str) -> list[str]:
     """Test first: what is in two splits is then reported, and left out, where one trains."""
     if asked != "all":
         return [asked]
-    entry = CATALOGUE.get(name)
-    splits = list(entry.clouds) if entry is not None and entry.clouds else ["train", "val", "test"]
     order = {"test": 0, "val": 1, "train": 2}
-    # What joins two splits repeats them by definition.
-    return sorted((s for s in splits if s != "trainval"), key=lambda s: order.get(s, 3))
+    return sorted(splits_of(name), key=lambda split: order.get(split, 3))
 
 
 def _open(
@@ -120,38 +118,18 @@ def _open(
 
 def _paired(config: CheckConfig, split: str, skip_list: Path | None, findings: Findings) -> Source:
     """The split without what is unpaired, all of which is added to the findings."""
-
-    def opened(on_unpaired: str, skip_list: Path | None = skip_list) -> Source:
-        return open_source(
-            config.data,
-            config.data_root,
-            split,
-            size=config.size,
-            seed=config.data_seed,
-            up_axis=config.up_axis,
-            on_unpaired=on_unpaired,
-            mesh_points=config.mesh_points,
-            skip_list=skip_list,
-        )
-
+    opened = functools.partial(list_split, config, split, skip_list=skip_list)
     try:
-        return opened("error")
-    except DataError as error:
-        clouds = tuple(getattr(error, "clouds", ()))
-        pictures = tuple(getattr(error, "pictures", ()))
-        if not clouds and not pictures:
-            raise
+        return opened(on_unpaired="error")
+    except Unpaired as error:
+        clouds, pictures = error.clouds, error.pictures
     try:
-        source = opened("skip")
+        source = opened(on_unpaired="skip")
     except DataError:  # no cloud has pictures: what is wrong is that a few lie about
         if not pictures:
             raise
         clouds = ()
-        skips = [] if skip_list is None else read_skips(skip_list)
-        skips += [Skip(config.data, split, name, "") for name in pictures]
-        with tempfile.TemporaryDirectory() as folder:
-            write_skips(Path(folder) / FILE_NAME, skips)
-            source = opened("error", Path(folder) / FILE_NAME)
+        source = opened(on_unpaired="error", ignore=pictures)
     for kind, names in (("unpaired-cloud", clouds), ("unpaired-picture", pictures)):
         for name in names:
             findings.add(kind, split, name)
@@ -188,7 +166,8 @@ def _counts(name: str, source: Source, findings: Findings) -> None:
     entry = CATALOGUE.get(name)
     if entry is None:
         return
-    official, here = entry.clouds.get(source.split), source.count + _left_out(source)
+    official = entry.official(source.split, len(source.classes))
+    here = source.count + _left_out(source)
     if official is not None and official != here:
         findings.add("counts", source.split, detail=f"{here} clouds, officially {official}")
     if entry.classes is not None and source.classes and entry.classes != len(source.classes):

@@ -11,23 +11,23 @@ import numpy as np
 from tqdm import tqdm
 
 from pointssl.data_config import ConvertConfig
-from pointssl_datasets import packing, sampling
-from pointssl_datasets.catalogue import CATALOGUE
+from pointssl.recipes.data import list_split
+from pointssl_datasets.catalogue import splits_of
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.farthest import farthest
-from pointssl_datasets.normals import estimate_normals
-from pointssl_datasets.opening import open_source
+from pointssl_datasets.files.writers import Hdf5Shards, free_path, safe_name, safe_names, write_ply
+from pointssl_datasets.packing.arrays import FIELDS, read_meta
+from pointssl_datasets.packing.pack import prepared, write_packed
+from pointssl_datasets.points import sampling
+from pointssl_datasets.points.farthest import farthest
+from pointssl_datasets.points.normals import estimate_normals
 from pointssl_datasets.shapes import CLASSES, PARTS
 from pointssl_datasets.source import Cloud, Source
-from pointssl_datasets.writers import Hdf5Shards, free_path, safe_name, safe_names, write_ply
-
-SPLITS = ("train", "val", "test")
 
 
 def run(config: ConvertConfig) -> Path:
     """Write the dataset into the new folder ``--out`` and return it. The clouds come out y-up.
 
-    * packed: ``OUT/SPLIT`` as :mod:`pointssl_datasets.packing` lays it out, for ``--data packed``.
+    * packed: ``OUT/SPLIT`` as :mod:`.packing.arrays` lays it out, for ``--data packed``.
       Pictures and meshes stay where they are; their paths are kept.
     * hdf5: the files of ``modelnet40_ply_hdf5_2048``; or of ``shapenet_part_seg_hdf5_data`` if the
       classes and parts are those of ShapeNetPart. Without colours and pictures.
@@ -40,8 +40,6 @@ def run(config: ConvertConfig) -> Path:
         UsageError: ``--out`` exists, the dataset has no such split, or an option does not fit.
         DataError: a cloud can't be read, or does not fit the layout; the folder can't be written.
     """
-    scale = config.normalise or ("unit-sphere" if config.to == "packed" else "none")
-    config = dataclasses.replace(config, normalise=scale)
     out = config.out.expanduser().absolute()
     if out.exists() or out.is_symlink():
         raise UsageError(f"--out {config.out}: exists. Name a new folder, or remove this one.")
@@ -72,23 +70,13 @@ def open_splits(config: ConvertConfig) -> list[Source]:
     Raises:
         UserError: a split can't be opened; with "all", other than because there is no such split.
     """
-
-    def opened(split: str) -> Source:
-        return open_source(
-            config.data, config.data_root, split, size=config.size, seed=config.data_seed,
-            up_axis=config.up_axis, on_unpaired=config.on_unpaired,
-            mesh_points=config.mesh_points, skip_list=config.skip_list,
-        )  # fmt: skip
-
     if config.split != "all":
-        return [opened(config.split)]
-    entry = CATALOGUE.get(config.data)
-    splits = [s for s in entry.clouds if s != "trainval"] if entry and entry.clouds else SPLITS
+        return [list_split(config, config.split)]
     found: list[Source] = []
     refused: list[UsageError] = []
-    for split in splits:
+    for split in splits_of(config.data):
         try:
-            found.append(opened(split))
+            found.append(list_split(config, split))
         except UsageError as error:  # no such split
             refused.append(error)
         except DataError as error:
@@ -116,7 +104,7 @@ def _chosen(source: Source, config: ConvertConfig, repeated: _Count) -> Source:
             source, names=[name], read=lambda _: source.read(index), up_axis="y"
         )
         try:
-            cloud = next(packing.prepared(one, "none"))
+            cloud = next(prepared(one, "none"))
             if config.estimate_normals and "normals" not in cloud:
                 cloud["normals"] = estimate_normals(cloud["xyz"])
         except DataError as error:
@@ -140,7 +128,7 @@ def _chosen(source: Source, config: ConvertConfig, repeated: _Count) -> Source:
             order = sampling.repeat_to(farthest(cloud["xyz"], min(stored, points)), points)
         else:
             order = sampling.repeat_to(np.arange(stored), points)
-        for field in packing.FIELDS:
+        for field in FIELDS:
             if field in cloud:
                 cloud[field] = cloud[field][order]
         return cloud
@@ -151,8 +139,8 @@ def _chosen(source: Source, config: ConvertConfig, repeated: _Count) -> Source:
 def _write_packed(source: Source, config: ConvertConfig, folder: Path, notes: list[str]) -> None:
     part = folder / source.split
     part.mkdir()
-    packing.write_packed(source, part, config.normalise, config.progress)
-    notes += packing.read_meta(part)["notes"]
+    write_packed(source, part, _scale(config), config.progress)
+    notes += read_meta(part)["notes"]
 
 
 def _write_hdf5(source: Source, config: ConvertConfig, folder: Path, notes: list[str]) -> None:
@@ -178,6 +166,10 @@ def _write_ply(source: Source, config: ConvertConfig, folder: Path, notes: list[
         _left_out(cloud, ("images",), "ply", notes)
 
 
+def _scale(config: ConvertConfig) -> str:
+    return config.normalise or ("unit-sphere" if config.to == "packed" else "none")
+
+
 def _classes(source: Source) -> tuple[str, ...]:
     return source.classes or (source.dataset,)
 
@@ -187,7 +179,7 @@ def _ready(source: Source, config: ConvertConfig) -> Iterator[Cloud]:
     if not source.count:
         raise DataError(f"{source.dataset}: the split {source.split!r} is empty")
     bar = tqdm(
-        packing.prepared(source, config.normalise), config.to, source.count, unit="cloud",
+        prepared(source, _scale(config)), config.to, source.count, unit="cloud",
         disable=not config.progress, leave=False,
     )  # fmt: skip
     for cloud in bar:

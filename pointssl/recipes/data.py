@@ -1,4 +1,4 @@
-"""One split of the data that a command's options name; the same for every recipe."""
+"""One split of the data that a command's options name, listed or served; for every recipe."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,28 @@ from pointssl.config import DataOptions
 from pointssl.engine.distributed import World
 from pointssl_datasets.dataset import load_dataset
 from pointssl_datasets.mixing import PREFIX, Clouds, load_mixture
+from pointssl_datasets.opening import open_source
+from pointssl_datasets.source import Source
+
+
+def list_split(options: DataOptions, split: str, **changed: Any) -> Source:
+    """``split`` of the data that a command's options name, listed but not packed.
+
+    Args:
+        changed: arguments of :func:`~pointssl_datasets.opening.open_source` instead of the options.
+
+    Raises:
+        DataError, UsageError: as ``open_source``.
+    """
+    arguments = {
+        "size": options.size,
+        "seed": options.data_seed,
+        "up_axis": options.up_axis,
+        "on_unpaired": options.on_unpaired,
+        "mesh_points": options.mesh_points,
+        "skip_list": options.skip_list,
+    }
+    return open_source(options.data, options.data_root, split, **{**arguments, **changed})
 
 
 def open_split(

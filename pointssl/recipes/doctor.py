@@ -5,15 +5,13 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pointssl import __version__
 from pointssl.config import DoctorConfig
-from pointssl_datasets import DATASETS, GENERATED
+from pointssl.recipes.list_datasets import found_here
 from pointssl_datasets.errors import UserError
-from pointssl_datasets.opening import open_source
 from pointssl_datasets.paths import cache_root, data_root
 
 # What is imported -> what is installed.
@@ -35,7 +33,6 @@ REQUIRED = {
     "laspy": "laspy",
 }
 OPTIONAL = ("triton", "torch_cluster")  # compiled kernels that may be at hand
-NO_LAYOUT = (*GENERATED, "folder")  # and any folder at all
 
 
 def run(config: DoctorConfig) -> dict[str, Any]:
@@ -120,24 +117,7 @@ def _data(named: Path | None) -> dict[str, str]:
         root = data_root(named, "data")
     except UserError as error:
         return {"folder": str(error).removeprefix("data: ")}
-    facts = {"folder": str(root)}
-    for name in DATASETS:
-        if name not in NO_LAYOUT:
-            facts[name] = " and ".join(_splits(name, root)) or "not found"
-    return facts
-
-
-def _splits(name: str, root: Path) -> Iterator[str]:
-    """``"9840 train in 40 classes"``, and the same of test: what can be listed below root.
-
-    Two datasets may share a layout; the number of classes tells them apart.
-    """
-    for split in ("train", "val", "test"):
-        try:
-            source = open_source(name, root, split, on_unpaired="skip")
-        except (UserError, OSError):
-            continue
-        yield f"{source.count} {split} in {len(source.classes)} classes"
+    return {"folder": str(root), **found_here(root)}
 
 
 def _cache(folder: Path) -> dict[str, str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pointssl.data_config import DownloadConfig
 from pointssl_datasets.catalogue import Entry
-from pointssl_datasets.download import download, entry_of
+from pointssl_datasets.downloading.download import download, entry_of
+from pointssl_datasets.downloading.fetch import Patience
 from pointssl_datasets.errors import UsageError, UserError
-from pointssl_datasets.fetch import Patience
 
 
 def run(config: DownloadConfig, patience: Patience = Patience()) -> Path:

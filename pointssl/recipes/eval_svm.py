@@ -14,8 +14,8 @@ from pointssl.evaluation.protocols import Protocol, find_protocol
 from pointssl.evaluation.svm_report import Split, evaluate_svm, format_report
 from pointssl.options import to_dict
 from pointssl.recipes.features import features_of, serve_split
-from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.errors import DataError, UserError
+from pointssl_datasets.mixing import Clouds
 
 
 def run(config: EvalSvmConfig) -> dict[str, Any]:

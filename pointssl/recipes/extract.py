@@ -38,7 +38,7 @@ def run(config: ExtractConfig) -> dict[str, Any]:
                 columns: dict[str, Any] = {
                     "features": features,
                     "labels": dataset.labels,
-                    "names": np.array(dataset.names),
+                    "names": np.array(list(dataset.names)),
                     "classes": np.array(dataset.classes),
                 }
                 write_atomically(path, partial(np.savez, **columns))

@@ -15,9 +15,9 @@ from pointssl.recipes.data import open_split
 from pointssl_datasets.dataset import CloudDataset
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.mixing import Clouds
-from pointssl_datasets.packing import read_meta
-from pointssl_datasets.pictures import read_meshes
-from pointssl_datasets.render import render_mesh_file, render_views
+from pointssl_datasets.packing.arrays import read_meta
+from pointssl_datasets.packing.pictures import read_meshes
+from pointssl_datasets.rendering.clouds import render_mesh_file, render_views
 
 SHEET_ROWS, SHEET_COLUMNS = 12, 8  # clouds and views on the contact sheet
 THUMBNAIL, LABEL = 112, 14  # pixels: side of a picture, height of the line below a row
@@ -80,18 +80,21 @@ class Meshes:
     """The mesh files behind the clouds of a dataset or mixture."""
 
     def __init__(self, data: Clouds) -> None:
-        self._mixture = None if isinstance(data, CloudDataset) else data
+        self._data = data
         members = [data] if isinstance(data, CloudDataset) else data.members
-        self._paths = [read_meshes(member.folder) for member in members]
-        self._up = [str(read_meta(member.folder)["up_axis_of_files"]) for member in members]
+        self._of = {
+            member.folder: (
+                read_meshes(member.folder),
+                str(read_meta(member.folder)["up_axis_of_files"]),
+            )
+            for member in members
+        }
 
     def of(self, index: int) -> tuple[Path, str] | None:
         """The file and the axis that points up in it; None: draw the cloud."""
-        member, row = 0, index
-        if self._mixture is not None:
-            member, row = int(self._mixture._member[index]), int(self._mixture._row[index])
-        paths = self._paths[member][row]
-        return (paths[0], self._up[member]) if paths else None
+        member, row = self._data.origin(index)
+        paths, up_axis = self._of[member.folder]
+        return (paths[row][0], up_axis) if paths[row] else None
 
 
 def spread(count: int, limit: int | None) -> NDArray[np.int64]:

@@ -14,19 +14,18 @@ from tqdm import tqdm
 from pointssl.data_config import ShowConfig
 from pointssl.evaluation.clouds_sheet import clouds_sheet
 from pointssl.evaluation.statistics_picture import statistics_picture
-from pointssl_datasets import sampling
-from pointssl_datasets.catalogue import CATALOGUE
+from pointssl.recipes.data import list_split
+from pointssl_datasets.catalogue import splits_of
 from pointssl_datasets.errors import DataError, UsageError, UserError
-from pointssl_datasets.normals import estimate_normals
-from pointssl_datasets.opening import open_source
-from pointssl_datasets.packing import TO_Y_UP
-from pointssl_datasets.pictures import load_image
-from pointssl_datasets.render import render_views
+from pointssl_datasets.packing.arrays import TO_Y_UP
+from pointssl_datasets.packing.pictures import load_image
+from pointssl_datasets.points import sampling
+from pointssl_datasets.points.normals import estimate_normals
+from pointssl_datasets.rendering.clouds import render_views
 from pointssl_datasets.source import Cloud, Source
 from pointssl_datasets.statistics import as_text, count, summarise
 from pointssl_datasets.viewer import part_colours, write_page
 
-SPLITS = ("train", "val", "test")
 PICTURE = 400  # pixels, side of what is drawn for the contact sheet
 GREY = 0.72  # of points without a part
 
@@ -82,25 +81,14 @@ def open_splits(config: ShowConfig) -> list[Source]:
     Raises:
         UserError: the split that is shown can't be opened.
     """
-
-    def opened(split: str) -> Source:
-        return open_source(
-            config.data, config.data_root, split, size=config.size, seed=config.data_seed,
-            up_axis=config.up_axis, on_unpaired=config.on_unpaired,
-            mesh_points=config.mesh_points, skip_list=config.skip_list,
-        )  # fmt: skip
-
-    found = {config.split: opened(config.split)}
-    entry = CATALOGUE.get(config.data)
-    for split in entry.clouds if entry and entry.clouds else SPLITS:
-        # The union of two others would be counted twice.
-        if split not in (config.split, "trainval"):
-            try:
-                found[split] = opened(split)
-            except UserError:
-                continue  # this dataset has no such split, or it is not here
-    order = [split for split in SPLITS if split in found]
-    return [found[split] for split in [*order, *(s for s in found if s not in order)]]
+    found = {config.split: list_split(config, config.split)}
+    order = splits_of(config.data)
+    for split in order:
+        if split not in found:
+            # The dataset has no such split, or it is not here.
+            with suppress(UserError):
+                found[split] = list_split(config, split)
+    return sorted(found.values(), key=lambda s: order.index(s.split) if s.split in order else 9)
 
 
 def choose(labels: NDArray[np.int64], readable: NDArray[np.bool_], limit: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from shared import SHARED, needs_shared
 from pointssl.data_config import ListConfig
 from pointssl.recipes import list_datasets
 from pointssl_datasets import DATASETS
-from pointssl_datasets.download import download
+from pointssl_datasets.downloading.download import download
 from pointssl_datasets.finding import find
 
 

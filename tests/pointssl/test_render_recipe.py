@@ -9,7 +9,7 @@ from tiny import write_clouds
 from pointssl.data_config import RenderConfig
 from pointssl.recipes import render as recipe
 from pointssl_datasets.errors import DataError
-from pointssl_datasets.render import render_mesh, render_views
+from pointssl_datasets.rendering.clouds import render_mesh, render_views
 from pointssl_datasets.source import Cloud, Source
 
 BOX = box_mesh([-0.2, -0.3, -0.5], [0.2, 0.3, 0.5])  # tall along z

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from tiny import flags, options, write_clouds
 
 from pointssl_cli.main import main
+from pointssl_datasets.packing.cache import HOST
 
 NOT_SERVED = ("image_encoder", "image_size", "projection", "epochs", "run_dir", "batch_size")
 
@@ -139,8 +140,8 @@ def test_a_dataset_of_another_layout(capfd, clouds, out, data, said):
     ("damage", "said"),
     [
         ("cut off", "train0.h5: truncated or damaged HDF5"),
-        ("keys", "train0.h5: expected the keys 'data' and 'label', found classes, points"),
-        ("labels", "2 labels are outside of the 2 classes of shape_names.txt, the first at row 3"),
+        ("keys", "train0.h5: expected the keys 'data', 'label'; found classes, points"),
+        ("labels", "row 3: the label is not from 0 to 1"),
         ("NaN", "train0.h5: row 3: 1 of 64 points are NaN or infinite, the first at row 5"),
         ("none", "train_files.txt: the files that it lists hold no clouds"),
     ],
@@ -611,7 +612,7 @@ def test_a_damaged_feature_cache_is_one_line_and_the_same_result(capfd, clouds, 
 
 
 def test_what_a_killed_packer_left_is_cleared_away(capfd, clouds, tmp_path):
-    left = tmp_path / "cache/clouds/folder-train-0123456789.tmp-deadbeef"
+    left = tmp_path / f"cache/clouds/folder-train-0123456789.tmp-{HOST}-deadbeef"
     left.mkdir(parents=True)
     (left / "xyz.npy").write_bytes(b"half")
     left.with_name("folder-train-0123456789.lock").touch()

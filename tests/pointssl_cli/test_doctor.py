@@ -94,4 +94,4 @@ def test_a_missing_or_broken_package_is_named_with_its_cure(
 def test_real_modelnet_is_found_where_the_environment_points() -> None:
     facts = json.loads(run("--json", POINTSSL_DATA=str(SHARED / "data")))
     assert facts["data"]["folder"] == str((SHARED / "data").resolve())
-    assert facts["data"]["modelnet10"] == "3991 train in 10 classes and 908 test in 10 classes"
+    assert facts["data"]["modelnet10"] == "3991 train, 908 test in 10 classes"

@@ -260,5 +260,5 @@ def test_data_render_draws_generated_shapes(tmp_path: Path) -> None:
         assert low == 0, f"{path} has no background"
         assert high == 255, f"{path} shows no surface"
     with Image.open(out / "contact.png") as sheet:
-        assert sheet.size == (2 * 112, 3 * 112)
+        assert sheet.size == (2 * 112, 3 * (112 + 14))
     assert not list(out.rglob("*.tmp"))

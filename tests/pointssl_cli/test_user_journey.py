@@ -88,7 +88,7 @@ def test_features_are_those_of_the_encoder_in_python(capfd, place, weights):
         with np.load(out / f"shapes_{split}.npz", allow_pickle=False) as found:
             assert found["features"].shape == (48, 32)
             np.testing.assert_allclose(found["features"], expected, rtol=1e-4, atol=1e-5)
-            assert found["names"].tolist() == served.names
+            assert found["names"].tolist() == list(served.names)
             assert found["labels"].tolist() == served.labels.tolist()
             assert found["classes"].tolist() == list(served.classes)
     assert "computed" not in worked(capfd, *words)  # now they come from the cache

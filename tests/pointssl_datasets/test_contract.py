@@ -14,7 +14,8 @@ import pytest
 
 from pointssl_datasets import DATASETS
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.packing import TO_Y_UP, pack, read_array
+from pointssl_datasets.packing.arrays import TO_Y_UP, read_array
+from pointssl_datasets.packing.pack import pack
 from pointssl_datasets.source import Source
 
 

@@ -11,9 +11,9 @@ from shared import SHARED, needs_shared
 
 from pointssl_datasets.dataset import load_dataset
 from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.files.readers import SUFFIXES
 from pointssl_datasets.folder import open_folder
 from pointssl_datasets.opening import open_source
-from pointssl_datasets.readers import SUFFIXES
 
 
 def write_cloud(path, seed=0):

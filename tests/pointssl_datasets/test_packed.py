@@ -10,7 +10,8 @@ from packing_sources import make_clouds, make_source
 from pointssl_datasets.dataset import load_dataset
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.opening import open_source
-from pointssl_datasets.packing import TO_Y_UP, unit_sphere, write_packed
+from pointssl_datasets.packing.arrays import TO_Y_UP
+from pointssl_datasets.packing.pack import unit_sphere, write_packed
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""What lies in a dataset's folder beside clouds and pictures. Nothing is opened or followed."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from pointssl_datasets.checking.findings import Findings
+from pointssl_datasets.files.readers import SUFFIXES
+from pointssl_datasets.pairs import PICTURES
+from pointssl_datasets.skipping import FILE_NAME
+
+_FOREIGN = {
+    "archives": ".zip .tar .gz .tgz .bz2 .xz .7z .rar .zst",
+    "videos": ".mp4 .avi .mov .mkv .webm .m4v .wmv",
+    "sound": ".mp3 .wav .flac .ogg",
+    "documents": ".pdf .doc .docx .odt .ppt .pptx .xls .xlsx .html .htm .tex",
+    "programs": ".exe .dll .so .dylib .msi .bat .cmd .sh .py .ipynb .jar .apk .js",
+    "pickles and checkpoints (never loaded)": ".pkl .pickle .pt .pth .ckpt .joblib",
+    "pictures of a kind that is not read": ".gif .bmp .tif .tiff .tga .exr .hdr .svg .heic",
+    "clouds or meshes of a kind that is not read":
+        ".las .laz .e57 .pcd .fbx .dae .3ds .blend .gltf .wrl .step .stp .iges .dwg .max",
+}  # fmt: skip
+_KIND_OF = {suffix: kind for kind, suffixes in _FOREIGN.items() for suffix in suffixes.split()}
+_LITTER = ("thumbs.db", ".ds_store", "desktop.ini", ".directory")
+# Of datasets' own layouts, and what accompanies them.
+_KNOWN = (
+    ".h5", ".hdf5", ".json", ".csv", ".md", ".yaml", ".yml", ".tsv", ".lst", ".mtl", ".cfg", ".seg"
+)  # fmt: skip
+_KNOWN_NAMES = ("license", "readme", FILE_NAME)
+
+
+def audit_files(root: Path, dataset: str, findings: Findings, used: Iterable[str] = ()) -> None:
+    """Walks ``root`` (hidden folders and linked folders excepted) and adds what is found.
+
+    Args:
+        used: suffixes that the dataset reads, which are therefore not foreign.
+    """
+    own = {*SUFFIXES, *PICTURES, *_KNOWN, *used}
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+
+    def denied(error: OSError) -> None:
+        findings.add("no-permission", "", _within(error.filename, root), error.strerror or "")
+
+    for folder, folders, files in os.walk(root, onerror=denied):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if not folders and not files:
+            findings.add("empty-folder", "", _within(folder, root))
+        if dataset in ("folder", "shapenet-render"):
+            _same_stem(folder, files, root, findings)
+        for name in sorted(files):
+            path = os.path.join(folder, name)
+            kind = _audit_file(path, name, root, own, findings)
+            if kind == "archives" and not os.path.samefile(folder, root):
+                findings.add("archive", "", _within(path, root), _size(os.lstat(path).st_size))
+            elif kind is not None:
+                counts[kind] += 1
+                sizes[kind] += os.lstat(path).st_size
+    for kind, count in counts.most_common():
+        findings.add("foreign", "", kind, f"{count}, {_size(sizes[kind])}", count=count)
+
+
+def _audit_file(path: str, name: str, root: Path, own: set[str], findings: Findings) -> str | None:
+    """Adds what is wrong with one file; returns its kind if it is foreign."""
+    suffix = os.path.splitext(name)[1].lower()
+    if os.path.islink(path) and not os.path.exists(path):
+        findings.add("broken-link", "", _within(path, root), f"leads to {os.readlink(path)}")
+        return None
+    if not os.access(path, os.R_OK):
+        findings.add("no-permission", "", _within(path, root))
+        return None
+    if name.lower() in _LITTER or name.startswith("._"):
+        return "litter of the operating system"
+    if suffix not in SUFFIXES and os.lstat(path).st_size == 0:  # of clouds the reader says so
+        findings.add("zero-bytes", "", _within(path, root))
+    if suffix in own or os.path.splitext(name)[0].lower() in _KNOWN_NAMES:
+        return None
+    return _KIND_OF.get(suffix, f"others ({suffix or 'no suffix'})")
+
+
+def _same_stem(folder: str, files: Iterable[str], root: Path, findings: Findings) -> None:
+    """Clouds of one folder that only their suffixes tell apart."""
+    first: dict[str, str] = {}
+    for name in sorted(files):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in SUFFIXES and first.setdefault(stem, name) != name:
+            where = _within(os.path.join(folder, name), root)
+            findings.add("same-stem", "", where, f"and {first[stem]}")
+
+
+def _within(path: str | bytes | None, root: Path) -> str:
+    return os.path.relpath(os.fsdecode(path or ""), root)
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,92 @@
+"""What ``pointssl data check`` found, as a table or as plain values."""
+
+import dataclasses
+import itertools
+import textwrap
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pointssl_datasets.checking.findings import SEVERITIES, Finding
+
+WIDTH = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was found, worst first."""
+
+    dataset: str
+    clouds: Mapping[str, int]  # read per split
+    findings: tuple[Finding, ...]
+    fixable: int  # clouds and pictures that --fix leaves out
+    skip_list: Path | None = None  # what --fix wrote
+    hint: str = ""  # how to use it, if it is not found by itself
+
+    @property
+    def exit_code(self) -> int:
+        """1 if there is an error, else 0."""
+        return int(any(finding.severity == "error" for finding in self.findings))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "dataset": self.dataset,
+            "clouds": dict(self.clouds),
+            **{f"{s}s": sum(f.severity == s for f in self.findings) for s in SEVERITIES},
+            "findings": [
+                {**dataclasses.asdict(f), "examples": list(f.examples)} for f in self.findings
+            ],
+            "fixable": self.fixable,
+            "skip_list": None if self.skip_list is None else str(self.skip_list),
+        }
+
+    def as_text(self) -> str:
+        """A table for a terminal of 100 columns, and one line that sums it up."""
+        lines = [f"{'':<9}{'KIND':<18}{'SPLIT':<7}{'COUNT':>6}  WHAT"] if self.findings else []
+        for _, group in itertools.groupby(self.findings, key=lambda finding: finding.kind):
+            same = list(group)  # one per split
+            for number, finding in enumerate(same):
+                head = f"{finding.severity:<9}{finding.kind:<18}{finding.split or '-':<7}"
+                head += f"{finding.count:>6}  "
+                lines += _wrapped(finding.means if number == 0 else "", head, " " * len(head))
+                for example in finding.examples:
+                    lines += _wrapped(_short(example), " " * 9, " " * 11)
+                if finding.more:
+                    lines += _wrapped(f"and {finding.more} more", " " * 9, " " * 11)
+            lines += _wrapped(f"-> {same[0].todo}", " " * 9, " " * 12)
+        return "\n".join([*lines, *[""] * bool(lines), self.summary()])
+
+    def summary(self) -> str:
+        """E.g. ``1630 clouds read in 2 splits: 3 errors, 2 warnings.``, and what --fix can do."""
+        counts = Counter(finding.severity for finding in self.findings)
+        said = ", ".join(_number(counts[s], s) for s in SEVERITIES if counts[s])
+        clouds, splits = sum(self.clouds.values()), len(self.clouds)
+        line = f"{_number(clouds, 'cloud')} read in {_number(splits, 'split')}: "
+        line += f"{said or 'nothing is wrong'}."
+        what = "cloud or picture" if self.fixable == 1 else "clouds or pictures"
+        if self.skip_list is not None:
+            return (
+                f"{line}\n{self.fixable} {what} left out from now on: {self.skip_list}{self.hint}"
+            )
+        if self.fixable:
+            return f"{line}\n--fix would leave out {self.fixable} {what}; it deletes nothing."
+        return line
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 400 else f"{text[:397]}..."
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    """Lines of at most 100 columns that begin with ``first``, then with ``rest``."""
+    lines = textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
+    return lines or [first.rstrip()]

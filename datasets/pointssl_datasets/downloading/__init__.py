@@ -1,0 +1,1 @@
+"""Fetching datasets, and unpacking them safely."""

@@ -1,0 +1,1 @@
+"""Cloud and mesh files, one format a module."""

@@ -1,0 +1,114 @@
+"""Read one cloud or mesh file, of any kind. Nothing in here ever unpickles.
+
+Clouds: ``.ply .pcd .las .npy .npz .txt .xyz .pts``; meshes: ``.off .obj .stl .glb``, and ``.ply``
+with faces.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pointssl_datasets.errors import DataError
+from pointssl_datasets.files.fields import check_xyz, from_fields
+from pointssl_datasets.files.fields import unit_normals as unit_normals  # used beside check_xyz
+from pointssl_datasets.files.las import read_las
+from pointssl_datasets.files.meshes import (
+    MESH_SUFFIXES,
+    Mesh,
+    check_file,
+    check_mesh,
+    draw,
+    read_mesh,
+)
+from pointssl_datasets.files.origin import near_origin
+from pointssl_datasets.files.pcd import read_pcd
+from pointssl_datasets.files.ply import read_ply
+from pointssl_datasets.files.tables import read_npy, read_npz, read_text
+from pointssl_datasets.source import Cloud
+
+MESH_POINTS = 4096  # drawn from a mesh, unless somebody asks for another number
+
+
+def read_cloud(path: Path, *, mesh_points: int = MESH_POINTS) -> Cloud:
+    """``xyz (N, 3)`` float32, and ``normals``, ``colours``, ``part (N,)`` where the file has them.
+
+    A mesh becomes ``mesh_points`` points with normals, drawn by area and always the same for a
+    file of that name, and ``mesh`` is its path. If no face has an area, its vertices are the cloud.
+
+    In ``.npy`` and text files columns 4 to 6 are normals or colours as their values have it, see
+    :func:`~.fields.unit_colours`; other further columns are ignored. Points much
+    farther from the origin than the cloud is large (UTM) are moved near it, see
+    :mod:`~pointssl_datasets.files.origin`.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or damaged, holds pickled objects, has
+            the wrong columns, NaN or infinity, fewer than 2 points, or only one place.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise DataError(f"{path}: unknown kind of file; clouds and meshes are {' '.join(SUFFIXES)}")
+    check_file(path)
+    try:
+        found = READERS[suffix](path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except MemoryError:
+        raise DataError(f"{path}: too large for the memory of this machine") from None
+    if isinstance(found, Mesh):
+        return _sampled(found, path, mesh_points)
+    found["xyz"] = check_xyz(near_origin(found["xyz"]), str(path))
+    return found
+
+
+def _sampled(mesh: Mesh, path: Path, count: int) -> Cloud:
+    seed = hashlib.sha256(os.fsencode(path.name)).digest()[:8]
+    rng = np.random.default_rng(int.from_bytes(seed, "big"))
+    try:
+        drawn, normals = draw(mesh.vertices, mesh.faces, count, rng)
+    except ValueError:
+        corners = near_origin(mesh.vertices)
+        return Cloud(xyz=check_xyz(corners, f"{path}: no face has an area; its vertices"))
+    xyz = check_xyz(near_origin(drawn), str(path))
+    return Cloud(xyz=xyz, normals=normals.astype(np.float32), mesh=path)
+
+
+def _read_ply(path: Path) -> Cloud | Mesh:
+    ply = read_ply(path)
+    if len(ply.faces):
+        return check_mesh(ply.columns("x", "y", "z").astype(np.float64), ply.faces, path)
+    fields = {"xyz": ply.columns("x", "y", "z")}
+    if ply.has("nx", "ny", "nz"):
+        fields["normals"] = ply.columns("nx", "ny", "nz")
+    for names in (("red", "green", "blue"), ("r", "g", "b")):
+        if ply.has(*names):
+            fields["colours"] = ply.columns(*names)
+    for name in ("class", "label", "part"):
+        if ply.has(name) and ply.vertices[name].dtype.kind in "iu":
+            fields["label"] = ply.vertices[name]
+    return from_fields(fields, path)
+
+
+def _read_pcd(path: Path) -> Cloud:
+    return from_fields(read_pcd(path), path)
+
+
+def _read_las(path: Path) -> Cloud:
+    return from_fields(read_las(path), path)
+
+
+READERS: dict[str, Callable[[Path], Cloud | Mesh]] = {
+    ".ply": _read_ply,
+    ".pcd": _read_pcd,
+    ".las": _read_las,
+    ".laz": _read_las,
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".txt": read_text,
+    ".xyz": read_text,
+    ".pts": read_text,
+    **dict.fromkeys(MESH_SUFFIXES, read_mesh),
+}
+SUFFIXES = tuple(READERS)

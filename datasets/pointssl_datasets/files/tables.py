@@ -1,0 +1,149 @@
+"""Tables of numbers: ``.npy .npz`` and text. Pickled objects are never loaded."""
+
+import math
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointssl_datasets.errors import DataError
+from pointssl_datasets.files.fields import part_numbers, unit_colours, unit_normals
+from pointssl_datasets.files.text_table import read_table
+from pointssl_datasets.source import Cloud
+
+_XYZ_KEYS = ("xyz", "points", "pos", "data")
+_NORMAL_KEYS = ("normals", "normal")
+_COLOUR_KEYS = ("colours", "colors", "rgb")
+_PART_KEYS = ("part", "label", "seg")
+_WIDEST = 32  # columns; three rows of more are points lying down
+_INFLATES = 1100  # deflate makes at most 1032 bytes out of one
+_NPZ_FIELDS = {
+    "xyz": _XYZ_KEYS, "normals": _NORMAL_KEYS, "colours": _COLOUR_KEYS, "part": _PART_KEYS,
+}  # fmt: skip
+# What NumPy raises for damaged headers; and what a damaged archive adds.
+_NPY_ERRORS = (ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError, OverflowError)
+_NPZ_ERRORS = (
+    *_NPY_ERRORS, zipfile.BadZipFile, KeyError, AttributeError, zlib.error, RuntimeError,
+)  # fmt: skip
+
+
+def read_npy(path: Path) -> Cloud:
+    """Rows of x y z, and perhaps a normal or a colour."""
+    return _from_columns(read_array(path), path)
+
+
+def read_text(path: Path) -> Cloud:
+    """The same in text, parted by white space or commas; a first line with the count is skipped."""
+    return _from_columns(read_table(path, count_line=True), path)
+
+
+def read_npz(path: Path) -> Cloud:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = list(archive.files)
+            found = {key: _first(keys, names) for key, keys in _NPZ_FIELDS.items()}
+            _check_promises(archive.zip, [name for name in found.values() if name], path)
+            arrays = {key: archive[name] for key, name in found.items() if name is not None}
+    except _NPZ_ERRORS as error:
+        raise DataError(f"{path}: {_why(error)}") from None
+    if "xyz" not in arrays:
+        raise DataError(
+            f"{path}: no points: expected one of the keys {', '.join(_XYZ_KEYS)}; "
+            f"found {', '.join(names) or 'none'}"
+        )
+    cloud = _from_columns(arrays["xyz"], path)
+    count = len(cloud["xyz"])
+    if "normals" in arrays:
+        normals = arrays["normals"]
+        unit = unit_normals(normals) if normals.shape == (count, 3) else None
+        if unit is None:
+            raise DataError(
+                f"{path}: {found['normals']!r} must be ({count}, 3) unit vectors, "
+                f"found shape {normals.shape}"
+            )
+        cloud["normals"] = unit
+    if "colours" in arrays:
+        values = arrays["colours"]
+        colours = unit_colours(values) if values.shape == (count, 3) else None
+        if colours is None:
+            raise DataError(
+                f"{path}: {found['colours']!r} must be ({count}, 3) colours from 0 to 1 or to 255, "
+                f"found {values.dtype} of shape {values.shape}"
+            )
+        cloud["colours"] = colours
+    part = arrays.get("part")
+    if part is not None and part.ndim > 0 and part.size > 1:  # one value is a class, not parts
+        cloud["part"] = part_numbers(part, count, f"{path}: {found['part']!r}")
+    return cloud
+
+
+def _from_columns(columns: NDArray[Any], path: Path) -> Cloud:
+    """Coordinates, and perhaps normals or colours, out of an ``(N, 3+)`` table."""
+    transposed = (
+        columns.ndim == 2 and columns.shape[0] == 3 and not 3 <= columns.shape[1] <= _WIDEST
+    )
+    if columns.ndim != 2 or columns.shape[1] < 3 or transposed:
+        turned = " (transposed?)" if transposed else ""
+        raise DataError(
+            f"{path}: expected an (N, 3) table of x y z, found shape {columns.shape}{turned}"
+        )
+    cloud = Cloud(xyz=columns[:, :3])
+    if columns.shape[1] >= 6 and columns.dtype.kind in "fiu":
+        normals = unit_normals(columns[:, 3:6])
+        colours = unit_colours(columns[:, 3:6]) if normals is None else None
+        if normals is not None:
+            cloud["normals"] = normals
+        elif colours is not None:
+            cloud["colours"] = colours
+    return cloud
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """What ``numpy.save`` wrote, if it is an array of numbers.
+
+    Raises:
+        DataError: the file is damaged, of another kind, or holds pickled objects.
+    """
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise DataError(
+                f"{path}: not a .npy file (no NumPy header; pickles are never loaded). "
+                "Save the points with numpy.save as a float array."
+            )
+    try:
+        # Mapped first, so that a header that promises terabytes allocates nothing.
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except _NPY_ERRORS as error:
+        raise DataError(f"{path}: {_why(error)}") from None
+
+
+def _check_promises(archive: zipfile.ZipFile, names: list[str], path: Path) -> None:
+    """NumPy allocates what the header of an array says: it must not exceed what can be there."""
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    for info in (members[name] for name in names):
+        with archive.open(info) as file:
+            version = np.lib.format.read_magic(file)
+            readers = {(1, 0): np.lib.format.read_array_header_1_0}
+            read_header = readers.get(version, np.lib.format.read_array_header_2_0)
+            shape, _, dtype = read_header(file)
+        size = math.prod(shape) * dtype.itemsize
+        if size > min(info.file_size, _INFLATES * info.compress_size) or min(shape, default=0) < 0:
+            raise DataError(
+                f"{path}: truncated or damaged ({size} bytes of {info.filename} announced)"
+            )
+
+
+def _first(keys: tuple[str, ...], names: list[str]) -> str | None:
+    return next((key for key in keys if key in names), None)
+
+
+def _why(error: Exception) -> str:
+    """One line for NumPy's complaint about a file."""
+    text = " ".join(str(error).split())
+    if "allow_pickle" in text or "Python objects" in text or "pickled data" in text:
+        return "holds pickled Python objects, which are never loaded; save a plain float array"
+    return f"truncated or damaged ({text})"

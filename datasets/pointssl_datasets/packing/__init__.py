@@ -1,0 +1,1 @@
+"""Datasets as memory-mapped arrays, made once."""

@@ -1,0 +1,104 @@
+"""The arrays of a packed folder, memory-mapped: what there is, and how it is read.
+
+xyz.npy (T, 3) float32, y-up    offsets.npy (M + 1,) int64    label.npy (M,) int64
+normals.npy, colours.npy (T, 3) float32    part.npy (T,) int64
+names, images and mesh (paths of each cloud) as :mod:`pointssl_datasets.packing.strings`
+meta.json: classes, parts, notes on the content, fingerprint, up axis of the files
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointssl_datasets.errors import DataError
+from pointssl_datasets.packing.strings import Strings
+
+VERSION = "2"
+Field = Literal["xyz", "normals", "colours", "part"]
+FIELDS: tuple[Field, ...] = ("xyz", "normals", "colours", "part")
+
+# Rows of the rotation matrix (determinant +1) that turns each axis up into +y.
+TO_Y_UP: dict[str, NDArray[np.float32]] = {
+    "x": np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=np.float32),
+    "y": np.eye(3, dtype=np.float32),
+    "z": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float32),
+}
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """``meta.json`` of a packed folder.
+
+    Raises:
+        DataError: somebody damaged the folder.
+    """
+    try:
+        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise _damaged(folder) from None
+    return meta
+
+
+def read_array(folder: Path, name: str) -> NDArray[Any]:
+    """``name``.npy of a packed folder, memory-mapped.
+
+    Raises:
+        DataError: somebody damaged the folder.
+    """
+    try:
+        mapped = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        raise _damaged(folder) from None
+    return np.asarray(mapped)  # still mapped, but slicing the memmap class itself is slow
+
+
+def read_names(folder: Path) -> Sequence[str]:
+    """The names of the clouds of a packed folder.
+
+    Raises:
+        DataError: somebody damaged the folder.
+    """
+    return _strings(folder, "names")
+
+
+def read_paths(folder: Path, what: Literal["images", "mesh"]) -> Sequence[list[Path]]:
+    """For each cloud the files of its pictures, or the mesh that it was drawn from.
+
+    Raises:
+        DataError: somebody damaged the folder.
+    """
+    return Paths(_strings(folder, what))
+
+
+class Paths(Sequence[list[Path]]):
+    """The files of each cloud, made of one string when they are asked for."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> list[Path]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[Path]]: ...
+    def __getitem__(self, index: int | slice) -> list[Path] | list[list[Path]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        line = self._lines[index]
+        return [Path(path) for path in line.split("\0")] if line else []
+
+
+def _strings(folder: Path, name: str) -> Strings:
+    try:
+        return Strings(folder, name)
+    except (OSError, ValueError):
+        raise _damaged(folder) from None
+
+
+def _damaged(folder: Path) -> DataError:
+    return DataError(f"{folder}: damaged cache; delete this folder and start again")

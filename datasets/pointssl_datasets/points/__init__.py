@@ -1,0 +1,1 @@
+"""Choosing points of a cloud, and their normals."""
