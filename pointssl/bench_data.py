@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets.lazy import Lazy
 from pointssl_datasets.opening import open_source
 from pointssl_datasets.packing.pack import pack, write_packed
 from pointssl_datasets.points import sampling
@@ -132,21 +133,6 @@ def index_row(count: int, place: Path) -> str:
     )
 
 
-class _Names:
-    """``cloud 0`` and so on, without a list of them."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> str:
-        if index >= self.count:
-            raise IndexError(index)
-        return f"cloud {index}"
-
-
 def pack_many(count: int, folder: Path) -> tuple[float, float]:
     """``(seconds, peak MB)`` of packing ``count`` tiny clouds."""
     before, start = _peak(), time.perf_counter()
@@ -157,7 +143,7 @@ def pack_many(count: int, folder: Path) -> tuple[float, float]:
         classes=(),
         up_axis="y",
         key="",
-        names=_Names(count),  # type: ignore[arg-type]
+        names=Lazy(count, "cloud {}".format),
         read=lambda index: Cloud(xyz=points + np.float32(index)),
     )
     write_packed(source, folder, "none", False)

@@ -153,6 +153,7 @@ class Mixture(Dataset[Sample]):
             **self.members[0].facts(),
             "dataset": self.name,
             "fingerprint": self.fingerprint,
+            "members": [member.fingerprint for member in self.members],
         }
 
     def __len__(self) -> int:

@@ -6,13 +6,12 @@ set of a million opens at once. What is composed, and why, is said in
 :mod:`pointssl_datasets.procedural.csg`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
 from pointssl_datasets.errors import UsageError
+from pointssl_datasets.lazy import Lazy
 from pointssl_datasets.procedural.compositions import compose
 from pointssl_datasets.procedural.csg import sample
 from pointssl_datasets.procedural.dice import Dice
@@ -70,25 +69,6 @@ def open_primitives(
         classes=(),
         up_axis="y",
         key=f"primitives-v{VERSION}-{split}-{count}-{seed}",
-        names=Numbers(count),
+        names=Lazy(count, "{:07d}".format),
         read=lambda index: make_composition(split, index, seed),
     )
-
-
-class Numbers(Sequence[str]):
-    """``"0000000"``, ``"0000001"``, ...: names that are not stored."""
-
-    def __init__(self, count: int) -> None:
-        self._range = range(count)
-
-    def __len__(self) -> int:
-        return len(self._range)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [f"{number:07d}" for number in self._range[index]]
-        return f"{self._range[index]:07d}"

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pointssl_datasets.errors import UsageError
+from pointssl_datasets.lazy import Lazy
 from pointssl_datasets.procedural.airplanes import airplane
 from pointssl_datasets.procedural.bags import bag
 from pointssl_datasets.procedural.boards import skateboard
@@ -142,6 +143,6 @@ def open_shapes(
         parts=PARTS,
         up_axis="y",
         key=f"shapes-v{VERSION}-{split}-{count}-{seed}",
-        names=[_name(index) for index in range(count)],
+        names=Lazy(count, _name),
         read=lambda index: make_shape(split, index, seed),
     )

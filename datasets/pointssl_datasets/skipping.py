@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.source import Source
+from pointssl_datasets.writing import write_text
 
 FILE_NAME = "pointssl-skip.tsv"
 
@@ -74,12 +75,7 @@ def write_skips(path: Path, skips: Iterable[Skip]) -> None:
     )
     # A name with a tab or a line break can't be written down; none that pointssl lists has one.
     text = head + "".join("\t".join(" ".join(c.split("\t")) for c in s) + "\n" for s in skips)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text)
 
 
 def without(source: Source, skipped: frozenset[str], where: Path) -> Source:

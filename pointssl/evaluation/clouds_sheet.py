@@ -1,7 +1,6 @@
 """A contact sheet of a dataset: its clouds by class, with their pictures and parts."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pointssl_datasets.errors import UserError
+from pointssl_datasets.writing import whole_file
 
 CELL = 168  # pixels, side of a picture on the sheet
 GAP, MARGIN = 26, 40  # between groups, around everything
@@ -98,7 +98,8 @@ def clouds_sheet(
                 text = _fitted(cell["name"], fonts["small"], step - 16)
                 draw.text((x + i * step + 2, y + head + CELL), text, SOFT, fonts["small"])
         y += head + CELL + LINE + GAP
-    _save(sheet, Path(path))
+    with whole_file(Path(path)) as part:
+        sheet.save(part, format="PNG", optimize=True)
 
 
 Rows = list[list[tuple[int, str, list[Cell]]]]
@@ -182,16 +183,3 @@ def _fonts() -> dict[str, ImageFont.FreeTypeFont]:
         use: ImageFont.truetype(str(folder / f"DejaVuSans{style}.ttf"), size)
         for use, (style, size) in sizes.items()
     }
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(temporary, format="PNG", optimize=True)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: can't write the picture: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -4,9 +4,8 @@ Matplotlib is imported when a picture is drawn, through its object interface: no
 global state, and importing pointssl stays fast.
 """
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointssl_datasets.errors import UserError
+from pointssl_datasets.writing import whole_file
 
 DPI = 150
 STYLE: Any = {
@@ -72,16 +72,7 @@ def save_figure(figure: Any, path: Path | str) -> None:
     Raises:
         UserError: it can't be written there.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(Path(path)) as part:
         figure.savefig(
             part, format="png", dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.1
         )
-        part.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: can't write the picture: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

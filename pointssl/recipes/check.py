@@ -6,7 +6,6 @@
 import dataclasses
 import functools
 import json
-import os
 import re
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from pointssl_datasets.pairs import Unpaired
 from pointssl_datasets.paths import data_root
 from pointssl_datasets.skipping import FILE_NAME, Skip, find_skip_list
 from pointssl_datasets.source import Source
+from pointssl_datasets.writing import write_text
 
 GENERATED = ("shapes", "primitives")  # there are no files to look at
 BY_FOLDER = ("folder", "packed")  # a split is a folder of that name, and need not be there
@@ -77,7 +77,7 @@ def run(config: CheckConfig) -> Report:
     if config.fix and findings.skips:
         report = _fixed(config, report, findings.skips, in_force, root)
     if config.out is not None:
-        _write(config.out, json.dumps(report.as_json(), indent=2) + "\n")
+        write_text(config.out, json.dumps(report.as_json(), indent=2) + "\n")
     return report
 
 
@@ -216,18 +216,3 @@ def _fixed(
         raise UsageError(f"--fix: {config.data} has no folder. Name the file with --skip-list.")
     add_skips(path, in_force, skips)
     return dataclasses.replace(report, skip_list=path, hint=hint)
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"--out {path}: cannot be written ({error.strerror}). Name another file."
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from pointssl_datasets.catalogue import splits_of
 from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.files.writers import Hdf5Shards, free_path, safe_name, safe_names, write_ply
 from pointssl_datasets.packing.arrays import FIELDS, read_meta
-from pointssl_datasets.packing.pack import prepared, write_packed
+from pointssl_datasets.packing.pack import prepare, prepared, write_packed
 from pointssl_datasets.points import sampling
 from pointssl_datasets.points.farthest import farthest
 from pointssl_datasets.points.normals import estimate_normals
@@ -98,25 +98,12 @@ def _chosen(source: Source, config: ConvertConfig, repeated: _Count) -> Source:
     Axes and scale are still those of the dataset.
     """
 
-    def checked(index: int) -> Cloud:
-        name = source.names[index]
-        one = dataclasses.replace(
-            source, names=[name], read=lambda _: source.read(index), up_axis="y"
-        )
-        try:
-            cloud = next(prepared(one, "none"))
-            if config.estimate_normals and "normals" not in cloud:
-                cloud["normals"] = estimate_normals(cloud["xyz"])
-        except DataError as error:
-            named = "" if name in str(error) else f"{name}: "
-            raise DataError(
-                f"{named}{error} `pointssl data check --fix` lists all clouds that can't be read, "
-                "and then they are left out."
-            ) from None
-        return cloud
+    raw = dataclasses.replace(source, up_axis="y")  # turned when it is written
 
     def read(index: int) -> Cloud:
-        cloud = checked(index)
+        cloud = prepare(raw, index, "none")
+        if config.estimate_normals and "normals" not in cloud:
+            cloud["normals"] = estimate_normals(cloud["xyz"])
         stored, points = len(cloud["xyz"]), config.points
         if points is None:
             return cloud

@@ -113,8 +113,9 @@ def check_classes(train: Clouds, test: Clouds) -> None:
 
 def leakage(subject: Subject, about: dict[str, Any]) -> list[str]:
     """A line if the encoder was pretrained on the very shapes that it is tested on."""
-    seen = (subject.trained_on or {}).get("fingerprint")
-    if seen == about["fingerprints"]["test"]:
+    trained_on = subject.trained_on or {}
+    seen = [trained_on.get("fingerprint"), *trained_on.get("members", [])]  # of a mixture
+    if about["fingerprints"]["test"] in seen:
         return ["LEAKAGE: the encoder was pretrained on this test split"]
     return []
 

@@ -18,6 +18,7 @@ from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.packing.arrays import read_meta
 from pointssl_datasets.packing.pictures import read_meshes
 from pointssl_datasets.rendering.clouds import render_mesh_file, render_views
+from pointssl_datasets.writing import whole_file
 
 SHEET_ROWS, SHEET_COLUMNS = 12, 8  # clouds and views on the contact sheet
 THUMBNAIL, LABEL = 112, 14  # pixels: side of a picture, height of the line below a row
@@ -152,10 +153,6 @@ def contact_sheet(rows: list[tuple[str, NDArray[np.uint8]]]) -> NDArray[np.uint8
 
 
 def save_png(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write (H, W, 3 or 4) under a temporary name and rename: a file is whole or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    """Write (H, W, 3 or 4); a file is whole or not there."""
+    with whole_file(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -21,10 +21,11 @@ from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pictures import load_image
 from pointssl_datasets.points import sampling
 from pointssl_datasets.points.normals import estimate_normals
-from pointssl_datasets.rendering.clouds import render_views
+from pointssl_datasets.rendering.clouds import render_mesh_file, render_views
 from pointssl_datasets.source import Cloud, Source
 from pointssl_datasets.statistics import as_text, count, summarise
 from pointssl_datasets.viewer import part_colours, write_page
+from pointssl_datasets.writing import write_text
 
 PICTURE = 400  # pixels, side of what is drawn for the contact sheet
 GREY = 0.72  # of points without a part
@@ -71,7 +72,7 @@ def run(config: ShowConfig) -> list[Path]:
         statistics=statistics,
     )  # fmt: skip
     statistics_picture(statistics, paths[2])
-    _write_json(statistics, paths[3])
+    write_text(paths[3], json.dumps(statistics, indent=1) + "\n")
     return paths
 
 
@@ -130,6 +131,7 @@ def drawn(source: Source, index: int, config: ShowConfig) -> dict[str, Any]:
         "xyz": xyz,
         "estimated": "normals" not in cloud,
         "image": _picture(cloud.get("images", [])),
+        "mesh": cloud.get("mesh"),
     }
     if "normals" in cloud:
         shown["normals"] = cloud["normals"][kept] @ turn.T
@@ -180,10 +182,12 @@ def _cell(
         paint = np.full((len(part), 3), GREY)
         paint[known] = 0.2 + 0.8 * colours[part[known]] / 255  # shading makes them darker
     group = source.classes[cloud["label"]] if source.classes else ""
-    picture = render_views(
-        cloud["xyz"], None if cloud["estimated"] else cloud["normals"], views=1, size=PICTURE,
-        seed=seed, colours=paint,
-    )[0]  # fmt: skip
+    how: dict[str, Any] = {"views": 1, "size": PICTURE, "seed": seed}
+    if cloud["mesh"] is not None and paint is None:
+        picture = render_mesh_file(cloud["mesh"], source.up_axis, **how)[0]
+    else:
+        normals = None if cloud["estimated"] else cloud["normals"]
+        picture = render_views(cloud["xyz"], normals, colours=paint, **how)[0]
     return {
         "group": group,
         "name": cloud["name"].removeprefix(f"{group}/"),
@@ -198,15 +202,3 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be made a folder: {error.strerror}") from None
-
-
-def _write_json(values: Mapping[str, Any], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: can't be written: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

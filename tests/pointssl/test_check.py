@@ -15,7 +15,7 @@ from pointssl.data_config import CheckConfig
 from pointssl.recipes import check
 from pointssl_datasets.catalogue import CATALOGUE, Entry
 from pointssl_datasets.dataset import load_dataset
-from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.errors import DataError, UsageError, UserError
 from pointssl_datasets.skipping import read_skips
 
 POINTS = 64
@@ -342,5 +342,6 @@ def test_modelnet10_declared_y_up_is_found_out():
 
 def test_a_skip_list_that_cannot_be_written(tmp_path):
     root = write_messy(tmp_path / "data")
-    with pytest.raises(DataError, match="Name another with --skip-list"):
-        checked(root, fix=True, skip_list=tmp_path / "no such folder" / "mine.tsv")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Name another file with --skip-list"):
+        checked(root, fix=True, skip_list=tmp_path / "file" / "mine.tsv")

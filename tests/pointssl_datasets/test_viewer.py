@@ -11,7 +11,7 @@ import pytest
 from browser import browsers, needs_browser, opened, pixels
 from PIL import Image
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.errors import DataError, UserError
 from pointssl_datasets.viewer import part_colours, write_page
 
 EVIL = "<script>document.title='run'</script>"
@@ -434,7 +434,7 @@ def test_wrong_clouds_are_named_and_nothing_is_written(tmp_path, change, message
 def test_a_folder_that_can_not_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     cloud = {"name": "a", "label": 0, "xyz": np.eye(3)}
-    with pytest.raises(DataError, match="can't write the page"):
+    with pytest.raises(UserError, match="can't be written"):
         write_page(tmp_path / "file" / "p.html", [cloud], title="t", classes=["one"], parts=[])
 
 

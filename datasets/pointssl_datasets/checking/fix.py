@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.errors import UserError
 from pointssl_datasets.skipping import Skip, read_skips, write_skips
 
 
@@ -11,7 +11,8 @@ def add_skips(path: Path, in_force: Path | None, skips: Iterable[Skip]) -> None:
     """Writes the skip list ``path``: the lines in force, those of ``path``, then the new ones.
 
     Raises:
-        DataError: an old list can't be read, or the new one not be written; it is then untouched.
+        DataError: an old list can't be read.
+        UserError: the new one can't be written; the old one is then untouched.
     """
     old = list(dict.fromkeys(list_ for list_ in (in_force, path) if list_ and list_.is_file()))
     kept: dict[tuple[str, str, str], Skip] = {}
@@ -19,7 +20,5 @@ def add_skips(path: Path, in_force: Path | None, skips: Iterable[Skip]) -> None:
         kept.setdefault(skip[:3], skip)
     try:
         write_skips(path, kept.values())
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror}). Name another with --skip-list."
-        ) from None
+    except UserError as error:
+        raise UserError(f"{error} Name another file with --skip-list.") from None

@@ -89,10 +89,14 @@ def download(
                     fetch(archive, urls, work, patience=patience, progress=progress, say=say)
                 )
             for fetched in here:
-                compared_to = f"the published {fetched.checked}" if fetched.checked else "nothing"
+                beside = (
+                    f"as the published {fetched.checked} says"
+                    if fetched.checked
+                    else "no checksum is published to compare with"
+                )
                 say(
-                    f"{fetched.path.name}: {fetched.size:,} bytes, compared to {compared_to}; its "
-                    f"SHA-256 is {fetched.sha256}"
+                    f"{fetched.path.name}: {fetched.size:,} bytes, {beside}; its SHA-256 "
+                    f"is {fetched.sha256}"
                 )
             try:
                 install(name, entry, here, work, target, progress)

@@ -9,13 +9,14 @@ meta.json: classes, parts, notes on the content, fingerprint, up axis of the fil
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pointssl_datasets.errors import DataError
-from pointssl_datasets.packing.strings import Strings
+from pointssl_datasets.lazy import Lazy
+from pointssl_datasets.packing.strings import read_strings
 
 VERSION = "2"
 Field = Literal["xyz", "normals", "colours", "part"]
@@ -70,32 +71,13 @@ def read_paths(folder: Path, what: Literal["images", "mesh"]) -> Sequence[list[P
     Raises:
         DataError: somebody damaged the folder.
     """
-    return Paths(_strings(folder, what))
+    lines = _strings(folder, what)
+    return Lazy(len(lines), lambda i: [Path(p) for p in lines[i].split("\0")] if lines[i] else [])
 
 
-class Paths(Sequence[list[Path]]):
-    """The files of each cloud, made of one string when they are asked for."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        self._lines = lines
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    @overload
-    def __getitem__(self, index: int) -> list[Path]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[list[Path]]: ...
-    def __getitem__(self, index: int | slice) -> list[Path] | list[list[Path]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        line = self._lines[index]
-        return [Path(path) for path in line.split("\0")] if line else []
-
-
-def _strings(folder: Path, name: str) -> Strings:
+def _strings(folder: Path, name: str) -> Lazy[str]:
     try:
-        return Strings(folder, name)
+        return read_strings(folder, name)
     except (OSError, ValueError):
         raise _damaged(folder) from None
 

@@ -23,6 +23,8 @@ from pointssl_datasets.packing.strings import StringsStream
 from pointssl_datasets.paths import cache_root
 from pointssl_datasets.source import Cloud, Source
 
+_HINT = "`pointssl data check --fix` lists all such clouds, and they are left out from then on."
+
 
 def pack(
     source: Source, *, normalise: str = "unit-sphere", cache_dir: Path | None, progress: bool
@@ -167,43 +169,60 @@ def _repeats(path: Path) -> int:
 
 
 def prepared(source: Source, normalise: str) -> Iterator[Cloud]:
-    """The clouds, checked, y-up and normalised; a cloud without a class has the label -1."""
-    turn = TO_Y_UP[source.up_axis]
-    for cloud in _read(source):
-        where = f"{source.dataset}: {cloud['name']}"
-        xyz = check_xyz(cloud["xyz"], where)
-        label = int(cloud.get("label", -1))
-        if source.classes and not 0 <= label < len(source.classes):
-            raise DataError(f"{where}: label {label} is not one of {len(source.classes)} classes")
-        xyz = (unit_sphere(xyz) if normalise == "unit-sphere" else xyz) @ turn.T
-        ready = Cloud(name=cloud["name"], xyz=xyz, label=label, images=cloud.get("images", []))
-        if "mesh" in cloud:
-            ready["mesh"] = cloud["mesh"]
-        if "normals" in cloud:
-            if cloud["normals"].shape != xyz.shape:
-                raise DataError(f"{where}: normals {cloud['normals'].shape}, points {xyz.shape}")
-            ready["normals"] = (cloud["normals"] @ turn.T).astype(np.float32)
-        if "colours" in cloud:
-            colours = np.asarray(cloud["colours"], dtype=np.float32)
-            if colours.shape != xyz.shape or not ((colours >= 0) & (colours <= 1)).all():
-                raise DataError(f"{where}: colours must be {xyz.shape} numbers from 0 to 1")
-            ready["colours"] = colours
-        if "part" in cloud:
-            part = np.asarray(cloud["part"], dtype=np.int64)
-            highest = len(source.parts) - 1 if source.parts else np.iinfo(np.int64).max
-            if part.shape != (len(xyz),) or part.min() < 0 or part.max() > highest:
-                raise DataError(
-                    f"{where}: part must be {len(xyz)} numbers from 0 to {highest}, found shape "
-                    f"{part.shape} with values {part.min()} to {part.max()}"
-                )
-            ready["part"] = part
-        yield ready
+    """The clouds as :func:`prepare` makes them, one after the other."""
+    return (prepare(source, index, normalise) for index in range(source.count))
 
 
-def _read(source: Source) -> Iterator[Cloud]:
-    """The clouds; a failure to read them must not look like a failure to write the cache."""
+def prepare(source: Source, index: int, normalise: str) -> Cloud:
+    """A cloud, checked, y-up and normalised; without a class it has the label -1.
+
+    Raises:
+        DataError: something is wrong with it; says how to find all such clouds.
+    """
+    name = source.names[index]
     try:
-        yield from source.clouds()
+        return _prepared(source, index, name, normalise)
+    except DataError as error:
+        named = "" if name in str(error) else f"{source.dataset}: {name}: "
+        raise DataError(f"{named}{str(error).rstrip('.')}. {_HINT}") from None
+
+
+def _prepared(source: Source, index: int, name: str, normalise: str) -> Cloud:
+    turn, cloud = TO_Y_UP[source.up_axis], _read(source, index)
+    where = f"{source.dataset}: {name}"
+    xyz = check_xyz(cloud["xyz"], where)
+    label = int(cloud.get("label", -1))
+    if source.classes and not 0 <= label < len(source.classes):
+        raise DataError(f"{where}: label {label} is not one of {len(source.classes)} classes")
+    xyz = (unit_sphere(xyz) if normalise == "unit-sphere" else xyz) @ turn.T
+    ready = Cloud(name=name, xyz=xyz, label=label, images=cloud.get("images", []))
+    if "mesh" in cloud:
+        ready["mesh"] = cloud["mesh"]
+    if "normals" in cloud:
+        if cloud["normals"].shape != xyz.shape:
+            raise DataError(f"{where}: normals {cloud['normals'].shape}, points {xyz.shape}")
+        ready["normals"] = (cloud["normals"] @ turn.T).astype(np.float32)
+    if "colours" in cloud:
+        colours = np.asarray(cloud["colours"], dtype=np.float32)
+        if colours.shape != xyz.shape or not ((colours >= 0) & (colours <= 1)).all():
+            raise DataError(f"{where}: colours must be {xyz.shape} numbers from 0 to 1")
+        ready["colours"] = colours
+    if "part" in cloud:
+        part = np.asarray(cloud["part"], dtype=np.int64)
+        highest = len(source.parts) - 1 if source.parts else np.iinfo(np.int64).max
+        if part.shape != (len(xyz),) or part.min() < 0 or part.max() > highest:
+            raise DataError(
+                f"{where}: part must be {len(xyz)} numbers from 0 to {highest}, found shape "
+                f"{part.shape} with values {part.min()} to {part.max()}"
+            )
+        ready["part"] = part
+    return ready
+
+
+def _read(source: Source, index: int) -> Cloud:
+    """A failure to read the data must not look like a failure to write the cache."""
+    try:
+        return source.read(index)
     except OSError as error:
         raise DataError(
             f"{source.dataset}: cannot read {error.filename or 'the data'}: "

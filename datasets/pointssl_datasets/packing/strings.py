@@ -1,12 +1,11 @@
 """A list of strings in two .npy files: a million names open in no time, and cost no memory."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import overload
 
 import numpy as np
 
+from pointssl_datasets.lazy import Lazy
 from pointssl_datasets.packing.npy_stream import NpyStream
 
 
@@ -35,33 +34,19 @@ class StringsStream:
         self._ends.__exit__(kind, error, at)
 
 
-class Strings(Sequence[str]):
+def read_strings(folder: Path, name: str) -> Lazy[str]:
     """What :class:`StringsStream` wrote, memory-mapped.
 
     Raises:
         OSError, ValueError: the files are missing or damaged.
     """
+    text, ends = _mapped(folder / f"{name}.text.npy"), _mapped(folder / f"{name}.ends.npy")
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._text = _mapped(folder / f"{name}.text.npy")
-        self._ends = _mapped(folder / f"{name}.ends.npy")
+    def item(index: int) -> str:
+        start = int(ends[index - 1]) if index else 0
+        return text[start : int(ends[index])].tobytes().decode("utf-8", "surrogateescape")
 
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"string {index} of {len(self)}")
-        index %= len(self)
-        start = int(self._ends[index - 1]) if index else 0
-        raw = self._text[start : int(self._ends[index])].tobytes()
-        return raw.decode("utf-8", "surrogateescape")
+    return Lazy(len(ends), item)
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -10,9 +10,7 @@ import hashlib
 import html
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -25,6 +23,7 @@ from PIL import Image
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.viewer.charts import charts, tiles
 from pointssl_datasets.viewer.colours import part_colours
+from pointssl_datasets.writing import write_text
 
 __all__ = ["part_colours", "write_page"]
 
@@ -84,16 +83,7 @@ def write_page(
         script=script,
         data=text,
     )
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: can't write the page: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_text(path, page)
 
 
 def _text(name: str) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pointssl_datasets.packing.strings import Strings, StringsStream
+from pointssl_datasets.packing.strings import StringsStream, read_strings
 
 TEXTS = ["chair/0001", "", "łóżko/2", "a\nb\tc", "x" * 1000, "\udcff"]
 
@@ -12,7 +12,7 @@ def written(folder, texts):
     with StringsStream(folder, "names") as stream:
         for text in texts:
             stream.append(text)
-    return Strings(folder, "names")
+    return read_strings(folder, "names")
 
 
 def test_is_the_list_that_was_written(tmp_path):
@@ -35,9 +35,9 @@ def test_damage_is_noticed_at_opening(tmp_path):
     written(tmp_path, TEXTS)
     (tmp_path / "names.text.npy").write_bytes((tmp_path / "names.text.npy").read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"mmap length|cannot"):
-        Strings(tmp_path, "names")
+        read_strings(tmp_path, "names")
     with pytest.raises(OSError, match="No such file"):
-        Strings(tmp_path, "other")
+        read_strings(tmp_path, "other")
     assert np.load(tmp_path / "names.ends.npy").tolist()[-1] == sum(
         len(t.encode("utf-8", "surrogateescape")) for t in TEXTS
     )
