@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow docs bench clean
+.PHONY: help install demo test test-slow docs bench bench-data clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ docs: $(READY)  ## Build the manual into site/; a broken link is an error.
 
 bench: $(READY)  ## Time the kernels and a training step on this machine.
 	$(PY) -m pointssl.bench
+
+bench-data: $(READY)  ## Time reading datasets as they are distributed, and packed.
+	$(PY) -m pointssl.bench_data
 
 clean:  ## Remove .venv and everything that was built; runs/ and the data cache stay.
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache

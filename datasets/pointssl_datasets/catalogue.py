@@ -113,14 +113,14 @@ CATALOGUE: dict[str, Entry] = {
         up_axis="y",
         classes=16,
         origin="generated",
-        how="Nothing to get: --data shapes generates it.",
+        how="--data shapes generates it.",
     ),
     "primitives": Entry(
         title="Generated compositions of primitives, with pictures and without classes",
         layout="none: generated; --size and --data-seed choose",
         up_axis="y",
         origin="generated",
-        how="Nothing to get: --data primitives generates it.",
+        how="--data primitives generates it.",
     ),
     "modelnet40": Entry(
         title="ModelNet40, 2048 points of each CAD model, as PointNet and DGCNN read it",
