@@ -124,10 +124,16 @@ def test_the_second_evaluation_reads_the_cache_and_agrees(capfd, place, weights)
     assert (result["protocol"], result["c"], result["points"]) == ("crosspoint", [0.1], 1024)
 
 
-def test_an_encoder_that_has_seen_the_test_shapes_is_found_out(capfd, place, weights, tmp_path):
+@pytest.mark.parametrize("mixed", [False, True])
+def test_an_encoder_that_has_seen_the_test_shapes_is_found_out(
+    capfd, place, weights, tmp_path, mixed
+):
     content = torch.load(weights, weights_only=True)
     served = load_dataset("shapes", None, "test", points=64, size=48, cache_dir=place / "cache")
-    content["facts"]["trained_on"] = served.facts()
+    facts = served.facts()
+    if mixed:  # as one member of a mixture
+        facts = {**facts, "fingerprint": "of all", "members": ["another", facts["fingerprint"]]}
+    content["facts"]["trained_on"] = facts
     torch.save(content, tmp_path / "seen.pt")
     words = ["eval-svm", *data_flags(place), "--weights", tmp_path / "seen.pt", "--seeds", 1]
     printed = worked(capfd, *words, "--no-baseline", "--out", tmp_path)

@@ -6,7 +6,7 @@ import urllib.parse
 import pytest
 
 from pointssl_datasets import DATASETS, modelnet_off, primitives, scanobjectnn, shapenet55
-from pointssl_datasets.catalogue import CATALOGUE
+from pointssl_datasets.catalogue import CATALOGUE, splits_of
 from pointssl_datasets.opening import open_source
 
 
@@ -77,3 +77,10 @@ def test_generated_datasets_are_as_said(name):
     assert source.up_axis == CATALOGUE[name].up_axis
     assert len(source.classes) == (CATALOGUE[name].classes or 0)
     assert primitives.SPLITS["train"] == 10_000
+
+
+def test_the_splits_of_a_dataset_do_not_overlap():
+    assert splits_of("shapenetpart") == ("train", "val", "test")
+    assert splits_of("shapenet55") == ("train", "test")
+    assert splits_of("my_package.module:Data") == ("train", "val", "test")
+    assert all("trainval" not in splits_of(name) for name in DATASETS)

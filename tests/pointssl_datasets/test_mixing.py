@@ -97,3 +97,18 @@ def test_what_cannot_be_mixed(tmp_path, folders):
         mixture(tmp_path, f"folder@{tmp_path / 'absent'}+shapes")
     with pytest.raises(UsageError, match="needs one number of points"):
         mixture(tmp_path, "folder+my_dataset:Bunnies", points=None)
+
+
+def test_where_a_cloud_comes_from(tmp_path, folders):
+    data = mixture(tmp_path, folders + "*2")
+    for index in range(len(data)):
+        member, row = data.origin(index)
+        assert data.names[index].partition("/")[2] == member.names[row]
+        assert torch.equal(data[index]["xyz"], member[row]["xyz"])
+    alone = data.members[0]
+    assert alone.origin(3) == (alone, 3)
+
+
+def test_a_mixture_names_the_content_of_its_members(tmp_path, folders):
+    data = mixture(tmp_path, folders)
+    assert data.facts()["members"] == [member.fingerprint for member in data.members]

@@ -9,6 +9,7 @@ import tiny
 from pointssl_datasets.dataset import load_dataset
 from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.opening import open_source
+from pointssl_datasets.pairs import Unpaired
 
 
 def test_a_class_of_the_users_own():
@@ -55,3 +56,14 @@ def test_an_option_that_a_dataset_has_no_use_for(tmp_path):
         open_source("concat:shapes+folder", None, "train")
     with pytest.raises(UsageError, match="did you mean 'modelnet40'"):
         open_source("modelnet4", Path(), "train")
+
+
+def test_pictures_that_are_not_missed(tmp_path):
+    root = tiny.write_clouds(tmp_path)
+    for name in ("m0", "m1"):
+        (root / f"train/bed/{name}.npy").unlink()
+    with pytest.raises(Unpaired) as caught:
+        open_source("folder", root, "train")
+    assert caught.value.clouds == ()
+    assert caught.value.pictures == ("bed/m0.png", "bed/m1.png")
+    assert open_source("folder", root, "train", ignore=caught.value.pictures).count == 22
