@@ -13,6 +13,9 @@ from pointssl.options import Options, option
 class ListConfig(Options):
     """`pointssl data list`: which datasets are known, and which are here."""
 
+    name: str | None = option(
+        None, "Tell all about this one: layout, terms, where to get it.", "Options", positional=True
+    )
     data_root: Path | None = option(
         None, "Folder to look for datasets in; default: $POINTSSL_DATA, then ./data.", "Options"
     )

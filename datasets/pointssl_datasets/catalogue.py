@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pointssl_datasets.errors import UsageError
+from pointssl_datasets.resolve import nearest
+
 _STANFORD = "https://shapenet.cs.stanford.edu/media"
 _HUB = "https://huggingface.co/datasets"
 
@@ -320,6 +323,20 @@ CATALOGUE: dict[str, Entry] = {
     ),
 }
 """By name, for every key of ``DATASETS``."""
+
+
+def find_entry(name: str) -> Entry:
+    """The entry of a dataset.
+
+    Raises:
+        UsageError: there is no dataset of that name.
+    """
+    if name not in CATALOGUE:
+        raise UsageError(
+            f"unknown dataset {name!r}{nearest(name, list(CATALOGUE)) or '.'} "
+            f"Known: {', '.join(CATALOGUE)}."
+        )
+    return CATALOGUE[name]
 
 
 def splits_of(name: str) -> tuple[str, ...]:

@@ -1,26 +1,31 @@
 """`pointssl data list`: which datasets are known, where they come from, and which are here."""
 
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from pointssl.data_config import ListConfig
 from pointssl_datasets import DATASETS
-from pointssl_datasets.catalogue import CATALOGUE, Entry
+from pointssl_datasets.catalogue import CATALOGUE, Entry, find_entry
 from pointssl_datasets.finding import Found, find
 
 _HINT = (
-    "pointssl data download NAME gets one, --data NAME reads it; data list --json tells all about "
-    "each."
+    "`pointssl data list NAME` has layout and terms, `data download NAME` gets it, --data "
+    "NAME reads it."
 )
 
 
 def run(config: ListConfig) -> dict[str, dict[str, Any]]:
     """Plain facts by name; a dataset that is not here has ``"found": None``. Never raises for what
     is absent.
+
+    Raises:
+        UsageError: ``config.name`` is no dataset.
     """
     root = (config.data_root or Path(os.environ.get("POINTSSL_DATA") or "data")).expanduser()
-    return {name: _facts(CATALOGUE[name], find(name, root)) for name in DATASETS}
+    entries = CATALOGUE if config.name is None else {config.name: find_entry(config.name)}
+    return {name: _facts(entry, find(name, root)) for name, entry in entries.items()}
 
 
 def found_here(root: Path | None) -> dict[str, str]:
@@ -54,7 +59,9 @@ def _facts(entry: Entry, found: Found) -> dict[str, Any]:
 
 
 def as_text(facts: dict[str, dict[str, Any]]) -> str:
-    """A table for 100 columns."""
+    """A table for 100 columns, or all about a single dataset."""
+    if len(facts) == 1:
+        return "\n".join(_card(*next(iter(facts.items()))))
     rows = [("name", "clouds", "classes", "up", "GB", "from", "here")]
     for name, one in facts.items():
         rows.append(
@@ -76,6 +83,41 @@ def as_text(facts: dict[str, dict[str, Any]]) -> str:
             cells[column] = row[column].rjust(widths[column])
         lines.append("  ".join([*cells, row[6]]).rstrip())
     return "\n".join([*lines, "", _HINT])
+
+
+def _card(name: str, one: dict[str, Any]) -> list[str]:
+    """A dataset in lines of ``what: text``, wrapped for 100 columns."""
+    clouds = one["clouds"]
+    if clouds and all(isinstance(each, dict) for each in clouds.values()):
+        counts = "; ".join(f"{key}: {_numbers(each)}" for key, each in clouds.items())
+    else:
+        counts = _numbers(clouds, one["classes"])
+    here = one["found"]
+    lines = {
+        "layout": one["layout"],
+        "clouds": counts,
+        "up": f"{one['up_axis']} in the files; y where they are served",
+        "size": f"about {one['gigabytes']:g} GB" if one["gigabytes"] else "",
+        "terms": one["terms"],
+        "home": one["home"],
+        "get it": one["how"],
+        "from": " ".join(one["addresses"]),
+        "here": "no" if here is None else _numbers(here["clouds"], here["classes"]),
+        "folder": (here or {}).get("folder") or "",
+    }
+    text = textwrap.wrap(f"{name}: {one['title']}", 100)
+    for what, value in lines.items():
+        if value:
+            text += textwrap.wrap(
+                value, 100, initial_indent=f"  {what:<8}", subsequent_indent=" " * 10,
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+    return text
+
+
+def _numbers(clouds: dict[str, int], classes: int | None = None) -> str:
+    counts = ", ".join(f"{count} {split}" for split, count in clouds.items())
+    return " in ".join(filter(None, (counts, f"{classes} classes" if classes else "")))
 
 
 def _counts(clouds: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pointssl.data_config import ListConfig
 from pointssl.recipes import list_datasets
 from pointssl_datasets import DATASETS
 from pointssl_datasets.downloading.download import download
+from pointssl_datasets.errors import UsageError
 from pointssl_datasets.finding import find
 
 
@@ -98,7 +99,7 @@ def test_table_fits_a_terminal(tmp_path):
     row = next(line for line in lines if line.startswith("modelnet40 "))
     assert row.endswith("3991/908 in 10 classes")  # its layout, and not it
     assert next(line for line in lines if line.startswith("shapenet55")).endswith(" -")
-    assert "pointssl data download NAME" in lines[-1]
+    assert "data download NAME` gets it" in lines[-1]
 
 
 def test_short_form_for_reports(tmp_path):
@@ -116,3 +117,23 @@ def test_real_data():
     assert facts["shapenet-render"]["found"]["clouds"] == {"train": 111}
     part = listed(SHARED / "data" / "shapenetpart_sample" / "shapenet_part_seg_hdf5_data")
     assert part["shapenetpart"]["found"]["classes"] == 16
+
+
+def test_all_about_one(tmp_path):
+    put_modelnet(tmp_path, classes=10)
+    facts = list_datasets.run(ListConfig(data_root=tmp_path, name="modelnet10"))
+    text = list_datasets.as_text(facts)
+    assert list(facts) == ["modelnet10"]
+    assert max(map(len, text.splitlines())) <= 100
+    for said in ("train_files.txt", "z in the files", "academic research", "6 train, 3 test in 10"):
+        assert said in text
+    with pytest.raises(UsageError, match="unknown dataset 'modelnet', did you mean 'modelnet"):
+        list_datasets.run(ListConfig(name="modelnet"))
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_card_fits_the_terminal(tmp_path, name):
+    text = list_datasets.as_text(list_datasets.run(ListConfig(data_root=tmp_path, name=name)))
+    lines = text.splitlines()
+    assert lines[0].startswith(f"{name}: ")
+    assert all(len(line) <= 100 for line in lines if "http" not in line)

@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pointssl_datasets.catalogue import CATALOGUE, Archive, Entry
+from pointssl_datasets.catalogue import Archive, Entry, find_entry
 from pointssl_datasets.downloading.checksum import check
 from pointssl_datasets.downloading.fetch import Fetched, Patience, fetch
 from pointssl_datasets.downloading.install import already, compared, install
@@ -20,7 +20,6 @@ from pointssl_datasets.downloading.parts import forget
 from pointssl_datasets.errors import DataError, UsageError, UserError
 from pointssl_datasets.finding import find
 from pointssl_datasets.locking import locked
-from pointssl_datasets.resolve import nearest
 
 WORK = ".pointssl-download"
 _EXPANDS = 5  # unpacked to packed, where nobody says
@@ -32,12 +31,7 @@ def entry_of(name: str) -> Entry:
     Raises:
         UsageError: the name is unknown, or there is nothing to get.
     """
-    if name not in CATALOGUE:
-        raise UsageError(
-            f"unknown dataset {name!r}{nearest(name, list(CATALOGUE)) or '.'} "
-            f"Known: {', '.join(CATALOGUE)}."
-        )
-    entry = CATALOGUE[name]
+    entry = find_entry(name)
     if entry.origin in ("generated", "your own"):
         raise UsageError(f"{name}: there is nothing to download. {entry.how}")
     return entry
