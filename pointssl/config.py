@@ -14,8 +14,8 @@ from pointssl.options import Options, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(Options):
-    """Which clouds, and how they are served."""
+class SourceOptions(Options):
+    """Which clouds."""
 
     data: str = option(
         "shapes",
@@ -25,19 +25,8 @@ class DataOptions(Options):
     data_root: Path | None = option(
         None, "Folder of the dataset; default: $POINTSSL_DATA, then ./data.", "Data"
     )
-    points: int = option(1024, "Points per cloud that the network sees.", "Data", low=1)
-    sampling: Literal["first", "random", "fps"] = option(
-        "random", "Which of the stored points are taken.", "Data"
-    )
-    normals: bool = option(False, "Feed normals to the encoder beside coordinates.", "Data")
-    normalise: Literal["unit-sphere", "none"] = option(
-        "unit-sphere", "Centre every stored cloud and scale it into the unit sphere.", "Data"
-    )
     up_axis: Literal["auto", "x", "y", "z"] = option(
         "auto", "Axis that points up in the files; clouds are turned y-up.", "Data"
-    )
-    on_unpaired: Literal["error", "skip"] = option(
-        "error", "A cloud without pictures, or pictures without a cloud.", "Data"
     )
     skip_list: Path | None = option(
         None,
@@ -51,6 +40,23 @@ class DataOptions(Options):
         None, "Number of shapes to generate per split (shapes, primitives).", "Data", low=1
     )
     data_seed: int = option(0, "Seed of generated shapes.", "Data", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(SourceOptions):
+    """Which clouds, and how they are served."""
+
+    points: int = option(1024, "Points per cloud that the network sees.", "Data", low=1)
+    sampling: Literal["first", "random", "fps"] = option(
+        "random", "Which of the stored points are taken.", "Data"
+    )
+    normals: bool = option(False, "Feed normals to the encoder beside coordinates.", "Data")
+    normalise: Literal["unit-sphere", "none"] = option(
+        "unit-sphere", "Centre every stored cloud and scale it into the unit sphere.", "Data"
+    )
+    on_unpaired: Literal["error", "skip"] = option(
+        "error", "A cloud without pictures, or pictures without a cloud.", "Data"
+    )
     cache_dir: Path | None = option(
         None,
         "Packed data, rendered views and features; default: $POINTSSL_CACHE, "

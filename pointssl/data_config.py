@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pointssl.config import DataOptions
+from pointssl.config import DataOptions, SourceOptions
 from pointssl.options import Options, option
 
 
@@ -43,7 +43,7 @@ class DownloadConfig(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckConfig(DataOptions):
+class CheckConfig(SourceOptions):
     """`pointssl data check`: read everything once, and say what is wrong."""
 
     points: int = option(1024, "Clouds with fewer points are reported.", "Data", low=1)
@@ -58,18 +58,21 @@ class CheckConfig(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertConfig(DataOptions):
+class ConvertConfig(SourceOptions):
     """`pointssl data convert`: any layout into one that everybody reads."""
 
+    on_unpaired: Literal["error", "skip"] = option(
+        "error", "A cloud without pictures, or pictures without a cloud.", "Data"
+    )
     split: str = option("all", "One split, or all.", "Data")
-    points: int | None = option(  # type: ignore[assignment]
+    points: int | None = option(
         None, "Points per cloud, chosen with --sampling; default: all that are stored.", "Data",
         low=1,
     )  # fmt: skip
     sampling: Literal["first", "random", "fps"] = option(
         "fps", "How --points are chosen: fps is farthest point sampling.", "Data"
     )
-    normalise: Literal["unit-sphere", "none"] | None = option(  # type: ignore[assignment]
+    normalise: Literal["unit-sphere", "none"] | None = option(
         None,
         "Centre every cloud and scale it into the unit sphere; default: for packed, which training "
         "then reads as it lies there, else none.",
@@ -112,10 +115,16 @@ class RenderConfig(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowConfig(DataOptions):
+class ShowConfig(SourceOptions):
     """`pointssl data show`: a contact sheet, an interactive page, statistics."""
 
+    on_unpaired: Literal["error", "skip"] = option(
+        "error", "A cloud without pictures, or pictures without a cloud.", "Data"
+    )
     points: int = option(2048, "Points per cloud that are drawn.", "Data", low=1)
+    sampling: Literal["first", "random", "fps"] = option(
+        "random", "Which of the stored points are drawn.", "Data"
+    )
     split: str = option("train", "Which split.", "Data")
     limit: int = option(48, "Clouds that are shown, spread evenly over the classes.", "Show", low=1)
     seed: int = option(0, "Seed of the choice of points.", "Show", low=0)

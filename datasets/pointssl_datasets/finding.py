@@ -32,8 +32,7 @@ def find(name: str, root: Path | None) -> Found:
     """What of the dataset ``name`` can be opened in ``root``, in the folder directly below it that
     fits, or in the one that a download makes there. Never raises for what is absent or damaged.
 
-    Generated datasets are everywhere; those that are the user's own (``folder``) are found only by
-    ``packed``'s mark, as any folder would do.
+    Generated datasets are everywhere. Any folder would do for ``folder``, so it is never found.
     """
     entry = CATALOGUE.get(name, Entry(title=name, layout="", up_axis="y"))
     if name == "folder":

@@ -120,7 +120,8 @@ def _find(folder: Path, split: str) -> tuple[Path, _Classes, list[str], list[str
         found = {name: _classes_in(folder / name) for name in SPLITS}
         classes = sorted({name for listings in found.values() for name in listings})
         return folder / split, found[split], classes, []
-    if set(folders) <= set(SPLITS) and any(has_clouds(folder / name) for name in folders):
+    filled = [name for name in folders if has_clouds(folder / name) or _has_classes(folder / name)]
+    if filled and set(filled) <= set(SPLITS):
         _require(split, folders, folder)
         return folder / split, {"": list_clouds(folder / split)}, [], []
     everything = _classes_in(folder)

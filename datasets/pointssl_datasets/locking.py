@@ -26,10 +26,13 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 def _lock(folder: Path, say: Callable[[str], None]) -> int | None:
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not _LOCKS:
-            return None
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not _LOCKS:
+                return None
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # another process, which is done, just removed it or its parent
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -60,7 +60,7 @@ def open_source(
     opened = _call(opener, name, root, split, options)
     source = opened if isinstance(opened, Source) else _as_source(opened, name, split)
     if up_axis != "auto" and source.up_axis != up_axis:
-        source = dataclasses.replace(source, up_axis=up_axis)
+        source = dataclasses.replace(source, up_axis=up_axis, packed=None)
     return without(source, listed, path) if path else source
 
 
@@ -114,7 +114,7 @@ def _as_source(data: Any, name: str, split: str) -> Source:
         classes=tuple(map(str, getattr(data, "classes", ()))),
         parts=tuple(map(str, getattr(data, "parts", ()))),
         up_axis=str(getattr(data, "up_axis", "y")),
-        key=f"{name}-{key}" if key is not None else _content(read, count),
+        key=f"{name}-{key}" if key is not None else _content(read, names),
         names=names,
         read=read,
     )
@@ -141,10 +141,10 @@ def _as_cloud(item: Any, where: str) -> Cloud:
     return cloud
 
 
-def _content(read: Callable[[int], Cloud], count: int) -> str:
-    """Hex digest of every value of every cloud."""
-    digest = hashlib.sha256()
-    for index in range(count):
+def _content(read: Callable[[int], Cloud], names: list[str]) -> str:
+    """Hex digest of every name, and of every value of every cloud."""
+    digest = hashlib.sha256("\0".join(names).encode())
+    for index in range(len(names)):
         for field, value in sorted(read(index).items()):
             raw = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
             digest.update(f"{field}\0{len(raw)}\0".encode() + raw)

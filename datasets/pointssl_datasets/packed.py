@@ -5,8 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pointssl_datasets.errors import DataError
-from pointssl_datasets.packing.arrays import FIELDS, VERSION, read_array, read_meta, read_names
+from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.packing.arrays import (
+    FIELDS,
+    TO_Y_UP,
+    VERSION,
+    read_array,
+    read_meta,
+    read_names,
+    read_paths,
+)
 from pointssl_datasets.paths import data_root
 from pointssl_datasets.source import Cloud, Source
 
@@ -16,6 +24,7 @@ def open_packed(root: Path | None, split: str) -> Source:
 
     Raises:
         DataError: there is no such folder, it is of another version, or its arrays do not fit.
+        UsageError: the folder holds another split.
     """
     given = data_root(root, "packed")
     folder = given if (given / "meta.json").is_file() else given / split
@@ -31,7 +40,7 @@ def open_packed(root: Path | None, split: str) -> Source:
             "Convert the dataset again."
         )
     if meta["split"] != split:
-        raise DataError(f"{folder}: holds the split {meta['split']!r}, not {split!r}")
+        raise UsageError(f"{folder}: holds the split {meta['split']!r}, not {split!r}")
     arrays = {
         name: read_array(folder, name) for name in FIELDS if (folder / f"{name}.npy").exists()
     }
@@ -45,11 +54,19 @@ def open_packed(root: Path | None, split: str) -> Source:
     ):  # fmt: skip
         raise DataError(f"{folder}: its arrays do not fit together. Convert the dataset again.")
 
+    up_axis = meta["up_axis_of_files"]
+    back = TO_Y_UP[up_axis]  # as the files had it, and as the meshes still have it
+    images, meshes = read_paths(folder, "images"), read_paths(folder, "mesh")
+
     def read(index: int) -> Cloud:
         rows = slice(offsets[index], offsets[index + 1])
-        cloud = Cloud(label=int(labels[index]))
+        cloud = Cloud(label=int(labels[index]), images=images[index])
         for name, array in arrays.items():
-            cloud[name] = np.array(array[rows])
+            values = np.array(array[rows])
+            cloud[name] = values @ back if name in ("xyz", "normals") else values
+        mesh = meshes[index]
+        if mesh and mesh[0].is_file():  # it may have been left on another machine
+            cloud["mesh"] = mesh[0]
         return cloud
 
     return Source(
@@ -57,7 +74,7 @@ def open_packed(root: Path | None, split: str) -> Source:
         split=split,
         classes=tuple(meta["classes"]),
         parts=tuple(meta["parts"]),
-        up_axis="y",
+        up_axis=up_axis,
         key=hashlib.sha256(f"{meta['fingerprint']}\0{meta['normalise']}".encode()).hexdigest(),
         names=names,
         read=read,

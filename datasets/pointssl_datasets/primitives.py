@@ -42,7 +42,7 @@ def make_composition(split: str, index: int, seed: int = 0, points: int = POINTS
 
 
 def open_primitives(
-    root: Path | None, split: str, *, size: int | None = None, seed: int = 0
+    root: Path | None, split: str, *, size: int | None = None, seed: int = 0, up_axis: str = "auto"
 ) -> Source:
     """The compositions of one split, made as they are read.
 
@@ -52,9 +52,10 @@ def open_primitives(
         size: number of shapes; default 10,000 for train and 1,000 for test. A smaller set is the
             beginning of a larger one.
         seed: another seed is another dataset of the same kind.
+        up_axis: ``"auto"`` or ``"y"``.
 
     Raises:
-        UsageError: unknown split, size below 1 or negative seed.
+        UsageError: unknown split, size below 1, negative seed, or an up axis other than y.
     """
     if split not in SPLITS:
         raise UsageError(f"primitives: unknown split {split!r}. Use one of: {', '.join(SPLITS)}.")
@@ -62,6 +63,8 @@ def open_primitives(
         raise UsageError(f"primitives: size is {size}, but at least 1 shape is needed.")
     if seed < 0:
         raise UsageError(f"primitives: seed is {seed}. Use 0 or a positive whole number.")
+    if up_axis not in ("auto", "y"):
+        raise UsageError(f"primitives: up axis {up_axis!r}, but they are y-up. Use auto or y.")
     count = SPLITS[split] if size is None else size
     return Source(
         dataset="primitives",

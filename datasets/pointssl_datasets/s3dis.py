@@ -42,7 +42,6 @@ _LAYOUT = (
     "Area_1_office_1.npy"
 )
 _ROOM = re.compile(r"Area_([1-6])_([A-Za-z]+)_\d+")
-# NumPy reads the header of an array as Python's tokens, and maps as much as it says.
 _Listed = tuple[list[str], list[Path], Callable[[int], Cloud]]
 
 

@@ -8,6 +8,7 @@ the dataset itself is ever changed.
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from pointssl_datasets.source import Source
 from pointssl_datasets.writing import write_text
 
 FILE_NAME = "pointssl-skip.tsv"
+_ESCAPES = (("\\", r"\\"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
+_PLAIN = {written: plain for plain, written in _ESCAPES}
 
 
 class Skip(NamedTuple):
@@ -52,7 +55,7 @@ def read_skips(path: Path) -> list[Skip]:
         DataError: it can't be read, or a line is not of that form.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a skip list ({error})") from None
     skips = []
@@ -63,7 +66,7 @@ def read_skips(path: Path) -> list[Skip]:
                 raise DataError(
                     f"{path}: line {number}: expected dataset, split, name and why, parted by tabs"
                 )
-            dataset, split, name, why = [*cells, ""][:4]
+            dataset, split, name, why = [*map(_unescaped, cells), ""][:4]
             skips.append(Skip(dataset, split, name, why))
     return skips
 
@@ -73,9 +76,19 @@ def write_skips(path: Path, skips: Iterable[Skip]) -> None:
     head = (
         "# Left out by pointssl: dataset, split, name, why. Delete a line to take a cloud back.\n"
     )
-    # A name with a tab or a line break can't be written down; none that pointssl lists has one.
-    text = head + "".join("\t".join(" ".join(c.split("\t")) for c in s) + "\n" for s in skips)
+    text = head + "".join("\t".join(map(_escaped, skip)) + "\n" for skip in skips)
     write_text(path, text)
+
+
+def _escaped(cell: str) -> str:
+    """Without tabs and line breaks."""
+    for plain, written in _ESCAPES:
+        cell = cell.replace(plain, written)
+    return cell
+
+
+def _unescaped(cell: str) -> str:
+    return re.sub(r"\\(.)", lambda found: _PLAIN.get(found[0], found[0]), cell)
 
 
 def without(source: Source, skipped: frozenset[str], where: Path) -> Source:

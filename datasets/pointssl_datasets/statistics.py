@@ -1,6 +1,5 @@
 """What a dataset holds: clouds per class, points, parts, extents, pictures, repeats."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pointssl_datasets.checking.content import content_of
 from pointssl_datasets.errors import DataError
-from pointssl_datasets.files.readers import check_xyz
+from pointssl_datasets.files.fields import check_xyz
 from pointssl_datasets.source import Source
 
 BINS = 24  # of the histogram of points per cloud
@@ -94,7 +94,7 @@ def _count_one(counts: Counts, i: int) -> None:
     counts.labels[i], counts.points[i] = label, len(xyz)
     counts.extents[i] = np.ptp(xyz, axis=0)
     counts.pictures[i] = len(cloud.get("images", []))
-    counts.contents.append(hashlib.blake2b(xyz.tobytes(), digest_size=16).digest())
+    counts.contents.append(content_of(cloud))
     counts.fields.update(
         field for field in ("normals", "colours", "part", "mesh") if field in cloud
     )

@@ -1,7 +1,7 @@
 """Files that are whole or not there."""
 
 import contextlib
-import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         UserError: it can't be written there, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pointssl.data_config import CheckConfig
 from pointssl.recipes.data import list_split
+from pointssl_datasets import GENERATED
 from pointssl_datasets.catalogue import CATALOGUE, splits_of
 from pointssl_datasets.checking.clouds import Seen, audit_classes, audit_split
 from pointssl_datasets.checking.files import audit_files
@@ -24,7 +25,6 @@ from pointssl_datasets.skipping import FILE_NAME, Skip, find_skip_list
 from pointssl_datasets.source import Source
 from pointssl_datasets.writing import write_text
 
-GENERATED = ("shapes", "primitives")  # there are no files to look at
 BY_FOLDER = ("folder", "packed")  # a split is a folder of that name, and need not be there
 
 
@@ -118,7 +118,8 @@ def _open(
 
 def _paired(config: CheckConfig, split: str, skip_list: Path | None, findings: Findings) -> Source:
     """The split without what is unpaired, all of which is added to the findings."""
-    opened = functools.partial(list_split, config, split, skip_list=skip_list)
+    listed = dataclasses.replace(config, skip_list=skip_list)  # the one in force
+    opened = functools.partial(list_split, listed, split)
     try:
         return opened(on_unpaired="error")
     except Unpaired as error:

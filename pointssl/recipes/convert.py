@@ -71,12 +71,12 @@ def open_splits(config: ConvertConfig) -> list[Source]:
         UserError: a split can't be opened; with "all", other than because there is no such split.
     """
     if config.split != "all":
-        return [list_split(config, config.split)]
+        return [list_split(config, config.split, on_unpaired=config.on_unpaired)]
     found: list[Source] = []
     refused: list[UsageError] = []
     for split in splits_of(config.data):
         try:
-            found.append(list_split(config, split))
+            found.append(list_split(config, split, on_unpaired=config.on_unpaired))
         except UsageError as error:  # no such split
             refused.append(error)
         except DataError as error:

@@ -1,9 +1,9 @@
 """One split of the data that a command's options name, listed or served; for every recipe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from pointssl.config import DataOptions
+from pointssl.config import DataOptions, SourceOptions
 from pointssl.engine.distributed import World
 from pointssl_datasets.dataset import load_dataset
 from pointssl_datasets.mixing import PREFIX, Clouds, load_mixture
@@ -11,24 +11,33 @@ from pointssl_datasets.opening import open_source
 from pointssl_datasets.source import Source
 
 
-def list_split(options: DataOptions, split: str, **changed: Any) -> Source:
+def list_split(
+    options: SourceOptions,
+    split: str,
+    *,
+    on_unpaired: str,
+    ignore: Iterable[str] = (),
+) -> Source:
     """``split`` of the data that a command's options name, listed but not packed.
 
     Args:
-        changed: arguments of :func:`~pointssl_datasets.opening.open_source` instead of the options.
+        on_unpaired, ignore: as :func:`~pointssl_datasets.opening.open_source` has them.
 
     Raises:
         DataError, UsageError: as ``open_source``.
     """
-    arguments = {
-        "size": options.size,
-        "seed": options.data_seed,
-        "up_axis": options.up_axis,
-        "on_unpaired": options.on_unpaired,
-        "mesh_points": options.mesh_points,
-        "skip_list": options.skip_list,
-    }
-    return open_source(options.data, options.data_root, split, **{**arguments, **changed})
+    return open_source(
+        options.data,
+        options.data_root,
+        split,
+        size=options.size,
+        seed=options.data_seed,
+        up_axis=options.up_axis,
+        on_unpaired=on_unpaired,
+        mesh_points=options.mesh_points,
+        skip_list=options.skip_list,
+        ignore=ignore,
+    )
 
 
 def open_split(

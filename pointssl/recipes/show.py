@@ -20,6 +20,7 @@ from pointssl_datasets.errors import DataError, UsageError, UserError
 from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pictures import load_image
 from pointssl_datasets.points import sampling
+from pointssl_datasets.points.farthest import farthest
 from pointssl_datasets.points.normals import estimate_normals
 from pointssl_datasets.rendering.clouds import render_mesh_file, render_views
 from pointssl_datasets.source import Cloud, Source
@@ -82,13 +83,13 @@ def open_splits(config: ShowConfig) -> list[Source]:
     Raises:
         UserError: the split that is shown can't be opened.
     """
-    found = {config.split: list_split(config, config.split)}
+    found = {config.split: list_split(config, config.split, on_unpaired=config.on_unpaired)}
     order = splits_of(config.data)
     for split in order:
         if split not in found:
             # The dataset has no such split, or it is not here.
             with suppress(UserError):
-                found[split] = list_split(config, split)
+                found[split] = list_split(config, split, on_unpaired=config.on_unpaired)
     return sorted(found.values(), key=lambda s: order.index(s.split) if s.split in order else 9)
 
 
@@ -150,7 +151,7 @@ def _kept(cloud: Cloud, config: ShowConfig, index: int) -> NDArray[np.int64]:
     if config.sampling == "first" or stored <= config.points:
         return np.arange(min(stored, config.points))
     if config.sampling == "fps":
-        return sampling.farthest(cloud["xyz"], config.points)
+        return farthest(cloud["xyz"], config.points)
     rng = sampling.generator(sampling.POINTS, config.seed, 0, index)
     return sampling.choose_random(stored, config.points, rng)
 

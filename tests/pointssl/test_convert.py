@@ -139,10 +139,12 @@ def test_clouds_come_out_y_up(tmp_path, clouds, up):
         points = 40 if to == "hdf5" else None
         made = config(root, tmp_path / to, to=to, up_axis=up, points=points, sampling="first")
         read = read_back(reader, convert.run(made), "train")
+        # A packed set tells the axis that its files had, so that their meshes still fit.
+        turn = np.eye(3) if to == "packed" else TO_Y_UP[up].T
         for (split, name), cloud in clouds.items():
             if split == "train":
                 for field in ("xyz", "normals"):
-                    expected = (cloud[field] @ TO_Y_UP[up].T)[:points]
+                    expected = (cloud[field] @ turn)[:points]
                     np.testing.assert_allclose(read[name][field], expected, atol=2e-7)
 
 

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -204,7 +203,6 @@ def test_other_ranks_are_silent_and_exit_the_same(failing: Path, tmp_path: Path)
 
 
 def test_torchrun_shows_the_line_of_a_rank_that_fails_alone(failing: Path) -> None:
-    began = time.monotonic()
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
         [*torchrun, "--nproc-per-node", "2", str(failing), "fail", "rank1"],
@@ -215,7 +213,6 @@ def test_torchrun_shows_the_line_of_a_rank_that_fails_alone(failing: Path) -> No
     )
     assert done.returncode == 1
     assert "error: some/place: only missing on node 1." in done.stderr
-    assert time.monotonic() - began < 50
 
 
 def test_errors_of_a_data_loading_process_are_unwrapped() -> None:

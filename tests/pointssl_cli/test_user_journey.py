@@ -1,6 +1,7 @@
 """One user, from nothing to a number: pretrain, extract, evaluate; alone and on two processes."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tiny import flags
 from pointssl.config import PretrainConfig
 from pointssl.encoders import load_encoder
 from pointssl.options import make, to_dict
+from pointssl.recipes.eval_svm import leakage
 from pointssl_cli.main import main
 from pointssl_datasets.dataset import load_dataset
 
@@ -172,3 +174,20 @@ def test_two_processes_extract_what_one_does(capfd, place, weights, tmp_path):
     ):
         np.testing.assert_allclose(one["features"], two["features"], rtol=1e-5, atol=1e-6)
         assert one["names"].tolist() == two["names"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "tested_on", "seen"),
+    [
+        ({"fingerprint": "a"}, ("a", []), True),
+        ({"fingerprint": "a+b", "members": ["a", "b"]}, ("b", []), True),
+        ({"fingerprint": "a"}, ("a+b", ["a", "b"]), True),
+        ({"fingerprint": "a+b", "members": ["a", "b"]}, ("b+c", ["b", "c"]), True),
+        ({"fingerprint": "a+b", "members": ["a", "b"]}, ("c", []), False),
+        (None, ("a", []), False),
+    ],
+)
+def test_leakage_through_mixtures(trained_on, tested_on, seen):
+    subject = SimpleNamespace(trained_on=trained_on)
+    about = {"fingerprints": {"test": tested_on[0]}, "members_of_test": tested_on[1]}
+    assert bool(leakage(subject, about)) == seen

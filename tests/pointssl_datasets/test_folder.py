@@ -349,3 +349,15 @@ def test_real_psb21(tmp_path):
         "folder", root, "train", points=2048, sampling="first", cache_dir=tmp_path
     )
     np.testing.assert_allclose(served[100]["xyz"], expected, atol=1e-6)
+
+
+def test_a_folder_beside_the_splits_does_not_make_them_classes(tmp_path):
+    for split, count in (("train", 4), ("test", 2)):
+        for i in range(count):
+            write_cloud(tmp_path / split / f"{split}{i}.npy", i)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/readme.txt.md").write_text("how it was scanned")
+    train, test = open_folder(tmp_path, "train"), open_folder(tmp_path, "test")
+    assert (train.classes, test.classes) == ((), ())
+    assert names(train) == [f"train{i}" for i in range(4)]
+    assert names(test) == ["test0", "test1"]

@@ -22,7 +22,7 @@ def test_a_class_of_the_users_own():
     assert open_source("my_dataset:Bunnies", None, "train", up_axis="x").up_axis == "x"
 
 
-def test_a_torch_dataset_of_points_and_labels(tmp_path):
+def test_a_torch_dataset_of_points_and_labels(tmp_path, monkeypatch):
     (tmp_path / "shift.txt").write_text("0.5")
     source = open_source("my_dataset:Tensors", tmp_path, "train")
     assert (source.count, source.classes, source.read(2)["label"]) == (4, (), 2)
@@ -30,6 +30,10 @@ def test_a_torch_dataset_of_points_and_labels(tmp_path):
     assert source.key == same
     (tmp_path / "shift.txt").write_text("0.6")  # without a key of its own, the content is the key
     assert open_source("my_dataset:Tensors", tmp_path, "train").key != same
+    same = open_source("my_dataset:Tensors", tmp_path, "train").key
+    monkeypatch.setattr("my_dataset.Tensors.names", list("abcd"), raising=False)
+    assert open_source("my_dataset:Tensors", tmp_path, "train").key != same
+    monkeypatch.undo()
     data = load_dataset(
         "my_dataset:Tensors", tmp_path, "train", points=16, size=3, cache_dir=tmp_path
     )

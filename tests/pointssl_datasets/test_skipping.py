@@ -15,6 +15,9 @@ def test_written_and_read_again(tmp_path):
     write_skips(tmp_path / FILE_NAME, skips)
     assert read_skips(tmp_path / FILE_NAME) == skips
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    odd = [Skip("d", "train", name, name) for name in ("a\nb", "a\tb", "\\n", "\x85", "\r", "a\\")]
+    write_skips(tmp_path / FILE_NAME, odd)
+    assert read_skips(tmp_path / FILE_NAME) == odd
     (tmp_path / "by_hand").write_text("# mine\n\nfolder\ttrain\tbed/m1\n")
     assert read_skips(tmp_path / "by_hand") == [Skip("folder", "train", "bed/m1", "")]
 

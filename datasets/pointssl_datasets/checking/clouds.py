@@ -1,6 +1,5 @@
 """Reads every cloud of a split once, and finds what is wrong with it. Keeps hashes, no clouds."""
 
-import hashlib
 import os
 import re
 from array import array
@@ -12,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pointssl_datasets.checking.content import content_of, place_keys
 from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.checking.heights import AxisVotes
-from pointssl_datasets.checking.pictures import audit_pictures, digest_of
+from pointssl_datasets.checking.pictures import audit_pictures
 from pointssl_datasets.errors import UserError
 from pointssl_datasets.files.fields import check_xyz
+from pointssl_datasets.misfits import misfits
 from pointssl_datasets.source import Cloud, Source
 
 # What a reader's message says -> what kind of finding it is.
@@ -67,9 +68,10 @@ def audit_split(
     having: Counter[str] = Counter()
     lacking: dict[str, str] = {}
     whole = 0
-    bar = tqdm(
-        source.names, f"check {split}", unit="cloud", disable=not progress, leave=False
-    )  # fmt: skip
+    for name, times in Counter(source.names).items():
+        if times > 1:
+            findings.add("name", split, name, f"{times} clouds")
+    bar = tqdm(source.names, f"check {split}", unit="cloud", disable=not progress, leave=False)
     for index, name in enumerate(bar):
         extents.append(np.nan)
         cloud = _read(source, index, name, findings)
@@ -111,7 +113,7 @@ def _read(source: Source, index: int, name: str, findings: Findings) -> Cloud | 
         kind, detail = _kind_of(error)
         findings.add(kind, source.split, name, detail)
         return None
-    wrong = list(_misfits(cloud, source))
+    wrong = list(misfits(cloud, source))
     for kind, detail in wrong:
         findings.add(kind, source.split, name, detail)
     return None if wrong else cloud
@@ -123,27 +125,6 @@ def _kind_of(error: Exception) -> tuple[str, str]:
     kind = next((kind for kind, says in _SAYS if re.search(says, text)), "unreadable")
     place, colon, message = text.partition(": ")
     return kind, message if colon and (os.sep in place or kind != "unreadable") else text
-
-
-def _misfits(cloud: Cloud, source: Source) -> Iterator[tuple[str, str]]:
-    """What does not fit the points or the lists of names; packing refuses it too."""
-    count, classes = len(cloud["xyz"]), len(source.classes)
-    label = int(cloud.get("label", -1))
-    if classes and not 0 <= label < classes:
-        yield "label", f"label {label} is not one of {classes} classes"
-    if "part" in cloud:
-        part = np.asarray(cloud["part"])
-        highest = len(source.parts) - 1 if source.parts else np.iinfo(np.int64).max
-        if part.shape != (count,):
-            yield "part", f"{part.shape} for {count} points"
-        elif part.min() < 0 or part.max() > highest:
-            yield "part", f"parts {part.min()} to {part.max()} of {len(source.parts)}"
-    if "normals" in cloud:
-        normals = np.asarray(cloud["normals"])
-        if normals.shape != (count, 3):
-            yield "normals", f"{normals.shape} for {count} points"
-        elif not np.isfinite(normals).all():
-            yield "normals", "NaN or infinite"
 
 
 def _oddities(
@@ -165,12 +146,7 @@ def _oddities(
 
 def repeated(xyz: NDArray[np.float32]) -> tuple[int, int]:
     """How many points the most frequent place of ``(N, 3)`` holds, and the number of places."""
-    bits = np.ascontiguousarray(xyz + np.float32(0)).view(np.uint32)  # + 0: -0.0 is 0.0
-    # A hash of 64 bits per point: sorting numbers is ten times faster than sorting rows.
-    odd = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
-    mixed = bits.astype(np.uint64) * odd
-    mixed ^= mixed >> np.uint64(29)
-    key = np.sort((mixed * odd[::-1]).sum(axis=1, dtype=np.uint64))
+    key = np.sort(place_keys(xyz))
     starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
     return int(np.diff(np.append(starts, len(key))).max()), len(starts)
 
@@ -178,13 +154,9 @@ def repeated(xyz: NDArray[np.float32]) -> tuple[int, int]:
 def _compare(
     cloud: Cloud, split: str, name: str, label: int, findings: Findings, seen: Seen
 ) -> None:
-    """Adds a finding where the same content was seen before. Of a mesh it is the file that counts:
-    the points that were drawn from it depend on its name."""
+    """Adds a finding where the same content was seen before."""
     try:
-        if "mesh" in cloud:
-            key = digest_of(cloud["mesh"])
-        else:
-            key = hashlib.blake2b(cloud["xyz"].tobytes(), digest_size=16).digest()
+        key = content_of(cloud)
     except OSError as error:
         findings.add("unreadable", split, name, error.strerror or "")
         return

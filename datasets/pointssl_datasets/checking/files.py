@@ -19,7 +19,7 @@ _FOREIGN = {
     "pickles and checkpoints (never loaded)": ".pkl .pickle .pt .pth .ckpt .joblib",
     "pictures of a kind that is not read": ".gif .bmp .tif .tiff .tga .exr .hdr .svg .heic",
     "clouds or meshes of a kind that is not read":
-        ".las .laz .e57 .pcd .fbx .dae .3ds .blend .gltf .wrl .step .stp .iges .dwg .max",
+        ".e57 .fbx .dae .3ds .blend .gltf .wrl .step .stp .iges .dwg .max",
 }  # fmt: skip
 _KIND_OF = {suffix: kind for kind, suffixes in _FOREIGN.items() for suffix in suffixes.split()}
 _LITTER = ("thumbs.db", ".ds_store", "desktop.ini", ".directory")
@@ -30,13 +30,9 @@ _KNOWN = (
 _KNOWN_NAMES = ("license", "readme", FILE_NAME)
 
 
-def audit_files(root: Path, dataset: str, findings: Findings, used: Iterable[str] = ()) -> None:
-    """Walks ``root`` (hidden folders and linked folders excepted) and adds what is found.
-
-    Args:
-        used: suffixes that the dataset reads, which are therefore not foreign.
-    """
-    own = {*SUFFIXES, *PICTURES, *_KNOWN, *used}
+def audit_files(root: Path, dataset: str, findings: Findings) -> None:
+    """Walks ``root`` (hidden folders and linked folders excepted) and adds what is found."""
+    own = {*SUFFIXES, *PICTURES, *_KNOWN}
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
 

@@ -1,11 +1,11 @@
 """What can be wrong with the pictures of a cloud."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from PIL import Image
 
+from pointssl_datasets.checking.content import digest_of
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.packing.pictures import load_image
 
@@ -37,12 +37,3 @@ def audit_pictures(
             yield "blank-picture", f"{path.name} is all #{pixels[0, 0].tobytes().hex()}"
         elif seen.setdefault(digest, owner) != owner:
             yield "same-picture", f"{path.name} is also {seen[digest]}'s"
-
-
-def digest_of(path: Path) -> bytes:
-    """16 bytes that tell files of different content apart, whatever their size."""
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.digest()

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pointssl_datasets.catalogue import Archive, Entry, find_entry
@@ -71,45 +71,60 @@ def download(
     agree()
     root.mkdir(parents=True, exist_ok=True)
     target, work = root / entry.folder, root / WORK / entry.folder
-    try:
-        with locked(work, say):
-            if there := _already(name, root, say):  # another process finished it while we waited
-                return there
-            _clear(work)
-            _check_space(work, entry, wanted, archives)
-            here = [_own(path, entry, say) for path in archives]
-            for archive, urls in wanted:
-                here.append(
-                    fetch(archive, urls, work, patience=patience, progress=progress, say=say)
-                )
+    with _at_work(work, say):
+        if there := _already(name, root, say):  # somebody finished it while we waited
+            return there
+        _clear(work)
+        _check_space(work, entry, wanted, archives)
+        here = [_own(path, entry, say) for path in archives]
+        for archive, urls in wanted:
+            here.append(fetch(archive, urls, work, patience=patience, progress=progress, say=say))
+        for fetched in here:
+            beside = (
+                f"as the published {fetched.checked} says"
+                if fetched.checked
+                else "no checksum is published to compare with"
+            )
+            say(
+                f"{fetched.path.name}: {fetched.size:,} bytes, {beside}; its SHA-256 "
+                f"is {fetched.sha256}"
+            )
+        try:
+            install(name, entry, here, work, target, progress)
+        except DataError:
+            for fetched in here:  # what nobody can vouch for is fetched anew the next time
+                if not archives and not fetched.checked:
+                    forget(fetched.path)
+            raise
+        if keep_archive and not archives:
             for fetched in here:
-                beside = (
-                    f"as the published {fetched.checked} says"
-                    if fetched.checked
-                    else "no checksum is published to compare with"
-                )
-                say(
-                    f"{fetched.path.name}: {fetched.size:,} bytes, {beside}; its SHA-256 "
-                    f"is {fetched.sha256}"
-                )
-            try:
-                install(name, entry, here, work, target, progress)
-            except DataError:
-                for fetched in here:  # what nobody can vouch for is fetched anew the next time
-                    if not archives and not fetched.checked:
-                        forget(fetched.path)
-                raise
-            if keep_archive and not archives:
-                for fetched in here:
-                    os.replace(fetched.path, root / fetched.path.name)
-            shutil.rmtree(work, ignore_errors=True)
-    finally:
-        with contextlib.suppress(OSError):  # they hold what has arrived, or somebody else's
-            work.rmdir()
-        with contextlib.suppress(OSError):
-            work.parent.rmdir()
+                _keep(fetched.path, root / fetched.path.name, say)
+        shutil.rmtree(work, ignore_errors=True)
     say(f"{name}: {compared(find(name, target))}")
     return target
+
+
+@contextlib.contextmanager
+def _at_work(work: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Locks the folder, which is made; then it and the one above are removed if nothing is left."""
+    try:
+        with locked(work, say):
+            try:
+                yield
+            finally:  # before another process can lock it
+                with contextlib.suppress(OSError):
+                    work.rmdir()
+    finally:
+        with contextlib.suppress(OSError):  # others are at work there
+            work.parent.rmdir()
+
+
+def _keep(fetched: Path, place: Path, say: Callable[[str], None]) -> None:
+    """Moves a fetched archive to where the user finds it, unless something lies there."""
+    if place.exists():
+        say(f"{place} exists already: the archive that was fetched is not kept")
+    else:
+        os.replace(fetched, place)
 
 
 def _already(name: str, root: Path, say: Callable[[str], None]) -> Path | None:

@@ -80,7 +80,8 @@ def part_numbers(values: NDArray[Any], count: int, where: str) -> NDArray[np.int
 
 
 def from_fields(fields: dict[str, NDArray[Any]], path: Path) -> Cloud:
-    """Of a format that names its fields: what can't be normals or colours is left out."""
+    """Of a format that names its fields: what can't be normals or colours is left out, and so are
+    labels if some are negative, as scans have them where nobody labelled."""
     cloud = Cloud(xyz=fields["xyz"])
     normals = unit_normals(fields["normals"]) if "normals" in fields else None
     colours = unit_colours(fields["colours"]) if "colours" in fields else None
@@ -88,6 +89,6 @@ def from_fields(fields: dict[str, NDArray[Any]], path: Path) -> Cloud:
         cloud["normals"] = normals
     if colours is not None:
         cloud["colours"] = colours
-    if "label" in fields:
+    if "label" in fields and not (fields["label"] < 0).any():
         cloud["part"] = part_numbers(fields["label"], len(fields["xyz"]), f"{path}: its labels")
     return cloud

@@ -13,7 +13,6 @@ import numpy as np
 
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.files.fields import check_xyz, from_fields
-from pointssl_datasets.files.fields import unit_normals as unit_normals  # used beside check_xyz
 from pointssl_datasets.files.las import read_las
 from pointssl_datasets.files.meshes import (
     MESH_SUFFIXES,

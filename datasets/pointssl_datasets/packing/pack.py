@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.files.readers import check_xyz
+from pointssl_datasets.files.fields import check_xyz
+from pointssl_datasets.misfits import misfits
 from pointssl_datasets.packing.arrays import FIELDS, TO_Y_UP, VERSION, Field, read_meta
 from pointssl_datasets.packing.cache import built_folder
 from pointssl_datasets.packing.npy_stream import NpyStream
@@ -45,7 +46,8 @@ def pack(
     _check(source, normalise)
     if source.packed is not None and read_meta(source.packed)["normalise"] == normalise:
         return source.packed
-    parts = (VERSION, source.dataset, source.split, source.key, normalise, source.up_axis)
+    lists = json.dumps([source.classes, source.parts])
+    parts = (VERSION, source.dataset, source.split, source.key, lists, normalise, source.up_axis)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     folder = cache_root(cache_dir) / "clouds" / f"{source.dataset}-{source.split}-{key}"
     return built_folder(folder, lambda part: write_packed(source, part, normalise, progress))
@@ -183,6 +185,8 @@ def prepare(source: Source, index: int, normalise: str) -> Cloud:
     try:
         return _prepared(source, index, name, normalise)
     except DataError as error:
+        if _HINT in str(error):  # it was prepared before
+            raise
         named = "" if name in str(error) else f"{source.dataset}: {name}: "
         raise DataError(f"{named}{str(error).rstrip('.')}. {_HINT}") from None
 
@@ -191,31 +195,19 @@ def _prepared(source: Source, index: int, name: str, normalise: str) -> Cloud:
     turn, cloud = TO_Y_UP[source.up_axis], _read(source, index)
     where = f"{source.dataset}: {name}"
     xyz = check_xyz(cloud["xyz"], where)
-    label = int(cloud.get("label", -1))
-    if source.classes and not 0 <= label < len(source.classes):
-        raise DataError(f"{where}: label {label} is not one of {len(source.classes)} classes")
+    for _, wrong in misfits(Cloud(**{**cloud, "xyz": xyz}), source):
+        raise DataError(f"{where}: {wrong}")
     xyz = (unit_sphere(xyz) if normalise == "unit-sphere" else xyz) @ turn.T
-    ready = Cloud(name=name, xyz=xyz, label=label, images=cloud.get("images", []))
+    ready = Cloud(name=name, xyz=xyz, label=int(cloud.get("label", -1)))
+    ready["images"] = cloud.get("images", [])
     if "mesh" in cloud:
         ready["mesh"] = cloud["mesh"]
     if "normals" in cloud:
-        if cloud["normals"].shape != xyz.shape:
-            raise DataError(f"{where}: normals {cloud['normals'].shape}, points {xyz.shape}")
         ready["normals"] = (cloud["normals"] @ turn.T).astype(np.float32)
     if "colours" in cloud:
-        colours = np.asarray(cloud["colours"], dtype=np.float32)
-        if colours.shape != xyz.shape or not ((colours >= 0) & (colours <= 1)).all():
-            raise DataError(f"{where}: colours must be {xyz.shape} numbers from 0 to 1")
-        ready["colours"] = colours
+        ready["colours"] = np.asarray(cloud["colours"], dtype=np.float32)
     if "part" in cloud:
-        part = np.asarray(cloud["part"], dtype=np.int64)
-        highest = len(source.parts) - 1 if source.parts else np.iinfo(np.int64).max
-        if part.shape != (len(xyz),) or part.min() < 0 or part.max() > highest:
-            raise DataError(
-                f"{where}: part must be {len(xyz)} numbers from 0 to {highest}, found shape "
-                f"{part.shape} with values {part.min()} to {part.max()}"
-            )
-        ready["part"] = part
+        ready["part"] = np.asarray(cloud["part"], dtype=np.int64)
     return ready
 
 

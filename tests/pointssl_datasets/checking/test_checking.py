@@ -1,5 +1,6 @@
 """What is found in clouds, pictures and folders."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -8,9 +9,10 @@ from cloud_files import random_cloud
 from PIL import Image
 
 from pointssl_datasets.checking.clouds import Seen, audit_classes, audit_split, repeated
+from pointssl_datasets.checking.content import content_of, digest_of
 from pointssl_datasets.checking.files import audit_files
 from pointssl_datasets.checking.findings import KINDS, Findings
-from pointssl_datasets.checking.pictures import audit_pictures, digest_of
+from pointssl_datasets.checking.pictures import audit_pictures
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.source import Source
 
@@ -65,8 +67,8 @@ def with_row(row):
         (cloud(xyz=np.ones((9, 3), "f4")), "constant", "all 9 points"),
         (cloud(label=2), "label", "label 2 is not one of 2"),
         (cloud(label=-1), "label", "label -1"),
-        (cloud(part=np.zeros(49, int)), "part", "(49,) for 50"),
-        (cloud(part=np.full(50, 3)), "part", "parts 3 to 3 of 2"),
+        (cloud(part=np.zeros(49, int)), "part", "found shape (49,)"),
+        (cloud(part=np.full(50, 3)), "part", "values 3 to 3"),
         (cloud(part=np.full(50, -1)), "part", "-1"),
         (cloud(normals=np.zeros((50, 2), "f4")), "normals", "(50, 2)"),
         (cloud(normals=np.full((50, 3), np.nan, "f4")), "normals", "NaN"),
@@ -282,4 +284,21 @@ def test_warnings_keep_five_names_only():
     (finding,) = findings.sorted()
     assert finding.count == 1000
     assert len(finding.examples) == 5
+    assert findings.skips == []
+
+
+def test_the_order_of_the_points_does_not_hide_a_repeat():
+    cloud = random_cloud(50)
+    other = np.random.default_rng(3).permutation(cloud)
+    assert content_of({"xyz": cloud}) == content_of({"xyz": other})
+    other[7, 2] += 1e-6
+    assert content_of({"xyz": cloud}) != content_of({"xyz": other})
+
+
+def test_clouds_of_one_name_are_found():
+    source = dataclasses.replace(source_of([cloud(i) for i in range(3)]), names=["same"] * 3)
+    findings = Findings("mine")
+    audit_split(source, findings, Seen(), points=10)
+    (twice,) = (f for f in findings.sorted() if f.kind == "name")
+    assert (twice.severity, twice.examples) == ("error", ("same: 3 clouds",))
     assert findings.skips == []

@@ -365,9 +365,7 @@ def test_content_encoding_nobody_asked_for(server, tmp_path):
 
 def test_slow_and_silent_servers(server, tmp_path):
     server.pages |= {"/slow": trickling(BODY, 0.05), "/silent": silent(2), "/good": good(BODY)}
-    begun = time.monotonic()
     fetched, lines = get(server, tmp_path, "/slow", "/silent", "/good")
-    assert time.monotonic() - begun < 10
     assert fetched.origin.endswith("/good")
     assert any("sends less than 1024 bytes a second" in line for line in lines)
     assert any("is silent for 0.5 s" in line for line in lines)

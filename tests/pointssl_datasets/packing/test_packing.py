@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from cloud_files import random_cloud, random_normals
-from packing_sources import files_under, make_clouds, packed
+from packing_sources import files_under, make_clouds, make_source, packed
 
+from pointssl_datasets.checking.clouds import Seen, audit_split
+from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.packing.arrays import TO_Y_UP, read_array, read_meta, read_names, read_paths
 from pointssl_datasets.packing.npy_stream import NpyStream
+from pointssl_datasets.packing.pack import prepare
 from pointssl_datasets.source import Cloud
 
 
@@ -180,3 +183,42 @@ def test_a_damaged_cache_says_so(tmp_path):
     (folder / "meta.json").unlink()
     with pytest.raises(DataError, match="damaged cache; delete this folder"):
         read_meta(folder)
+
+
+def test_other_classes_or_parts_are_other_data(tmp_path):
+    clouds = make_clouds((20, 20), part=np.zeros(20, int))
+    folders = {
+        packed(tmp_path, clouds, classes=classes, parts=parts)
+        for classes in (("a", "b"), ("b", "a"))
+        for parts in (("p",), ("q",))
+    }
+    assert len(folders) == 4
+
+
+def test_a_bad_cloud_says_once_how_to_find_all_of_them():
+    bad = make_source([Cloud(name="n", xyz=np.full((5, 3), np.nan), label=0)])
+    again = make_source([Cloud(name="n")], read=lambda index: prepare(bad, index, "none"))
+    for source in (bad, again):  # a conversion prepares its clouds and packs them
+        with pytest.raises(DataError) as caught:
+            prepare(source, 0, "none")
+        assert str(caught.value).count("`pointssl data check --fix` lists all such clouds") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("colours", np.full((20, 3), 1.5)),
+        ("colours", np.full((20, 2), 0.5)),
+        ("normals", np.full((20, 3), np.nan)),
+        ("part", np.full(20, -1)),
+        ("label", 7),
+    ],
+)
+def test_what_packing_refuses_checking_finds(tmp_path, field, values):
+    clouds = make_clouds((20, 20))
+    clouds[1][field] = values
+    with pytest.raises(DataError, match="c1"):
+        packed(tmp_path, clouds)
+    findings = Findings("mine")
+    audit_split(make_source(clouds), findings, Seen(), points=10)
+    assert [(skip.name, skip.why.partition(":")[0]) for skip in findings.skips] == [("c1", field)]
