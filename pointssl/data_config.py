@@ -52,6 +52,7 @@ class CheckConfig(SourceOptions):
         False, "Write the skip list: loaders leave out what is broken. Deletes nothing.", "Check"
     )
     pictures: bool = option(True, "Decode the pictures too.", "Check")
+    strict: bool = option(False, "Exit with 1 on warnings too.", "Check")
     out: Path | None = option(None, "Also write the report as JSON to this file.", "Check")
     json: bool = option(False, "Print the report as JSON instead of a table.", "Check")
     progress: bool = option(True, "Progress bar.", "Check")

@@ -68,3 +68,22 @@ class Hostile:
 
     def __getitem__(self, index):
         return {"xyz": np.random.default_rng(index).normal(size=(9, 3)), "label": index % 2}
+
+
+class Raises(Tensors):
+    """Whose third item can't be had."""
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise KeyError("the server is down")
+        return super().__getitem__(index)
+
+
+class Unopenable:
+    def __init__(self, root, split):
+        raise RuntimeError("no licence")
+
+
+class Empty(Tensors):
+    def __init__(self, root, split):
+        super().__init__(root, split, size=0)

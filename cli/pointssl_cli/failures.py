@@ -27,7 +27,7 @@ FILE_ERRORS = {
     errno.EEXIST: "Remove it, or name another.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
 }
-LESS_MEMORY = "Lower --batch-size or --points; pretrain also has --image-size and --amp bf16."
+LESS_MEMORY = "Lower --batch-size, --points, --mesh-points or --image-size, whichever there is."
 
 
 class Failure(NamedTuple):

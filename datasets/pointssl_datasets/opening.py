@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from pointssl_datasets import DATASETS
-from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.errors import DataError, UsageError, UserError
 from pointssl_datasets.resolve import resolve
 from pointssl_datasets.skipping import find_skip_list, read_skips, without
 from pointssl_datasets.source import Cloud, Source
 
+_DEBUG = " (`pointssl --debug ...` shows where)"
 _ARRAYS = {"xyz": np.float32, "normals": np.float32, "colours": np.float32, "part": np.int64}
 
 
@@ -83,7 +84,14 @@ def _call(
             f"dataset {name!r}: must be callable with (root, split) and further options as "
             f"keywords, but: {error}"
         ) from None
-    return opener(root, split, **taken)
+    if name in DATASETS:
+        return opener(root, split, **taken)
+    try:
+        return opener(root, split, **taken)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        raise DataError(f"dataset {name!r}: {type(error).__name__}: {error}{_DEBUG}") from error
 
 
 def _as_source(data: Any, name: str, split: str) -> Source:
@@ -105,7 +113,14 @@ def _as_source(data: Any, name: str, split: str) -> Source:
         raise DataError(f"dataset {name!r}: {len(names)} names for {count} clouds")
 
     def read(index: int) -> Cloud:
-        return _as_cloud(data[index], f"{title}: {names[index]}")
+        where = f"{title}: {names[index]}"
+        try:
+            item = data[index]
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's own code raises
+            raise DataError(f"{where}: {type(error).__name__}: {error}{_DEBUG}") from error
+        return _as_cloud(item, where)
 
     key = getattr(data, "key", None)
     return Source(

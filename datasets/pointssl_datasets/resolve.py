@@ -50,6 +50,10 @@ def resolve(
         raise UsageError(
             f"{kind} {name!r}: no module named {error.name!r}. Is its folder on PYTHONPATH?"
         ) from None
+    except SyntaxError as error:
+        raise UsageError(
+            f"{kind} {name!r}: {error.msg} in {error.filename}, line {error.lineno}."
+        ) from None
     except AttributeError:
         raise UsageError(f"{kind} {name!r}: module {module_name!r} has no {attribute!r}.") from None
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):

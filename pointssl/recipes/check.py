@@ -72,10 +72,15 @@ def run(config: CheckConfig) -> Report:
         dataset=config.data,
         clouds=clouds,
         findings=tuple(findings.sorted()),
+        strict=config.strict,
         fixable=len({(skip.split, skip.name) for skip in findings.skips}),
     )
     if config.fix and findings.skips:
-        report = _fixed(config, report, findings.skips, in_force, root)
+        try:
+            report = _fixed(config, report, findings.skips, in_force, root)
+        except UserError:
+            print(report.as_text(), flush=True)  # what was read is not read in vain
+            raise
     if config.out is not None:
         write_text(config.out, json.dumps(report.as_json(), indent=2) + "\n")
     return report
@@ -110,6 +115,11 @@ def _open(
         else:
             closed[split] = str(error)
         return None
+    if not source.count:
+        findings.add("unopenable", split, detail=f"{config.data}: no clouds")
+    for note in source.notes:
+        if "ignored" in note:
+            findings.add("ignored", split, detail=note)
     left_out = _left_out(source)
     if left_out:
         findings.add("skipped", split, detail=str(skip_list), count=left_out)

@@ -15,6 +15,7 @@ from pointssl.recipes.data import list_split
 from pointssl_datasets.catalogue import splits_of
 from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.files.writers import Hdf5Shards, free_path, safe_name, safe_names, write_ply
+from pointssl_datasets.locking import locked
 from pointssl_datasets.packing.arrays import FIELDS, read_meta
 from pointssl_datasets.packing.pack import prepare, prepared, write_packed
 from pointssl_datasets.points import sampling
@@ -185,23 +186,27 @@ def _left_out(cloud: Cloud, fields: tuple[str, ...], to: str, notes: list[str]) 
 def _complete_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside ``out`` that is renamed at the end, or removed after an error."""
     temporary = out.with_name(f"{out.name}.unfinished")
-    if temporary.exists():
-        raise UsageError(
-            f"--out {out}: an unfinished conversion is at {temporary}. If it does not run any "
-            "more, remove that folder."
-        )
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
+        with locked(temporary, say=lambda line: print(line, flush=True)):
+            if out.exists():  # another process finished it while we waited
+                temporary.rmdir()
+                raise UsageError(f"--out {out}: exists. Name a new folder, or remove this one.")
+            _empty(temporary)  # of what a killed process left
+            try:
+                yield temporary
+                os.rename(temporary, out)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise _unwritable(out, error) from None
-    try:
-        yield temporary
-        os.rename(temporary, out)
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _unwritable(out: Path, error: OSError) -> DataError:

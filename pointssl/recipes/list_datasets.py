@@ -8,6 +8,7 @@ from typing import Any
 from pointssl.data_config import ListConfig
 from pointssl_datasets import DATASETS
 from pointssl_datasets.catalogue import CATALOGUE, Entry, find_entry
+from pointssl_datasets.errors import DataError
 from pointssl_datasets.finding import Found, find
 
 _HINT = (
@@ -21,9 +22,12 @@ def run(config: ListConfig) -> dict[str, dict[str, Any]]:
     is absent.
 
     Raises:
+        DataError: ``config.data_root`` is no folder.
         UsageError: ``config.name`` is no dataset.
     """
     root = (config.data_root or Path(os.environ.get("POINTSSL_DATA") or "data")).expanduser()
+    if config.data_root is not None and not root.is_dir():
+        raise DataError(f"--data-root {config.data_root}: no such folder")
     entries = CATALOGUE if config.name is None else {config.name: find_entry(config.name)}
     return {name: _facts(entry, find(name, root)) for name, entry in entries.items()}
 

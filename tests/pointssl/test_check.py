@@ -345,3 +345,33 @@ def test_a_skip_list_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Name another file with --skip-list"):
         checked(root, fix=True, skip_list=tmp_path / "file" / "mine.tsv")
+
+
+def test_clouds_in_folders_within_a_class_are_not_passed_over_in_silence(tmp_path):
+    root = write_good(tmp_path)
+    (root / "train/bed/more").mkdir()
+    np.save(root / "train/bed/more/m.npy", random_cloud(POINTS))
+    (found,) = (f for f in checked(root).findings if f.kind == "ignored")
+    assert (found.severity, found.split) == ("note", "train")
+    assert "1 folder" in found.examples[0]
+
+
+def test_strict_counts_warnings(tmp_path):
+    root = write_good(tmp_path)
+    few = {"points": POINTS + 1}
+    assert (checked(root, **few).exit_code, checked(root, **few, strict=True).exit_code) == (0, 1)
+    assert checked(root, strict=True).exit_code == 0
+
+
+def test_a_dataset_without_clouds_is_an_error():
+    report = check.run(CheckConfig(data="my_dataset:Empty", progress=False))
+    assert report.exit_code == 1
+    assert "no clouds" in report.as_text()
+
+
+def test_what_was_found_is_shown_even_if_the_skip_list_cannot_be_written(tmp_path, capsys):
+    root = write_messy(tmp_path / "data")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError):
+        checked(root, fix=True, skip_list=tmp_path / "file" / "mine.tsv")
+    assert "non-finite" in capsys.readouterr().out

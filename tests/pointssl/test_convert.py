@@ -1,19 +1,24 @@
 """`pointssl data convert`: what goes in comes out, in every layout; or nothing is left behind."""
 
 import os
+import shlex
+import subprocess
+import sys
 import tracemalloc
+from functools import partial
 
 import h5py
 import numpy as np
 import pytest
 from cloud_files import random_cloud, random_normals
 from in_process import refused, worked
+from processes import ENV, LIMIT, started
 
 from pointssl.data_config import ConvertConfig
 from pointssl.recipes import convert
 from pointssl_datasets.dataset import load_dataset
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.files.writers import write_ply
+from pointssl_datasets.files.writers import Hdf5Shards, write_ply
 from pointssl_datasets.opening import open_source
 from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pack import unit_sphere
@@ -233,10 +238,42 @@ def test_nothing_is_overwritten(tmp_path, clouds):
     (tmp_path / "out").mkdir()
     with pytest.raises(UsageError, match="exists"):
         convert.run(config(root, tmp_path / "out"))
-    (tmp_path / "new.unfinished").mkdir()  # of a conversion that was killed, or still runs
-    with pytest.raises(UsageError, match="unfinished conversion is at"):
-        convert.run(config(root, tmp_path / "new"))
-    assert (tmp_path / "new.unfinished").is_dir()
+
+
+def test_what_a_killed_conversion_left_is_swept(tmp_path, clouds):
+    root = write_folder(tmp_path / "mine", clouds)
+    left = tmp_path / "new.unfinished"
+    (left / "train").mkdir(parents=True)
+    (left / "train/half.npy").write_bytes(b"half")
+    (left / "meta.json").write_bytes(b"half")
+    convert.run(config(root, tmp_path / "new"))
+    assert not left.exists()
+    assert not list((tmp_path / "new").rglob("half.npy"))
+
+
+def test_a_second_conversion_to_the_same_place_waits_and_is_refused(tmp_path, clouds):
+    root = write_folder(tmp_path / "mine", clouds)
+    words = ["data", "convert", "--data", "folder", "--data-root", root, "--out", tmp_path / "out"]
+    with started(*words) as one, started(*words) as two:
+        ended = [process.communicate(timeout=LIMIT) for process in (one, two)]
+        assert sorted([one.returncode, two.returncode]) == [0, 2]
+    assert sum("exists. Name a new folder" in said for _, said in ended) == 1
+    assert not (tmp_path / "out.unfinished").exists()
+    assert open_source("packed", tmp_path / "out", "train").count > 0
+
+
+@pytest.mark.parametrize("to", ["packed", "hdf5", "ply"])
+def test_a_disk_that_gets_full_is_one_line(tmp_path, to):
+    words = ["data", "convert", "--data", "shapes", "--size", "64", "--points", "1024"]
+    command = shlex.join(map(str, [sys.executable, "-m", "pointssl", *words, "--to", to]))
+    ended = subprocess.run(
+        ["bash", "-c", f"ulimit -f 8; {command} --no-progress --out {tmp_path / 'out'}"],
+        env={**ENV, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=LIMIT,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended
+    assert ended.stderr.count("\n") == 1
+    assert "File too large" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path, clouds, monkeypatch):
@@ -276,6 +313,7 @@ def test_the_memory_does_not_grow_with_the_dataset(tmp_path, monkeypatch, to):
                         names=[str(i) for i in range(size)],
                         read=lambda i: {"xyz": random_cloud(1000, i), "label": 0})  # fmt: skip
         monkeypatch.setattr(convert, "open_splits", lambda config: [source])
+        monkeypatch.setattr(convert, "Hdf5Shards", partial(Hdf5Shards, shard=64))
         tracemalloc.start()
         convert.run(config(None, tmp_path / str(size), to=to))
         most = tracemalloc.get_traced_memory()[1]

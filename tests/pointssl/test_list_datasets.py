@@ -12,7 +12,7 @@ from pointssl.data_config import ListConfig
 from pointssl.recipes import list_datasets
 from pointssl_datasets import DATASETS
 from pointssl_datasets.downloading.download import download
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.finding import find
 
 
@@ -48,10 +48,14 @@ def test_every_dataset_with_its_facts(tmp_path):
 
 
 @pytest.mark.parametrize("root", ["absent", "file", "empty"])
-def test_nothing_here_is_an_answer(tmp_path, root):
+def test_nothing_here_is_an_answer(tmp_path, monkeypatch, root):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
-    facts = listed(tmp_path / root)
+    if root != "empty":  # unless somebody named it
+        with pytest.raises(DataError, match="no such folder"):
+            listed(tmp_path / root)
+    monkeypatch.setenv("POINTSSL_DATA", str(tmp_path / root))
+    facts = listed(None)
     assert not any(one["found"] for name, one in facts.items() if one["origin"] != "generated")
     assert "Traceback" not in list_datasets.as_text(facts)
 

@@ -143,7 +143,7 @@ def test_wrong_usage_is_two_lines_at_most_and_2(arguments: str, said: str) -> No
         ("data", "some/place: nothing there. Look elsewhere."),
         ("full", "No space left on device. Free some space, or name another folder."),
         ("denied", "some/file: Permission denied. Name a place where you may read and write."),
-        ("memory", r"out of memory: 7.11 PiB were wanted. Lower --batch-size or .*"),
+        ("memory", r"out of memory: 7.11 PiB were wanted. Lower --batch-size, .*"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(failing: Path, how: str, line: str) -> None:

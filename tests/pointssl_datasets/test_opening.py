@@ -71,3 +71,17 @@ def test_pictures_that_are_not_missed(tmp_path):
     assert caught.value.clouds == ()
     assert caught.value.pictures == ("bed/m0.png", "bed/m1.png")
     assert open_source("folder", root, "train", ignore=caught.value.pictures).count == 22
+
+
+def test_what_a_users_own_code_raises_is_told_with_the_place():
+    with pytest.raises(DataError, match=r"Unopenable': RuntimeError: no licence .*--debug"):
+        open_source("my_dataset:Unopenable", None, "train")
+    with pytest.raises(DataError, match=r"Raises: 0000002: KeyError: 'the server is down'"):
+        open_source("my_dataset:Raises", None, "train")
+
+
+def test_a_module_that_is_no_python(tmp_path, monkeypatch):
+    (tmp_path / "half_written.py").write_text("class MyData:\n    def __init__(self\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match=r"half_written:MyData.* in .*half_written.py, line"):
+        open_source("half_written:MyData", None, "train")

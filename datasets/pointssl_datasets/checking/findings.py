@@ -81,6 +81,8 @@ KINDS: dict[str, Kind] = {
                     "Unpack them if they hold clouds."),
     "empty-folder": Kind("note", "Folders with nothing in them.",
                          "Fill them if they ought to be classes."),
+    "ignored": Kind("note", "Files or folders where clouds are looked for, which are not read.",
+                    "Move clouds out of folders within a class: they are looked for in none."),
     "foreign": Kind("note", "Files that are neither clouds nor pictures; they are ignored.",
                     "Nothing, unless data hides in them."),
     "repeats": Kind("note", "Clouds in which more than a quarter of the points are repeated.",

@@ -22,13 +22,15 @@ class Report:
     clouds: Mapping[str, int]  # read per split
     findings: tuple[Finding, ...]
     fixable: int  # clouds and pictures that --fix leaves out
+    strict: bool = False  # warnings count as errors do
     skip_list: Path | None = None  # what --fix wrote
     hint: str = ""  # how to use it, if it is not found by itself
 
     @property
     def exit_code(self) -> int:
-        """1 if there is an error, else 0."""
-        return int(any(finding.severity == "error" for finding in self.findings))
+        """1 if there is an error, or under ``strict`` a warning; else 0."""
+        bad = ("error", "warning") if self.strict else ("error",)
+        return int(any(finding.severity in bad for finding in self.findings))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -95,6 +95,7 @@ def download(
             for fetched in here:  # what nobody can vouch for is fetched anew the next time
                 if not archives and not fetched.checked:
                     forget(fetched.path)
+            _clear(work)
             raise
         if keep_archive and not archives:
             for fetched in here:

@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,7 +63,7 @@ def install(
     fitting = [f for f, found in zip(tries, founds, strict=True) if found.splits]
     if not fitting:
         files = ", ".join(fetched.path.name for fetched in here)
-        why = re.sub(re.escape(str(whole.resolve())) + "/?", "", founds[-1].why)
+        why = founds[-1].why.replace(str(whole.resolve()), "the archive")
         raise DataError(f"{files}: does not hold {name}: expected {entry.layout} ({why})")
     receipt = {
         "name": name,

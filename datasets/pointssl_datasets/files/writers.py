@@ -85,7 +85,7 @@ class Hdf5Shards:
     Writes ``ply_data_train0.h5``, ``ply_data_train1.h5``, ... of 2048 clouds each, and their names
     into ``listing`` at the end. Keys: ``data (M, N, 3)`` float32, ``label (M, 1)`` int64, ``id``
     (M strings) and, if the clouds have them, ``normal (M, N, 3)`` float32 and ``pid (M, N)`` int64.
-    At most 64 clouds are held in memory.
+    At most 64 clouds and one compressed file are held in memory.
     """
 
     def __init__(self, folder: Path, split: str, listing: str, shard: int = SHARD) -> None:
@@ -137,9 +137,9 @@ class Hdf5Shards:
             if field in self._held[0]:
                 arrays[key] = np.stack([cloud[field] for cloud in self._held])  # type: ignore[literal-required]
         if self._file is None:
-            name = f"ply_data_{self.split}{len(self.written)}.h5"
-            self._file = h5py.File(self.folder / name, "w")
-            self.written.append(name)
+            # In memory, and written when it is complete: HDF5 crashes on a disk that is full.
+            self.written.append(f"ply_data_{self.split}{len(self.written)}.h5")
+            self._file = h5py.File(self.written[-1], "w", driver="core", backing_store=False)
             for key, values in arrays.items():
                 self._file.create_dataset(
                     key,
@@ -155,8 +155,15 @@ class Hdf5Shards:
         self.rows += len(self._held)
         self._held = []
         if self.rows == self.shard:
-            self._file.close()
-            self._file, self.rows = None, 0
+            self._write()
+
+    def _write(self) -> None:
+        """The open file to disk."""
+        assert self._file is not None
+        self._file.flush()
+        (self.folder / self.written[-1]).write_bytes(self._file.id.get_file_image())
+        self._file.close()
+        self._file, self.rows = None, 0
 
     def __enter__(self) -> "Hdf5Shards":
         return self
@@ -166,6 +173,8 @@ class Hdf5Shards:
     ) -> None:
         if kind is None:
             self._flush()
+            if self._file is not None:
+                self._write()
             text = "".join(f"{name}\n" for name in self.written)
             (self.folder / self.listing).write_text(text, encoding="utf-8")
         if self._file is not None:
