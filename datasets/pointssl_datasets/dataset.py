@@ -16,7 +16,7 @@ from pointssl_datasets.packing.arrays import read_array, read_meta, read_names
 from pointssl_datasets.packing.pack import pack
 from pointssl_datasets.packing.pictures import pack_images, render_images
 from pointssl_datasets.points import sampling as choice
-from pointssl_datasets.points.farthest import farthest
+from pointssl_datasets.points.choosing import choose_points
 
 Sample = dict[str, Tensor]
 
@@ -264,15 +264,14 @@ class CloudDataset(Dataset[Sample]):
 
     def _choose(self, index: int, stored: NDArray[np.float32]) -> NDArray[np.int64]:
         """``(points,)`` rows of the stored cloud."""
-        count = len(stored)
-        if self.sampling == "random":
-            rng = choice.generator(choice.POINTS, self.seed, self.epoch, index)
-            return choice.choose_random(count, self.points, rng)
-        if self.sampling == "fps":
-            if index not in self._fps:
-                self._fps[index] = farthest(stored, min(count, self.points))
-            return choice.repeat_to(self._fps[index], self.points)
-        return choice.repeat_to(np.arange(count), self.points)
+        if index in self._fps:
+            return self._fps[index]
+        rows = choose_points(
+            stored, self.points, self.sampling, seed=self.seed, epoch=self.epoch, index=index
+        )
+        if self.sampling == "fps":  # costly, and the same in every epoch
+            self._fps[index] = rows
+        return rows
 
     def _view(self, index: int, images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Tensor:
         """``(3, H, W)`` uint8: one of the cloud's pictures."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pointssl_datasets.errors import UsageError
 from pointssl_datasets.lazy import Lazy
+from pointssl_datasets.procedural.asked import count_of
 from pointssl_datasets.procedural.compositions import compose
 from pointssl_datasets.procedural.csg import sample
 from pointssl_datasets.procedural.dice import Dice
@@ -57,15 +57,7 @@ def open_primitives(
     Raises:
         UsageError: unknown split, size below 1, negative seed, or an up axis other than y.
     """
-    if split not in SPLITS:
-        raise UsageError(f"primitives: unknown split {split!r}. Use one of: {', '.join(SPLITS)}.")
-    if size is not None and size < 1:
-        raise UsageError(f"primitives: size is {size}, but at least 1 shape is needed.")
-    if seed < 0:
-        raise UsageError(f"primitives: seed is {seed}. Use 0 or a positive whole number.")
-    if up_axis not in ("auto", "y"):
-        raise UsageError(f"primitives: up axis {up_axis!r}, but they are y-up. Use auto or y.")
-    count = SPLITS[split] if size is None else size
+    count = count_of("primitives", SPLITS, split, size, seed, up_axis)
     return Source(
         dataset="primitives",
         split=split,

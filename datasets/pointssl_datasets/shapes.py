@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pointssl_datasets.errors import UsageError
 from pointssl_datasets.lazy import Lazy
 from pointssl_datasets.procedural.airplanes import airplane
+from pointssl_datasets.procedural.asked import count_of
 from pointssl_datasets.procedural.bags import bag
 from pointssl_datasets.procedural.boards import skateboard
 from pointssl_datasets.procedural.cars import car
@@ -126,16 +126,7 @@ def open_shapes(
     Raises:
         UsageError: unknown split, size below 1, negative seed, or an up axis other than y.
     """
-    if split not in SPLITS:
-        raise UsageError(f"shapes: unknown split {split!r}. Use one of: {', '.join(SPLITS)}.")
-    if size is not None and size < 1:
-        raise UsageError(f"shapes: size is {size}, but at least 1 shape is needed.")
-    if seed < 0:
-        raise UsageError(f"shapes: seed is {seed}. Use 0 or a positive whole number.")
-    if up_axis not in ("auto", "y"):
-        raise UsageError(f"shapes: up axis {up_axis!r}, but the shapes are y-up. Use auto or y.")
-    count = SPLITS[split] if size is None else size
-
+    count = count_of("shapes", SPLITS, split, size, seed, up_axis)
     return Source(
         dataset="shapes",
         split=split,

@@ -104,5 +104,6 @@ def without(source: Source, skipped: frozenset[str], where: Path) -> Source:
         names=[source.names[i] for i in kept],
         read=lambda i: source.read(kept[i]),
         notes=[*source.notes, f"left out: {left_out} clouds that {where} lists"],
+        left_out=source.left_out + left_out,
         packed=None,
     )

@@ -38,6 +38,7 @@ class Source:
         read: cloud number i, always the same. It raises :class:`DataError` for what is wrong with
             that one cloud, so that the others can still be read.
         notes: lines for the user, e.g. what was skipped and how often.
+        left_out: clouds that a skip list left out.
         packed: a folder that :mod:`pointssl_datasets.packing.pack` wrote and that holds just this.
     """
 
@@ -50,6 +51,7 @@ class Source:
     read: Callable[[int], Cloud]
     parts: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    left_out: int = 0
     packed: Path | None = None
 
     @property

@@ -120,9 +120,8 @@ def _open(
     for note in source.notes:
         if "ignored" in note:
             findings.add("ignored", split, detail=note)
-    left_out = _left_out(source)
-    if left_out:
-        findings.add("skipped", split, detail=str(skip_list), count=left_out)
+    if source.left_out:
+        findings.add("skipped", split, detail=str(skip_list), count=source.left_out)
     return source
 
 
@@ -166,19 +165,13 @@ def _lacks(config: CheckConfig, split: str) -> bool:
     return split not in there and bool(there or split == "val")
 
 
-def _left_out(source: Source) -> int:
-    """How many clouds the skip list left out, as the source notes it."""
-    found = (re.fullmatch(r"left out: (\d+) clouds that .* lists", note) for note in source.notes)
-    return sum(int(match[1]) for match in found if match)
-
-
 def _counts(name: str, source: Source, findings: Findings) -> None:
     """Compares with the official release."""
     entry = CATALOGUE.get(name)
     if entry is None:
         return
     official = entry.official(source.split, len(source.classes))
-    here = source.count + _left_out(source)
+    here = source.count + source.left_out
     if official is not None and official != here:
         findings.add("counts", source.split, detail=f"{here} clouds, officially {official}")
     if entry.classes is not None and source.classes and entry.classes != len(source.classes):

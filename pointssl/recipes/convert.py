@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from pointssl.data_config import ConvertConfig
@@ -18,8 +17,7 @@ from pointssl_datasets.files.writers import Hdf5Shards, free_path, safe_name, sa
 from pointssl_datasets.locking import locked
 from pointssl_datasets.packing.arrays import FIELDS, read_meta
 from pointssl_datasets.packing.pack import prepare, prepared, write_packed
-from pointssl_datasets.points import sampling
-from pointssl_datasets.points.farthest import farthest
+from pointssl_datasets.points.choosing import choose_points
 from pointssl_datasets.points.normals import estimate_normals
 from pointssl_datasets.shapes import CLASSES, PARTS
 from pointssl_datasets.source import Cloud, Source
@@ -109,13 +107,9 @@ def _chosen(source: Source, config: ConvertConfig, repeated: _Count) -> Source:
         if points is None:
             return cloud
         repeated.value += stored < points
-        if config.sampling == "random":
-            rng = sampling.generator(sampling.POINTS, config.seed, 0, index)
-            order = sampling.choose_random(stored, points, rng)
-        elif config.sampling == "fps":
-            order = sampling.repeat_to(farthest(cloud["xyz"], min(stored, points)), points)
-        else:
-            order = sampling.repeat_to(np.arange(stored), points)
+        order = choose_points(
+            cloud["xyz"], points, config.sampling, seed=config.seed, epoch=0, index=index
+        )
         for field in FIELDS:
             if field in cloud:
                 cloud[field] = cloud[field][order]

@@ -19,8 +19,7 @@ from pointssl_datasets.catalogue import splits_of
 from pointssl_datasets.errors import DataError, UsageError, UserError
 from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pictures import load_image
-from pointssl_datasets.points import sampling
-from pointssl_datasets.points.farthest import farthest
+from pointssl_datasets.points.choosing import choose_points
 from pointssl_datasets.points.normals import estimate_normals
 from pointssl_datasets.rendering.clouds import render_mesh_file, render_views
 from pointssl_datasets.source import Cloud, Source
@@ -147,13 +146,9 @@ def drawn(source: Source, index: int, config: ShowConfig) -> dict[str, Any]:
 
 def _kept(cloud: Cloud, config: ShowConfig, index: int) -> NDArray[np.int64]:
     """Which points: all of them if there are no more than wanted."""
-    stored = len(cloud["xyz"])
-    if config.sampling == "first" or stored <= config.points:
-        return np.arange(min(stored, config.points))
-    if config.sampling == "fps":
-        return farthest(cloud["xyz"], config.points)
-    rng = sampling.generator(sampling.POINTS, config.seed, 0, index)
-    return sampling.choose_random(stored, config.points, rng)
+    points = min(len(cloud["xyz"]), config.points)
+    how = config.sampling if points < len(cloud["xyz"]) else "first"
+    return choose_points(cloud["xyz"], points, how, seed=config.seed, epoch=0, index=index)
 
 
 def _picture(paths: Iterable[Path]) -> NDArray[np.uint8] | None:
