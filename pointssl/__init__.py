@@ -2,15 +2,17 @@
 
 ``pointssl.build_encoder("dgcnn", k=20)`` or ``pointssl.load_encoder("runs/x/checkpoints/last.pt")``
 gives an encoder; ``encoder(xyz).cloud`` is the feature of clouds ``(B, N, 3)``.
+``pointssl.load_task(...)`` gives a fine-tuned network.
 """
 
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build_encoder", "load_encoder"]
+__all__ = ["__version__", "build_encoder", "load_encoder", "load_task"]
 
 if TYPE_CHECKING:
     from pointssl.encoders import build_encoder, load_encoder
+    from pointssl.tasks.loading import load_task
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from pointssl import encoders
 
         return getattr(encoders, name)
+    if name == "load_task":
+        from pointssl.tasks.loading import load_task
+
+        return load_task
     raise AttributeError(f"module 'pointssl' has no attribute {name!r}")

@@ -1,6 +1,13 @@
 """Heads that map an encoder's feature to where a loss is taken."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pointssl.backbones.layers import PointLayer
 
 
 class ProjectionHead(nn.Sequential):
@@ -19,3 +26,107 @@ class ProjectionHead(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)
+
+
+class LinearProbe(nn.Sequential):
+    """Batch norm without parameters, then a linear layer: ``(B, D)`` to ``(B, classes)``.
+
+    The norm stands in for standardised features, as in MAE (He et al., arXiv 2111.06377).
+    """
+
+    def __init__(self, in_dim: int, classes: int) -> None:
+        super().__init__(nn.BatchNorm1d(in_dim, affine=False), nn.Linear(in_dim, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+class MlpHead(nn.Module):
+    """Layers of linear, batch norm, leaky ReLU and dropout, then a linear one: ``(B, D)`` to
+    ``(B, classes)``.
+
+    As dgcnn.pytorch has it with ``hidden=(512, 256)``, of which the first has no bias; Point-MAE
+    (arXiv 2203.06604) has 256-256 and plain ReLUs (``slope=0``).
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        hidden: Sequence[int],
+        classes: int,
+        *,
+        dropout: float = 0.5,
+        slope: float = 0.2,
+    ) -> None:
+        super().__init__()
+        widths = [in_dim, *hidden]
+        self.linears = nn.ModuleList(
+            nn.Linear(before, after, bias=place > 0)
+            for place, (before, after) in enumerate(zip(widths, hidden, strict=False))
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(widths[-1], classes)
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            x = self.dropout(F.leaky_relu(norm(linear(x)), self.slope))
+        return self.out(x)
+
+
+class PointHead(nn.Module):
+    """A label for each point from its own feature, its cloud's, and the category of the object.
+
+    The layers run on ``[cloud | category | point]``, as DGCNN's and CrossPoint's part segmentation
+    has them. What all points of a cloud share goes through the first layer once for the cloud
+    instead of once for each point: the same sum in another order.
+
+    Args:
+        cloud_dim, point_dim: channels of the encoder's features.
+        parts: how many labels there are.
+        categories: how many categories there are, or 0 where the head is not told.
+        hidden: channels of the layers.
+        dropout: after each of them.
+        embedded: channels that the category is mapped to first.
+    """
+
+    def __init__(
+        self,
+        cloud_dim: int,
+        point_dim: int,
+        parts: int,
+        *,
+        categories: int = 0,
+        hidden: Sequence[int] = (256, 256, 128),
+        dropout: Sequence[float] = (0.5, 0.5, 0.0),
+        embedded: int = 64,
+        slope: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.slope = slope
+        self.category: nn.Module | None = None
+        shared = cloud_dim
+        if categories:
+            self.category = PointLayer(categories, embedded, slope)
+            shared += embedded
+        self.first = nn.Linear(shared + point_dim, hidden[0], bias=False)
+        self.norm = nn.BatchNorm1d(hidden[0])
+        self.layers = nn.ModuleList(
+            PointLayer(before, after, slope) for before, after in pairwise(hidden)
+        )
+        self.dropouts = nn.ModuleList(nn.Dropout(share) for share in dropout)
+        self.out = nn.Linear(hidden[-1], parts, bias=False)
+
+    def forward(self, points: Tensor, cloud: Tensor, category: Tensor | None = None) -> Tensor:
+        """Features ``(B, N, C)`` and ``(B, D)`` and one-hot ``(B, categories)`` to
+        ``(B, N, parts)``."""
+        if self.category is not None:
+            cloud = torch.cat((cloud, self.category(category)), dim=1)
+        of_cloud, of_point = self.first.weight.split([cloud.shape[1], points.shape[2]], dim=1)
+        x = F.linear(points, of_point) + F.linear(cloud, of_cloud)[:, None]
+        x = F.leaky_relu(self.norm(x.flatten(0, 1)), self.slope).view_as(x)
+        x = self.dropouts[0](x)
+        for layer, dropout in zip(self.layers, list(self.dropouts)[1:], strict=True):
+            x = dropout(layer(x))
+        return self.out(x)

@@ -57,6 +57,24 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Contrast:
     return Contrast((losses[0] + losses[1]) / 2, retrieval, 2 * len(all_a) - 2)
 
 
+def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    r"""Cross entropy with the target :math:`1 - s` for the true class and :math:`s / (K - 1)` for
+    each other one, as DGCNN (Wang et al. 2019) and CrossPoint fine-tune.
+
+    torch's ``label_smoothing`` spreads its share over all K classes, the true one included, so it
+    is given :math:`s K / (K - 1)`.
+
+    Args:
+        logits: ``(M, K)``; half precision is widened.
+        target: ``(M,)`` int64.
+        smoothing: :math:`s`, in [0, 1).
+    """
+    classes = logits.shape[1]
+    spread = smoothing * classes / (classes - 1) if classes > 1 else 0.0
+    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return F.cross_entropy(wide, target, label_smoothing=min(spread, 1.0))
+
+
 def embedding_std(z: Tensor) -> Tensor:
     """Mean over dimensions of the standard deviation of unit rows, times sqrt(D).
 

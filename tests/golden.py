@@ -1,9 +1,15 @@
 """The reference networks' key names beside ours, so that golden files load into our modules."""
 
+import importlib
+
+import pytest
 import torch
 from safetensors.torch import load_file
 from shared import SHARED
-from torch import Tensor
+from torch import Tensor, nn
+
+import pointssl
+from pointssl.ops.neighbours import knn_reference
 
 # Our module -> the reference's linear or convolution; (our norm, its norm) where there is one.
 DGCNN = {f"edge_convs.{i}": (f"conv{i + 1}.0", f"bn{i + 1}") for i in range(4)}
@@ -66,3 +72,31 @@ def pick(
                 value.reshape(value.shape[:2]).to(dtype) if value.dim() > 2 else value.to(dtype)
             )
     return found
+
+
+def relative(ours: torch.Tensor, golden: torch.Tensor) -> float:
+    return float((ours - golden).detach().norm() / golden.norm().clamp_min(1e-12))
+
+
+def load(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    missing, unexpected = module.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert all(key.endswith("num_batches_tracked") for key in missing), missing
+
+
+def use_neighbours_of_float64(monkeypatch: pytest.MonkeyPatch, backbone: str, golden: dict) -> None:
+    """Near-equal neighbours flip in fp32, for the reference too: give both the exact ones."""
+    module = importlib.import_module(f"pointssl.backbones.{backbone}")
+    exact = pointssl.build_encoder(backbone, k=12, embedding=96).double()
+    load(exact, pick(golden, "weights", encoder_keys(backbone), torch.float64))
+    found: list[torch.Tensor] = []
+
+    def record(points: torch.Tensor, k: int) -> torch.Tensor:
+        found.append(knn_reference(points, k))
+        return found[-1]
+
+    monkeypatch.setattr(module, "knn", record)
+    for training in (False, True):
+        exact.train(training)(golden["xyz"].double())
+    replay = iter(found)
+    monkeypatch.setattr(module, "knn", lambda points, k: next(replay))

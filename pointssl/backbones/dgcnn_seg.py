@@ -1,5 +1,7 @@
 """The part-segmentation DGCNN: a T-Net that aligns the cloud, then three edge convolutions."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from pointssl.backbones.features import Features
 from pointssl.backbones.layers import DoubleEdgeConv, EdgeConv, PointLayer, with_feats
 from pointssl.ops.neighbours import knn
+from pointssl_datasets.errors import UsageError
 
 
 class TransformNet(nn.Module):
@@ -47,6 +50,8 @@ class DGCNNSeg(nn.Module):
         in_channels: 3 for coordinates, 6 with normals (which the T-Net turns too).
         slope: of the leaky ReLUs.
         align: use the T-Net.
+        neighbour_channels: of the input, in which the first neighbours are sought; the reference
+            network for scenes takes the place within the room (6, 7, 8).
 
     ``forward(xyz (B, N, 3), feats)`` gives the maximum over the points as cloud feature and the
     EdgeConvs' outputs side by side as point features. Raises UserError if N < k.
@@ -60,10 +65,18 @@ class DGCNNSeg(nn.Module):
         in_channels: int = 3,
         slope: float = 0.2,
         align: bool = True,
+        neighbour_channels: Sequence[int] = (0, 1, 2),
     ) -> None:
         super().__init__()
+        beyond = [channel for channel in neighbour_channels if not 0 <= channel < in_channels]
+        if beyond:
+            raise UsageError(
+                f"neighbour_channels {list(neighbour_channels)}: the points have the channels 0 to "
+                f"{in_channels - 1}"
+            )
         self.k = k
         self.in_channels = in_channels
+        self.neighbour_channels = list(neighbour_channels)
         self.cloud_dim = embedding
         self.point_dim = 3 * channels
         self.transform_net = TransformNet(slope) if align else None
@@ -77,7 +90,7 @@ class DGCNNSeg(nn.Module):
         if self.transform_net is not None:
             turn = self.transform_net(xyz, knn(xyz, self.k))
             x = torch.cat([part @ turn for part in x.split(3, dim=-1)], dim=-1)
-        x1 = self.edge_conv1(x, knn(x[..., :3], self.k))
+        x1 = self.edge_conv1(x, knn(x[..., self.neighbour_channels], self.k))
         x2 = self.edge_conv2(x1, knn(x1, self.k))
         x3 = self.edge_conv3(x2, knn(x2, self.k))
         points = torch.cat((x1, x2, x3), dim=-1)

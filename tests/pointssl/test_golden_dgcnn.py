@@ -1,47 +1,23 @@
 """DGCNN and its part-segmentation trunk against the reference implementations' outputs."""
 
-import importlib
-
 import pytest
 import torch
-from golden import encoder_keys, head_keys, load_golden, pick
+from golden import (
+    encoder_keys,
+    head_keys,
+    load,
+    load_golden,
+    pick,
+    relative,
+    use_neighbours_of_float64,
+)
 from shared import needs_shared
-from torch import nn
 
 import pointssl
 from pointssl.heads import ProjectionHead
-from pointssl.ops.neighbours import knn_reference
 
 # In front of a batch norm that removes what they add: zero but for rounding.
 NO_GRADIENT = ("0.bias", "transform_net.point_layer.norm.bias")
-
-
-def relative(ours: torch.Tensor, golden: torch.Tensor) -> float:
-    return float((ours - golden).detach().norm() / golden.norm().clamp_min(1e-12))
-
-
-def load(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    missing, unexpected = module.load_state_dict(weights, strict=False)
-    assert not unexpected
-    assert all(key.endswith("num_batches_tracked") for key in missing), missing
-
-
-def use_neighbours_of_float64(monkeypatch: pytest.MonkeyPatch, backbone: str, golden: dict) -> None:
-    """Near-equal neighbours flip in fp32, for the reference too: give both the exact ones."""
-    module = importlib.import_module(f"pointssl.backbones.{backbone}")
-    exact = pointssl.build_encoder(backbone, k=12, embedding=96).double()
-    load(exact, pick(golden, "weights", encoder_keys(backbone), torch.float64))
-    found: list[torch.Tensor] = []
-
-    def record(points: torch.Tensor, k: int) -> torch.Tensor:
-        found.append(knn_reference(points, k))
-        return found[-1]
-
-    monkeypatch.setattr(module, "knn", record)
-    for training in (False, True):
-        exact.train(training)(golden["xyz"].double())
-    replay = iter(found)
-    monkeypatch.setattr(module, "knn", lambda points, k: next(replay))
 
 
 @needs_shared

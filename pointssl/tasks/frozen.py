@@ -1,0 +1,24 @@
+"""An encoder that is used but not trained."""
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from pointssl.backbones.features import Features
+
+Task = TypeVar("Task", bound=nn.Module)
+
+
+def keep_frozen(task: Task) -> Task:
+    """After ``train()``: a frozen encoder goes back to evaluation mode, so that its batch norms
+    and dropout are those of the checkpoint."""
+    if task.freeze_backbone:
+        task.encoder.eval()  # type: ignore[operator, union-attr]
+    return task
+
+
+def encode(task: Any, xyz: Tensor, feats: Tensor | None) -> Features:
+    """The encoder's features, without a graph where it is frozen."""
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not task.freeze_backbone):
+        return task.encoder(xyz, feats)

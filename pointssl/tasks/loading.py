@@ -1,0 +1,52 @@
+"""A fine-tuned network out of its checkpoint, with what is needed to use it."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pointssl.encoders import build_encoder, encoder_facts
+from pointssl.engine.checkpoint import load_checkpoint, load_weights
+from pointssl.tasks import TASKS
+from pointssl_datasets.errors import UserError
+from pointssl_datasets.resolve import resolve
+
+NEEDED = ("task", "task_args", "classes", "parts", "points", "normals", "normalise")
+
+
+def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a ``pointssl finetune`` checkpoint in evaluation mode, and its facts.
+
+    Args:
+        named: the backbone that the user typed, see :func:`pointssl.encoders.encoder_facts`.
+
+    Returns:
+        the task, an ``nn.Module`` with ``logits(xyz (B, N, 3), feats, category)``; and ``task``
+        ("cls", "partseg" or "semseg"), ``classes``, ``parts``, ``points``, ``normals`` and so on.
+
+    Raises:
+        UserError: not a checkpoint of ours, one of pretraining, damaged, or weights that do not
+            fit.
+    """
+    path = Path(path)
+    checkpoint = load_checkpoint(path)
+    found = checkpoint["facts"]
+    if isinstance(found, dict) and "task" not in found:
+        raise UserError(
+            f"{path} holds an encoder without a head: expected a checkpoint of `pointssl finetune`"
+        )
+    facts = encoder_facts(checkpoint, path, *NEEDED, named=named)
+    if facts["task"] not in TASKS or not isinstance(checkpoint.get("method"), dict):
+        raise UserError(
+            f"{path} is not a checkpoint of `pointssl finetune` that this version reads"
+        )
+    task = build_task(facts)
+    load_weights(task, checkpoint["method"], path)
+    return task.eval(), facts
+
+
+def build_task(facts: dict[str, Any], encoder: nn.Module | None = None) -> nn.Module:
+    """The network that facts describe, with random weights unless an ``encoder`` is given."""
+    if encoder is None:
+        encoder = build_encoder(facts["backbone"], **facts["backbone_args"])
+    return resolve(facts["task"], TASKS, "task", nn.Module)(encoder, **facts["task_args"])
