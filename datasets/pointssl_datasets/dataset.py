@@ -38,6 +38,7 @@ def load_dataset(
     mesh_points: int | None = None,
     skip_list: Path | None = None,
     colours: bool = False,
+    place: bool = False,
     size: int | None = None,
     data_seed: int = 0,
     seed: int = 0,
@@ -62,6 +63,7 @@ def load_dataset(
         mesh_points: points drawn from a mesh when it is packed; None: 4096.
         skip_list: file of clouds to leave out; see :mod:`pointssl_datasets.skipping`.
         colours: serve ``colour (N, 3)``, 0-1, where the dataset has them.
+        place: serve ``place (N, 3)``, the place within the room, where the dataset has it.
         size: number of clouds to generate (generated datasets).
         data_seed: seed of generated datasets.
         seed: seed of the choice of points, of the view, and of ``turn``.
@@ -97,6 +99,7 @@ def load_dataset(
         sampling=sampling,
         normals=normals,
         colours=colours,
+        place=place,
         turn=turn,
         seed=seed,
         images=images,
@@ -108,9 +111,9 @@ class CloudDataset(Dataset[Sample]):
     """Packed clouds, y-up, as dicts of tensors.
 
     ``dataset[i]`` holds ``xyz (N, 3)`` float32, ``index ()`` and ``label ()`` int64, and where
-    there are such, ``feats (N, 3)`` float32 normals, ``colour (N, 3)``, ``part (N,)`` int64
-    and ``image (3, H, W)`` uint8, one view chosen at random. What is chosen depends on
-    (seed, epoch, i) alone.
+    there are such, ``feats (N, 3)`` float32 normals, ``colour (N, 3)``, ``place (N, 3)``,
+    ``part (N,)`` int64 and ``image (3, H, W)`` uint8, one view chosen at random. What is chosen
+    depends on (seed, epoch, i) alone.
 
     Attributes:
         name, split, classes, parts: as the source has them.
@@ -135,6 +138,7 @@ class CloudDataset(Dataset[Sample]):
         sampling: str = "random",
         normals: bool = False,
         colours: bool = False,
+        place: bool = False,
         turn: str = "none",
         seed: int = 0,
         images: Path | None = None,
@@ -156,6 +160,7 @@ class CloudDataset(Dataset[Sample]):
         self.sampling, self.turn, self.seed, self.epoch = sampling, turn, seed, 0
         self.normals = normals
         self.colours = colours and (folder / "colours.npy").exists()
+        self.place = place and (folder / "place.npy").exists()
         self.folder = folder
         self.has_images = images is not None
         self._images_folder = images
@@ -178,6 +183,7 @@ class CloudDataset(Dataset[Sample]):
         self._xyz = read_array(folder, "xyz")
         self._normals = read_array(folder, "normals") if self.normals else None
         self._colours = read_array(folder, "colours") if self.colours else None
+        self._place = read_array(folder, "place") if self.place else None
         self._part = read_array(folder, "part") if (folder / "part.npy").exists() else None
         self._views = None
         if self._images_folder is not None:
@@ -202,7 +208,9 @@ class CloudDataset(Dataset[Sample]):
         return points
 
     def __getstate__(self) -> dict[str, Any]:
-        mapped = ("_offsets", "_xyz", "_normals", "_colours", "_part", "_views", "names")
+        mapped = (
+            "_offsets", "_xyz", "_normals", "_colours", "_place", "_part", "_views", "names"
+        )  # fmt: skip
         return {key: value for key, value in self.__dict__.items() if key not in mapped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -256,6 +264,9 @@ class CloudDataset(Dataset[Sample]):
             sample["feats"] = torch.from_numpy(feats if turn is None else feats @ turn.T)
         if self._colours is not None:
             sample["colour"] = torch.from_numpy(self._colours[start:end][rows])
+        if self._place is not None:
+            place = self._place[start:end][rows]
+            sample["place"] = torch.from_numpy(place if turn is None else place @ turn.T)
         if self._part is not None:
             sample["part"] = torch.from_numpy(self._part[start:end][rows])
         if self._views is not None:

@@ -29,6 +29,10 @@ def misfits(cloud: Cloud, source: Source) -> Iterator[tuple[str, str]]:
             yield "normals", f"normals {normals.shape}, points {(count, 3)}"
         elif not np.isfinite(normals).all():
             yield "normals", "normals are NaN or infinite"
+    if "place" in cloud:
+        place = np.asarray(cloud["place"])
+        if place.shape != (count, 3) or not np.isfinite(place).all():
+            yield "place", f"places must be {(count, 3)} finite numbers, found shape {place.shape}"
     if "colours" in cloud:
         colours = np.asarray(cloud["colours"])
         if colours.shape != (count, 3) or not ((colours >= 0) & (colours <= 1)).all():

@@ -22,7 +22,10 @@ from pointssl_datasets.skipping import find_skip_list, read_skips, without
 from pointssl_datasets.source import Cloud, Source
 
 _DEBUG = " (`pointssl --debug ...` shows where)"
-_ARRAYS = {"xyz": np.float32, "normals": np.float32, "colours": np.float32, "part": np.int64}
+_ARRAYS = {
+    "xyz": np.float32, "normals": np.float32, "colours": np.float32, "place": np.float32,
+    "part": np.int64,
+}  # fmt: skip
 
 
 def open_source(

@@ -9,6 +9,7 @@ from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.packing.arrays import (
     FIELDS,
     TO_Y_UP,
+    TURNED,
     VERSION,
     read_array,
     read_meta,
@@ -63,7 +64,7 @@ def open_packed(root: Path | None, split: str) -> Source:
         cloud = Cloud(label=int(labels[index]), images=images[index])
         for name, array in arrays.items():
             values = np.array(array[rows])
-            cloud[name] = values @ back if name in ("xyz", "normals") else values
+            cloud[name] = values @ back if name in TURNED else values
         mesh = meshes[index]
         if mesh and mesh[0].is_file():  # it may have been left on another machine
             cloud["mesh"] = mesh[0]

@@ -2,8 +2,8 @@
 
 * ``indoor3d_sem_seg_hdf5_data``, PointNet's blocks of one square metre: ``all_files.txt`` lists
   ``ply_data_all_0.h5`` etc. with ``data (M, 4096, 9)`` and ``label (M, 4096)``; line ``i`` of
-  ``room_filelist.txt`` is the room of block ``i``. Columns: x y z, r g b in 0-1, and the place
-  within the room, which is not read.
+  ``room_filelist.txt`` is the room of block ``i``. Columns: x y z in metres, from the middle of
+  the block and from the floor; r g b in 0-1; and the place within the room, 0-1 of its extent.
 * Rooms as arrays, ``Area_1_office_1.npy``: ``(N, 7)`` with x y z in metres, r g b in 0-255, class.
 """
 
@@ -102,7 +102,9 @@ def _open_blocks(folder: Path, areas: str) -> _Listed:
     def read(index: int) -> Cloud:
         where = shards.where(rows[index])
         data, part = shards.read(rows[index])
-        return _cloud(data[:, :3], data[:, 3:6], part, rooms[rows[index]], where)
+        cloud = _cloud(data[:, :3], data[:, 3:6], part, rooms[rows[index]], where)
+        cloud["place"] = np.ascontiguousarray(data[:, 6:], dtype=np.float32)
+        return cloud
 
     return names, [*paths, rooms_file], read
 

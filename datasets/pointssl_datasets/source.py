@@ -16,6 +16,7 @@ class Cloud(TypedDict, total=False):
     xyz: NDArray[np.float32]  # (N, 3), in the dataset's own axes
     normals: NDArray[np.float32]  # (N, 3), unit length, in the dataset's own axes
     colours: NDArray[np.float32]  # (N, 3), red green blue in 0-1
+    place: NDArray[np.float32]  # (N, 3), within the room, 0-1 of its extent, in the same axes
     part: NDArray[np.int64]  # (N,)
     label: int  # class of the shape
     images: list[Path]  # pictures of the shape, any number

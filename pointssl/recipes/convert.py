@@ -134,7 +134,7 @@ def _write_hdf5(source: Source, config: ConvertConfig, folder: Path, notes: list
     with Hdf5Shards(folder, source.split, listing) as shards:
         for cloud in _ready(source, config):
             shards.append(cloud)
-            _left_out(cloud, ("colours", "images"), "hdf5", notes)
+            _left_out(cloud, ("colours", "place", "images"), "hdf5", notes)
 
 
 def _write_ply(source: Source, config: ConvertConfig, folder: Path, notes: list[str]) -> None:
@@ -145,7 +145,7 @@ def _write_ply(source: Source, config: ConvertConfig, folder: Path, notes: list[
     for cloud in _ready(source, config):
         name = cloud["name"].removeprefix(f"{classes[cloud['label']]}/")
         write_ply(free_path(folders[cloud["label"]], name, ".ply"), cloud)
-        _left_out(cloud, ("images",), "ply", notes)
+        _left_out(cloud, ("place", "images"), "ply", notes)
 
 
 def _scale(config: ConvertConfig) -> str:

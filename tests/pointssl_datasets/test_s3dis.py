@@ -1,11 +1,15 @@
 """S3DIS: blocks of rooms in HDF5, and whole rooms."""
 
+import pickle
+
 import h5py
 import layouts
 import numpy as np
 import pytest
 
+from pointssl_datasets.dataset import load_dataset
 from pointssl_datasets.errors import DataError
+from pointssl_datasets.packed import open_packed
 from pointssl_datasets.s3dis import CLASSES, PARTS, open_s3dis
 
 
@@ -51,10 +55,44 @@ def test_blocks_are_the_rows_of_all_files(blocks):
         cloud = source.read(index)
         np.testing.assert_array_equal(cloud["xyz"], data[row, :, :3])
         np.testing.assert_array_equal(cloud["colours"], data[row, :, 3:6])
+        np.testing.assert_array_equal(cloud["place"], data[row, :, 6:])
         np.testing.assert_array_equal(cloud["part"], label[row])
         assert source.names[index].startswith(f"{lines[row]}/")
         assert CLASSES[cloud["label"]] == lines[row].split("_")[2]
     assert source.names[3:5] == ["Area_1_conferenceRoom_2/00000", "Area_1_conferenceRoom_2/00001"]
+
+
+def test_the_place_is_served_beside_its_point_and_turned_along(blocks, tmp_path):
+    data, _ = rows_of(blocks)
+    served = load_dataset(
+        "s3dis", blocks, "area_2", points=9, place=True, colours=True, normalise="none",
+        cache_dir=tmp_path / "cache",
+    )  # fmt: skip
+    sample = served[1]
+    block = data[7]  # the second of the third room
+    for row, place, colour in zip(
+        sample["xyz"].numpy(), sample["place"].numpy(), sample["colour"].numpy(), strict=True
+    ):
+        x, y, z = row[0], -row[2], row[1]  # z-up again
+        (found,) = np.flatnonzero((block[:, :3] == (x, y, z)).all(axis=1))
+        np.testing.assert_array_equal((place[0], -place[2], place[1]), block[found, 6:])
+        np.testing.assert_array_equal(colour, block[found, 3:6])
+    plain = load_dataset(
+        "s3dis", blocks, "area_2", points=9, normalise="none", cache_dir=tmp_path / "cache"
+    )
+    assert "place" not in plain[1]
+    copied = pickle.loads(pickle.dumps(served))[1]
+    assert all((copied[name] == value).all() for name, value in sample.items())
+    back = open_packed(served.folder, "area_2").read(1)
+    np.testing.assert_array_equal(back["place"], block[:, 6:])
+    np.testing.assert_array_equal(back["xyz"], block[:, :3])
+
+
+def test_places_that_are_not_finite(blocks, tmp_path):
+    with h5py.File(blocks / "ply_data_all_0.h5", "r+") as file:
+        file["data"][1, 3, 7] = np.nan
+    with pytest.raises(DataError, match=r"Area_1_office_1/00001: places must be \(24, 3\) finite"):
+        load_dataset("s3dis", blocks, "area_1", points=9, cache_dir=tmp_path / "cache")
 
 
 def test_rooms_are_arrays(rooms):

@@ -35,6 +35,8 @@ KINDS: dict[str, Kind] = {
                     _LEAVE_OUT, True),
     "colours": Kind("error", "Colours that do not fit the points or are not from 0 to 1.",
                     _LEAVE_OUT, True),
+    "place": Kind("error", "Places within the room that do not fit the points or are not finite.",
+                  _LEAVE_OUT, True),
     "name": Kind("error", "Two clouds of one name: nothing can tell them apart.",
                  "Rename one of them."),
     "unpaired-cloud": Kind("error", "Clouds without pictures, where others have some.",

@@ -1,9 +1,12 @@
 """The arrays of a packed folder, memory-mapped: what there is, and how it is read.
 
 xyz.npy (T, 3) float32, y-up    offsets.npy (M + 1,) int64    label.npy (M,) int64
-normals.npy, colours.npy (T, 3) float32    part.npy (T,) int64
+normals.npy, colours.npy, place.npy (T, 3) float32    part.npy (T,) int64
 names, images and mesh (paths of each cloud) as :mod:`pointssl_datasets.packing.strings`
 meta.json: classes, parts, notes on the content, fingerprint, up axis of the files
+
+place.npy is turned y-up as xyz.npy is, as a vector: for (x, y, z) of a z-up file, each 0-1, it holds
+(x, z, -y).
 """
 
 import json
@@ -18,9 +21,10 @@ from pointssl_datasets.errors import DataError
 from pointssl_datasets.lazy import Lazy
 from pointssl_datasets.packing.strings import read_strings
 
-VERSION = "2"
-Field = Literal["xyz", "normals", "colours", "part"]
-FIELDS: tuple[Field, ...] = ("xyz", "normals", "colours", "part")
+VERSION = "3"
+Field = Literal["xyz", "normals", "colours", "place", "part"]
+FIELDS: tuple[Field, ...] = ("xyz", "normals", "colours", "place", "part")
+TURNED: tuple[Field, ...] = ("xyz", "normals", "place")  # with the axes
 
 # Rows of the rotation matrix (determinant +1) that turns each axis up into +y.
 TO_Y_UP: dict[str, NDArray[np.float32]] = {

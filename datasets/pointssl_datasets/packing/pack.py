@@ -204,6 +204,8 @@ def _prepared(source: Source, index: int, name: str, normalise: str) -> Cloud:
         ready["mesh"] = cloud["mesh"]
     if "normals" in cloud:
         ready["normals"] = (cloud["normals"] @ turn.T).astype(np.float32)
+    if "place" in cloud:
+        ready["place"] = (cloud["place"] @ turn.T).astype(np.float32)
     if "colours" in cloud:
         ready["colours"] = np.asarray(cloud["colours"], dtype=np.float32)
     if "part" in cloud:
