@@ -89,7 +89,49 @@ class MachineOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig(MachineOptions, EncoderOptions, DataOptions):
+class TrainingOptions(MachineOptions):
+    """How to train, and where the run lives."""
+
+    epochs: int = option(100, "Passes over the data.", "Training", low=1)
+    batch_size: int = option(20, "Clouds per step over all processes.", "Training", low=2)
+    optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimiser.", "Training")
+    lr: float = option(1e-3, "Peak learning rate.", "Training", low=0, high=1e38)
+    lr_scale_base: int | None = option(
+        None, "Scale the learning rate by batch size / this.", "Training", low=1
+    )
+    weight_decay: float = option(1e-6, "Weight decay.", "Training", low=0)
+    momentum: float = option(0.9, "Momentum of SGD.", "Training", low=0, high=1)
+    schedule: Literal["cosine", "constant"] = option(
+        "cosine", "Learning rate over the run.", "Training"
+    )
+    schedule_by: Literal["step", "epoch"] = option(
+        "step", "Move the learning rate each step, or before each epoch as CrossPoint.", "Training"
+    )
+    warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", "Training", low=0)
+    min_lr: float = option(0.0, "Learning rate at the end of the cosine.", "Training", low=0)
+    clip_grad: float | None = option(None, "Clip the gradient to this norm.", "Training", low=0)
+    seed: int = option(0, "Seed of weights, order, augmentation.", "Training", low=0)
+
+    amp: Literal["off", "bf16", "fp16"] = option("off", "Mixed precision.", "Machine")
+    compile: bool = option(False, "torch.compile what is trained.", "Machine")
+    sync_bn: bool = option(False, "Batch-norm statistics over all processes.", "Machine")
+    max_time: float | None = option(
+        None, "Stop cleanly after this many minutes, with a checkpoint.", "Machine", low=0
+    )
+
+    run_dir: Path = option(
+        Path("runs/run"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+    )
+    resume: Literal["auto", "never"] = option(
+        "auto", "Continue the run in --run-dir, or refuse if there is one.", "Run"
+    )
+    save_every: int = option(
+        0, "Also write a checkpoint every this many steps (0: each epoch).", "Run", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
     """`pointssl pretrain`: learn an encoder without labels."""
 
     points: int = option(2048, "Points per cloud that the network sees.", "Data", low=1)
@@ -125,47 +167,14 @@ class PretrainConfig(MachineOptions, EncoderOptions, DataOptions):
     )
     freeze_image: bool = option(False, "Do not train the image encoder.", "Image")
 
-    epochs: int = option(100, "Passes over the data.", "Training", low=1)
-    batch_size: int = option(20, "Clouds per step over all processes.", "Training", low=2)
-    optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimiser.", "Training")
-    lr: float = option(1e-3, "Peak learning rate.", "Training", low=0, high=1e38)
-    lr_scale_base: int | None = option(
-        None, "Scale the learning rate by batch size / this.", "Training", low=1
-    )
-    weight_decay: float = option(1e-6, "Weight decay.", "Training", low=0)
-    momentum: float = option(0.9, "Momentum of SGD.", "Training", low=0, high=1)
-    schedule: Literal["cosine", "constant"] = option(
-        "cosine", "Learning rate over the run.", "Training"
-    )
-    schedule_by: Literal["step", "epoch"] = option(
-        "step", "Move the learning rate each step, or before each epoch as CrossPoint.", "Training"
-    )
-    warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", "Training", low=0)
-    min_lr: float = option(0.0, "Learning rate at the end of the cosine.", "Training", low=0)
-    clip_grad: float | None = option(None, "Clip the gradient to this norm.", "Training", low=0)
-    seed: int = option(0, "Seed of weights, order, augmentation.", "Training", low=0)
-
-    amp: Literal["off", "bf16", "fp16"] = option("off", "Mixed precision.", "Machine")
-    compile: bool = option(False, "torch.compile the method.", "Machine")
-    sync_bn: bool = option(False, "Batch-norm statistics over all processes.", "Machine")
-    max_time: float | None = option(
-        None, "Stop cleanly after this many minutes, with a checkpoint.", "Machine", low=0
-    )
-
     run_dir: Path = option(
         Path("runs/pretrain"), "Folder of the run: checkpoints, logs, pictures.", "Run"
-    )
-    resume: Literal["auto", "never"] = option(
-        "auto", "Continue the run in --run-dir, or refuse if there is one.", "Run"
-    )
-    save_every: int = option(
-        0, "Also write a checkpoint every this many steps (0: each epoch).", "Run", low=0
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureOptions(MachineOptions, EncoderOptions, DataOptions):
-    """Which encoder turns which clouds into features."""
+class WeightsOptions(EncoderOptions, DataOptions):
+    """An encoder with weights, and clouds that are served as it needs them."""
 
     weights: Path | None = option(
         None, "Checkpoint; without it the encoder is randomly initialised.", "Encoder"
@@ -191,6 +200,12 @@ class FeatureOptions(MachineOptions, EncoderOptions, DataOptions):
     normalise: Literal["unit-sphere", "none"] | None = option(  # type: ignore[assignment]
         None, "Scale of the clouds; default: as in the checkpoint, else unit-sphere.", "Data"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions(MachineOptions, WeightsOptions):
+    """Which encoder turns which clouds into features."""
+
     init_seed: int = option(0, "Seed of a random initialisation.", "Encoder", low=0)
     batch_size: int = option(32, "Clouds per step over all processes.", "Machine", low=1)
 

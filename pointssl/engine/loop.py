@@ -116,7 +116,7 @@ def train_epoch(
             batch = plan.prepare(batch, seeded(world.device, plan.seed, step))
             lr = plan.lr_at(step)
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("lr_scale", 1.0)
             amp_type = AMP_TYPES.get(plan.amp)
             with torch.autocast(world.device.type, amp_type, enabled=amp_type is not None):
                 scalars = model(batch)

@@ -1,27 +1,95 @@
-"""From a method to what the loop steps: its optimiser, and its wrapping for many processes."""
+"""From a module to what the loop steps: its optimiser, and its wrapping for many processes."""
 
-from typing import cast
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from pointssl.engine.distributed import World
 
+Group = dict[str, Any]
+
 
 def build_optimizer(
-    module: nn.Module, kind: str, lr: float, *, weight_decay: float, momentum: float
+    parameters: Iterable[nn.Parameter] | Iterable[Group],
+    kind: str,
+    lr: float,
+    *,
+    weight_decay: float,
+    momentum: float,
 ) -> torch.optim.Optimizer:
-    """``adam``, ``adamw`` or ``sgd`` over what is trained; ``momentum`` is for the last."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    """``adam``, ``adamw`` or ``sgd``; ``momentum`` is for the last.
+
+    Args:
+        parameters: what is trained, or groups of it as :func:`parameter_groups` makes them.
+    """
+    trained: list[Any] = list(parameters)
     if kind == "sgd":
-        return torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay)
+        return torch.optim.SGD(trained, lr, momentum=momentum, weight_decay=weight_decay)
     adam = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
-    return adam(parameters, lr, weight_decay=weight_decay)
+    return adam(trained, lr, weight_decay=weight_decay)
 
 
-def on_devices(method: nn.Module, world: World, *, compiled: bool = False) -> nn.Module:
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Those that have a gradient."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def parameter_groups(
+    task: nn.Module,
+    *,
+    weight_decay: float,
+    decay_all: bool = True,
+    layer_decay: float = 1.0,
+    head_scale: float = 1.0,
+) -> list[Group]:
+    """Groups of a task's parameters, each with its ``weight_decay`` and its ``lr_scale``: by what
+    the loop multiplies the learning rate.
+
+    Args:
+        task: has an ``encoder``; the rest is its head.
+        decay_all: also biases and the scales of norms, i.e. parameters of one dimension.
+        layer_decay: layer i of the encoder's L, counted from the input, learns at
+            ``layer_decay ** (L - i)`` of the rate (Clark et al. 2020, ELECTRA; Bao et al. 2021,
+            BEiT). A layer is a direct child of the encoder; lists of modules count one by one.
+        head_scale: ``lr_scale`` of the head.
+    """
+    encoder = cast(nn.Module, task.encoder)
+    depth = layer_numbers(encoder)
+    deepest = max(depth.values(), default=0) + 1
+    groups: dict[tuple[float, float], Group] = {}
+    for name, parameter in task.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        scale = head_scale
+        if name.startswith("encoder."):
+            scale = layer_decay ** (deepest - depth[name.removeprefix("encoder.")])
+        decay = weight_decay if decay_all or parameter.dim() > 1 else 0.0
+        group = groups.setdefault(
+            (scale, decay), {"params": [], "lr_scale": scale, "weight_decay": decay}
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def layer_numbers(encoder: nn.Module) -> dict[str, int]:
+    """Each parameter's name -> the number of its layer, from 0, in the order of definition."""
+    blocks: list[str] = []
+    for name, child in encoder.named_children():
+        if isinstance(child, (nn.ModuleList, nn.Sequential)):
+            blocks += [f"{name}.{place}." for place, _ in child.named_children()]
+        else:
+            blocks.append(f"{name}.")
+    return {
+        name: next((i for i, block in enumerate(blocks) if name.startswith(block)), 0)
+        for name, _ in encoder.named_parameters()
+    }
+
+
+def on_devices(module: nn.Module, world: World, *, compiled: bool = False) -> nn.Module:
     """Compiled and wrapped for many processes as asked; checkpoints never see the wrapping."""
-    model = method
+    model = module
     if compiled:
         model = cast(nn.Module, torch.compile(model))
     if world.size > 1:

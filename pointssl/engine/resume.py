@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pointssl.config import PretrainConfig
+from pointssl.config import TrainingOptions
 from pointssl.engine.checkpoint import load_checkpoint
 from pointssl.options import to_dict
 from pointssl_datasets.errors import UsageError
@@ -14,7 +14,7 @@ FREE_OPTIONS = ("device", "threads", "progress", "max_time", "run_dir", "resume"
                 "cache_dir", "data_root")  # fmt: skip
 
 
-def earlier_run(path: Path, config: PretrainConfig) -> dict[str, Any] | None:
+def earlier_run(path: Path, config: TrainingOptions) -> dict[str, Any] | None:
     """The checkpoint to continue from, or None.
 
     Raises:
@@ -31,7 +31,7 @@ def earlier_run(path: Path, config: PretrainConfig) -> dict[str, Any] | None:
     if "config" not in checkpoint or "optimizer" not in checkpoint:
         raise UsageError(f"{path} holds weights alone and cannot be continued")
     # An option that came after the checkpoint was written had its default.
-    before = {**to_dict(PretrainConfig()), **checkpoint["config"]}
+    before = {**to_dict(type(config)()), **checkpoint["config"]}
     now = to_dict(config)
     differing = [
         f"--{f.name.replace('_', '-')} {before[f.name]} then, {now[f.name]} now"

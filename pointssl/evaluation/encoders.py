@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from pointssl.config import FeatureOptions
+from pointssl.config import FeatureOptions, WeightsOptions
 from pointssl.encoders import build_encoder, encoder_facts, parse_arguments
 from pointssl.engine.checkpoint import load_checkpoint, load_weights
 from pointssl.evaluation.cache import weights_hash
@@ -41,27 +41,34 @@ class Subject:
 def find_subject(options: FeatureOptions) -> Subject:
     """The encoder of ``--weights``, or a random initialisation of ``--backbone``.
 
+    Raises:
+        UserError: as :func:`stored_subject`.
+    """
+    if options.weights is None:
+        return random_subject(options, options.init_seed)
+    return stored_subject(options, options.weights)
+
+
+def stored_subject(options: WeightsOptions, path: Path) -> Subject:
+    """The encoder of the checkpoint ``path``.
+
     k, points, normals and normalisation are the checkpoint's unless given; what is given and
     differs is noted, because a silent mismatch costs tens of points.
 
     Raises:
         UserError: an unreadable or foreign checkpoint, or one of another backbone than asked for.
     """
-    if options.weights is None:
-        return random_subject(options)
-    checkpoint = load_checkpoint(options.weights)
-    facts = encoder_facts(
-        checkpoint, options.weights, *SERVED, "trained_on", named=options.backbone
-    )
+    checkpoint = load_checkpoint(path)
+    facts = encoder_facts(checkpoint, path, *SERVED, "trained_on", named=options.backbone)
     if options.backbone is not None and options.backbone != facts["backbone"]:
         raise UsageError(
-            f"--backbone {options.backbone}: {options.weights} holds a {facts['backbone']}; "
+            f"--backbone {options.backbone}: {path} holds a {facts['backbone']}; "
             "leave --backbone out"
         )
     arguments, changed = merged(facts["backbone_args"], _arguments(options))
     serve, moved = merged({name: facts[name] for name in SERVED}, _serve(options))
     encoder = build_encoder(facts["backbone"], seed=0, **arguments)
-    load_weights(encoder, checkpoint["encoder"], options.weights)
+    load_weights(encoder, checkpoint["encoder"], path)
     notes = tuple(
         f"pretrained with {name} = {before}, evaluated with {after}"
         for name, (before, after) in {**changed, **moved}.items()
@@ -72,14 +79,14 @@ def find_subject(options: FeatureOptions) -> Subject:
     )  # fmt: skip
 
 
-def random_subject(options: FeatureOptions) -> Subject:
-    """``--backbone`` at random initialisation, seeded by ``--init-seed``."""
+def random_subject(options: WeightsOptions, seed: int) -> Subject:
+    """``--backbone`` at random initialisation."""
     name = options.backbone or "dgcnn"
     arguments = _arguments(options)
     if options.normals:
         arguments.setdefault("in_channels", 6)
     serve = {"points": 1024, "normals": False, "normalise": "unit-sphere", **_serve(options)}
-    encoder = build_encoder(name, seed=options.init_seed, **arguments)
+    encoder = build_encoder(name, seed=seed, **arguments)
     facts = _facts(name, arguments, encoder)
     return Subject("random init", encoder.eval(), facts, serve, None)
 
@@ -95,13 +102,13 @@ def baseline_of(subject: Subject, options: FeatureOptions) -> Subject:
 SERVED = ("points", "normals", "normalise")
 
 
-def _arguments(options: FeatureOptions) -> dict[str, Any]:
+def _arguments(options: WeightsOptions) -> dict[str, Any]:
     given = {"k": options.k, "embedding": options.embedding}
     given = {name: value for name, value in given.items() if value is not None}
     return {**given, **parse_arguments(options.backbone_arg)}
 
 
-def _serve(options: FeatureOptions) -> dict[str, Any]:
+def _serve(options: WeightsOptions) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in SERVED}
     return {name: value for name, value in given.items() if value is not None}
 

@@ -3,7 +3,7 @@
 import contextlib
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,18 +12,13 @@ import pointssl
 from pointssl.augment import two_views
 from pointssl.config import PretrainConfig
 from pointssl.encoders import build_encoder, parse_arguments
-from pointssl.engine.checkpoint import load_weights, save_checkpoint
-from pointssl.engine.distributed import World, local_batch, start_world
+from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import count_steps, read_batches, train_rows
-from pointssl.engine.loop import Plan, Progress, train
-from pointssl.engine.optimizer import build_optimizer, on_devices
 from pointssl.engine.resume import earlier_run
-from pointssl.engine.rng import random_states, restore_random_state
-from pointssl.engine.runlog import RunLog, read_metrics
-from pointssl.engine.schedule import lr_at, scaled_lr
+from pointssl.engine.runlog import read_metrics
+from pointssl.engine.schedule import scaled_lr
+from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.methods import METHODS
-from pointssl.ops.batch_norm import sync_batch_norms
-from pointssl.options import to_dict
 from pointssl.recipes.data import open_split
 from pointssl_datasets import GENERATED
 from pointssl_datasets.errors import UsageError, UserError
@@ -44,98 +39,30 @@ def run(config: PretrainConfig) -> Path:
 
 def pretrain(config: PretrainConfig, world: World) -> Path:
     """:func:`run` in a process group that exists already."""
-    if local_batch(config.batch_size, world) == 1 and not config.sync_bn:
-        raise UsageError(
-            f"--batch-size {config.batch_size} leaves each of {world.size} processes a single "
-            "cloud, of which batch norm has no statistics: double it, or use --sync-bn"
-        )
-    path = config.run_dir / "checkpoints" / "last.pt"
+    check_batch(config, world)
+    path = config.run_dir / LAST
     earlier = earlier_run(path, config)
-
     dataset = open_dataset(config, world)
     steps = count_steps(len(dataset), config.batch_size)
     method, facts = build_method(config, dataset)
-    method.to(world.device)
-    if config.sync_bn:
-        sync_batch_norms(method)
-    peak = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
-    optimizer = build_optimizer(
+    trained = train_in_run_dir(
         method,
-        config.optimizer,
-        peak,
-        weight_decay=config.weight_decay,
-        momentum=config.momentum,
-    )
-    scaler = torch.amp.GradScaler(world.device.type, enabled=config.amp == "fp16")
-
-    progress = Progress()
-    torch.manual_seed(config.seed + world.rank)  # dropout alone draws from the global state
-    if earlier:
-        if earlier["facts"]["trained_on"] != facts["trained_on"]:
-            raise UsageError(
-                f"{config.run_dir} holds a run on other clouds, and --data {config.data} has "
-                "changed since: give another --run-dir, or bring the data back"
-            )
-        load_weights(method, earlier["method"], path)
-        optimizer.load_state_dict(earlier["optimizer"])
-        scaler.load_state_dict(earlier["scaler"])
-        progress = Progress(**earlier["progress"])
-        restore_random_state(earlier["random"], world)
-    if progress.epoch == config.epochs:
-        world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
-        return path
-
-    encoder = cast(nn.Module, method.encoder)
-    log = RunLog(config.run_dir, config, world, progress.epoch)
-    describe(config, dataset, method, steps, world)
-
-    def save(progress: Progress) -> None:
-        random = random_states(world)  # of all ranks, so every rank comes here
-        if not all(bool(torch.isfinite(p).all()) for p in method.parameters()):
-            raise UserError(
-                f"the weights are not finite after {progress.epoch} epochs and {progress.step} "
-                "steps. Lower --lr or use --clip-grad 1; the last checkpoint is as it was."
-            )
-        if world.is_main:
-            content = {
-                "encoder": encoder.state_dict(),
-                "facts": facts,
-                "method": method.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "progress": vars(progress),
-                "random": random,
-                "config": to_dict(config),
-            }
-            save_checkpoint(path, content)
-        world.barrier()  # no rank leaves, and so has torchrun stop the others, while rank 0 writes
-
-    plan = Plan(
-        epochs=config.epochs,
-        steps_per_epoch=steps,
+        config,
+        world,
+        facts=facts,
+        earlier=earlier,
+        steps=steps,
         batches=lambda epoch, start: epoch_batches(config, dataset, epoch, start, world),
         prepare=partial(
             two_views, rank=world.rank, ranks=world.size,
             augment=config.augment, rotate=config.rotate,
         ),
-        lr_at=partial(
-            lr_at, steps_per_epoch=steps, epochs=config.epochs, peak=peak, floor=config.min_lr,
-            warmup_epochs=config.warmup_epochs, schedule=config.schedule, by=config.schedule_by,
-        ),
-        log=partial(report_epoch, log=log, world=world),
-        save=save,
-        seed=config.seed,
-        clip_grad=config.clip_grad,
-        amp=config.amp,
-        save_every=config.save_every,
-        max_minutes=config.max_time,
-        bar=config.progress,
+        report=partial(report_epoch, world=world),
+        describe=lambda: describe(config, dataset, method, steps, world),
     )  # fmt: skip
-    try:
-        model = on_devices(method, world, compiled=config.compile)
-        train(model, optimizer, scaler, plan, progress, world)
-    finally:
-        log.close()
+    if not trained:
+        world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
+        return path
     if world.is_main:
         draw_curves(config.run_dir)
     world.say(f"checkpoint: {path}")
@@ -247,9 +174,8 @@ def describe(
         )
 
 
-def report_epoch(row: dict[str, Any], log: RunLog, world: World) -> None:
-    """Log an epoch's meters and print the ones to watch."""
-    log.log(row)
+def report_epoch(row: dict[str, Any], world: World) -> dict[str, Any]:
+    """Print the meters of an epoch to watch; all of them are logged."""
     shown = {
         "loss": "loss", "loss_within": "within", "loss_cross": "cross",
         "retrieval_within": "retrieval within", "retrieval_cross": "cross",
@@ -257,6 +183,7 @@ def report_epoch(row: dict[str, Any], log: RunLog, world: World) -> None:
     }  # fmt: skip
     parts = [f"{label} {row[name]:.3f}" for name, label in shown.items() if name in row]
     world.say(f"epoch {row['epoch']}: " + ", ".join(parts))
+    return row
 
 
 def draw_curves(run_dir: Path) -> None:
