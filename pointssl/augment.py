@@ -82,21 +82,43 @@ def crosspoint_view(
     """
     clouds, points, _ = xyz.shape
     xyz = unit_sphere(xyz) * draw.uniform(0.5, 2.0, 1, 1)
-    turn: Tensor | None = None
-    if rotate == "up":
-        turn = up_rotations(draw.uniform(0, 2 * math.pi))
-    elif rotate == "so3":
-        turn = quaternion_rotations(draw.normal(4))
-    if turn is not None:
-        turn = turn.to(xyz.dtype)
-        xyz = xyz @ turn.mT
-        normals = None if normals is None else normals @ turn.mT
+    xyz, normals = rotated(xyz, normals, draw, rotate)
     extent = xyz.amax(dim=1, keepdim=True) - xyz.amin(dim=1, keepdim=True)
     xyz = xyz + draw.uniform(-0.5, 0.5, 1, 3) * extent
     xyz = xyz + (0.01 * draw.normal(points, 3)).clamp(-0.05, 0.05)
     kept = drop_points(xyz, draw.uniform(0, 0.875, 1), draw.uniform(0, 1, points))
     kept = kept[..., None].expand(clouds, points, 3)
     return xyz.gather(1, kept), None if normals is None else normals.gather(1, kept)
+
+
+def scale_shift(
+    xyz: Tensor, normals: Tensor | None, draw: Draw
+) -> tuple[Tensor, Tensor | None]:
+    """Scale every axis by U(2/3, 3/2) and shift it by U(-0.2, 0.2), as DGCNN and Point-MAE
+    fine-tune.
+
+    Args:
+        xyz: ``(B, N, 3)``.
+        normals: ``(B, N, 3)`` unit vectors, which a scaled surface turns, or None.
+    """
+    scale = draw.uniform(2 / 3, 3 / 2, 1, 3).to(xyz.dtype)
+    xyz = xyz * scale + draw.uniform(-0.2, 0.2, 1, 3).to(xyz.dtype)
+    return xyz, None if normals is None else F.normalize(normals / scale, dim=-1)
+
+
+def rotated(
+    xyz: Tensor, normals: Tensor | None, draw: Draw, rotate: str
+) -> tuple[Tensor, Tensor | None]:
+    """Turn each cloud at random: about the up axis y (``up``), any way (``so3``), or not
+    (``none``)."""
+    if rotate == "none":
+        return xyz, normals
+    if rotate == "up":
+        turn = up_rotations(draw.uniform(0, 2 * math.pi))
+    else:
+        turn = quaternion_rotations(draw.normal(4))
+    turn = turn.to(xyz.dtype)
+    return xyz @ turn.mT, None if normals is None else normals @ turn.mT
 
 
 def image_view(images: Tensor, draw: Draw) -> Tensor:
@@ -154,3 +176,31 @@ def two_views(
         image = batch["image"].float() / 255
         views["image"] = image_view(image, draw) if augment == "crosspoint" else image
     return views
+
+
+def one_view(
+    batch: dict[str, Tensor],
+    generator: Generator,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+    augment: str = "none",
+    rotate: str = "none",
+) -> dict[str, Tensor]:
+    """What a supervised task takes: the batch with its clouds turned, scaled and shifted.
+
+    Args:
+        batch: ``xyz (B, N, 3)``, where the data have them ``feats (B, N, 3)`` normals, and
+            whatever else belongs to it.
+        rank, ranks: which rows of the global batch these are.
+        augment: ``scale-shift`` (see :func:`scale_shift`) or ``none``.
+        rotate: ``up``, ``so3`` or ``none``.
+    """
+    if augment not in ("scale-shift", "none"):
+        raise UsageError(f"--augment {augment!r}: choose scale-shift or none")
+    count = len(batch["xyz"])
+    draw = Draw(generator, count * ranks, slice(rank * count, (rank + 1) * count))
+    xyz, feats = rotated(batch["xyz"], batch.get("feats"), draw, rotate)
+    if augment == "scale-shift":
+        xyz, feats = scale_shift(xyz, feats, draw)
+    return {**batch, "xyz": xyz} | ({} if feats is None else {"feats": feats})
