@@ -5,7 +5,7 @@ normals.npy, colours.npy, place.npy (T, 3) float32    part.npy (T,) int64
 names, images and mesh (paths of each cloud) as :mod:`pointssl_datasets.packing.strings`
 meta.json: classes, parts, notes on the content, fingerprint, up axis of the files
 
-place.npy is turned y-up as xyz.npy is, as a vector: for (x, y, z) of a z-up file, each 0-1, it holds
+place.npy is turned y-up as xyz.npy is, as a vector: for (x, y, z) of a z-up file, each 0-1, it has
 (x, z, -y).
 """
 
