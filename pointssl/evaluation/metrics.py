@@ -1,4 +1,4 @@
-"""Accuracies from a confusion matrix, and the part-segmentation IoU of ShapeNetPart.
+"""Accuracies and IoU from a confusion matrix, and the part-segmentation IoU of ShapeNetPart.
 
 Counts come first and averages last, over the whole split at once: means of batches or of ranks
 are not the mean.
@@ -203,3 +203,28 @@ def part_iou(
         "per_category": rows,
         "absent": [row["category"] for row in rows if row["iou"] is None],
     }
+
+
+def class_ious(matrix: Ints) -> Floats:
+    """``(classes,)`` intersection over union of each class; NaN for one that neither truth nor
+    prediction has."""
+    right = np.diag(matrix)
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - right
+    return np.where(union > 0, right / np.maximum(union, 1), np.nan)
+
+
+def mean_iou(matrix: Ints, classes: Sequence[str]) -> tuple[float, list[str]]:
+    """Mean over the classes that truth or prediction has, and the names of the others.
+
+    A class that is only predicted counts 0, as every point of it is wrong.
+
+    Args:
+        matrix: of a confusion over all points of a split, see :func:`confusion_matrix`.
+
+    Raises:
+        DataError: the matrix counts nothing.
+    """
+    overall_accuracy(matrix)
+    ious = class_ious(matrix)
+    absent = [name for name, value in zip(classes, ious, strict=True) if np.isnan(value)]
+    return float(np.nanmean(ious)), absent

@@ -139,3 +139,35 @@ def test_bad_parts_are_one_line(predicted, target, category, message):
     arrays = [[np.array(shape, int) for shape in side] for side in (predicted, target)]
     with pytest.raises(DataError, match=message):
         metrics.shape_iou(*arrays, np.array(category, int))
+
+
+def slow_mean_iou(target, predicted, classes):
+    """Of points, one after the other."""
+    ious = []
+    for c in range(classes):
+        both = sum(t == c and p == c for t, p in zip(target, predicted, strict=True))
+        either = sum(t == c or p == c for t, p in zip(target, predicted, strict=True))
+        if either:
+            ious.append(both / either)
+    return sum(ious) / len(ious)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mean_iou_equals_its_slow_twin(seed):
+    rng = np.random.default_rng(seed)
+    names = [f"class {i}" for i in range(13)]
+    target = rng.choice(rng.choice(13, 9), 300)
+    predicted = np.where(rng.random(300) < 0.5, target, rng.choice(rng.choice(13, 9), 300))
+    matrix = metrics.confusion_matrix(target, predicted, 13)
+    value, absent = metrics.mean_iou(matrix, names)
+    assert value == pytest.approx(slow_mean_iou(target, predicted, 13), rel=1e-12)
+    there = set(target) | set(predicted)
+    assert absent == [name for i, name in enumerate(names) if i not in there]
+    assert absent
+
+
+def test_a_class_that_is_only_predicted_counts_zero():
+    matrix = metrics.confusion_matrix(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 2]), 3)
+    assert metrics.mean_iou(matrix, "abc") == (pytest.approx(0.375), ["b"])
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        metrics.mean_iou(np.zeros((3, 3), int), "abc")
