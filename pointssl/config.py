@@ -104,8 +104,10 @@ class TrainingOptions(MachineOptions):
     schedule: Literal["cosine", "constant"] = option(
         "cosine", "Learning rate over the run.", "Training"
     )
-    schedule_by: Literal["step", "epoch"] = option(
-        "step", "Move the learning rate each step, or before each epoch as CrossPoint.", "Training"
+    schedule_by: Literal["step", "epoch", "after-epoch"] = option(
+        "step",
+        "Move the learning rate each step, before each epoch as CrossPoint, or after each.",
+        "Training",
     )
     warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", "Training", low=0)
     min_lr: float = option(0.0, "Learning rate at the end of the cosine.", "Training", low=0)

@@ -225,6 +225,14 @@ class CloudDataset(Dataset[Sample]):
         """This dataset and ``index``: what a mixture of datasets tells of its clouds."""
         return self, index
 
+    def stored(self, index: int) -> dict[str, NDArray[Any]]:
+        """All points of cloud ``index`` as they are packed: ``xyz (N, 3)``, and ``part (N,)``."""
+        span = slice(self._offsets[index], self._offsets[index + 1])
+        found: dict[str, NDArray[Any]] = {"xyz": self._xyz[span]}
+        if self._part is not None:
+            found["part"] = self._part[span]
+        return found
+
     def facts(self) -> dict[str, Any]:
         """Plain values that identify exactly what is served (in epoch 0)."""
         return {

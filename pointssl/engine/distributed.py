@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from pointssl.engine.memory import keep_freed_memory
 from pointssl_datasets.errors import UsageError, UserError
@@ -64,6 +65,12 @@ class World:
         if self.size > 1:
             dist.all_gather_object(values, value)
         return values
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Rank 0's buffers, such as running statistics, on every rank; every rank must call it."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, src=0)
 
     def main_first(self, make: Callable[[], T]) -> T:
         """``make()`` on rank 0, then on the others, who find on disk what it left there."""

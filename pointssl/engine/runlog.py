@@ -43,6 +43,18 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """What :func:`write_json` wrote.
+
+    Raises:
+        UserError: it can't be read, or somebody damaged it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}): delete it") from None
+
+
 def environment(world: World) -> dict[str, Any]:
     """Versions, machine, and the commit and difference of the source that runs."""
     import pointssl

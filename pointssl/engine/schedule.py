@@ -17,10 +17,13 @@ def lr_at(
     """Learning rate of optimiser step ``step``, counted from 0 over the whole run.
 
     Linear warm-up, then a cosine down to ``floor`` (Loshchilov and Hutter 2017) or a constant.
-    ``by="epoch"`` steps before each epoch as CrossPoint does, so epoch e runs at the value for
-    e + 1 and the last epoch at ``floor``.
+    ``by="epoch"`` steps before each epoch as CrossPoint's pretraining does, so epoch e, counted
+    from 0, runs at the value for e + 1 and the last epoch at ``floor``; ``by="after-epoch"`` steps
+    after each as dgcnn.pytorch does, so epoch e runs at the value for e.
     """
-    epoch = step // steps_per_epoch + 1 if by == "epoch" else step / steps_per_epoch
+    epoch = step / steps_per_epoch
+    if by != "step":
+        epoch = step // steps_per_epoch + int(by == "epoch")
     if epoch < warmup_epochs:
         done = epoch if by == "epoch" else (step + 1) / steps_per_epoch
         return peak * min(1.0, done / warmup_epochs)

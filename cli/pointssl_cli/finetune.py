@@ -1,0 +1,39 @@
+"""`pointssl finetune ...`."""
+
+import typer
+
+from pointssl.finetune_config import FinetuneClsConfig, FinetunePartsegConfig
+from pointssl_cli.options import takes
+
+app = typer.Typer(help="Fine-tune an encoder, or train it from scratch.")
+
+
+@app.callback(invoke_without_command=True)
+def finetune(context: typer.Context) -> None:
+    """Fine-tune an encoder, or train it from scratch."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("partseg")
+@takes(FinetunePartsegConfig)
+def partseg(config: FinetunePartsegConfig) -> None:
+    """Part segmentation: a part for every point of an object.
+
+    Alone or under torchrun; started again with the same --run-dir, it continues.
+    """
+    from pointssl.recipes import finetune_partseg as recipe
+
+    recipe.run(config)
+
+
+@app.command("cls")
+@takes(FinetuneClsConfig)
+def cls(config: FinetuneClsConfig) -> None:
+    """Classification: a class for every cloud; --freeze-backbone is a linear probe.
+
+    Alone or under torchrun; started again with the same --run-dir, it continues.
+    """
+    from pointssl.recipes import finetune_cls as recipe
+
+    recipe.run(config)

@@ -1,0 +1,140 @@
+"""Every option of the ``pointssl finetune`` commands, as :mod:`pointssl.config` has the others.
+
+What stands as None is filled in by the protocol: see :mod:`pointssl.tasks.presets`.
+"""
+# ruff: noqa: RUF009 - `option` makes a dataclasses.field, which ruff can't see
+# mypy: disable-error-code="assignment"
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pointssl.config import TrainingOptions, WeightsOptions
+from pointssl.options import option
+
+PRESET = "default: as the protocol has it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(TrainingOptions, WeightsOptions):
+    """What all fine-tuning shares."""
+
+    weights: Path | None = option(
+        None, "Checkpoint to start from; without it everything is trained from scratch.", "Encoder"
+    )
+    sampling: Literal["first", "random", "fps"] | None = option(
+        None, f"Which of the stored points are taken; {PRESET}.", "Data"
+    )
+    label_fraction: float = option(
+        1.0, "Stratified share of the train clouds that is used.", "Data", low=1e-9, high=1
+    )
+    val_share: float | None = option(
+        None,
+        "Share of train that is held out to choose the epoch, where there is no public val split; "
+        "0: the last epoch is taken, whatever there is. " + PRESET.capitalize() + ".",
+        "Data",
+        low=0,
+        high=0.9,
+    )
+    val_every: int = option(1, "Validate every this many epochs.", "Training", low=1)
+
+    epochs: int | None = option(None, f"Passes over the data; {PRESET}.", "Training", low=1)
+    batch_size: int | None = option(
+        None, f"Clouds per step over all processes; {PRESET}.", "Training", low=2
+    )
+    optimizer: Literal["adam", "adamw", "sgd"] | None = option(
+        None, f"Optimiser; {PRESET}.", "Training"
+    )
+    lr: float | None = option(
+        None, f"Peak learning rate; {PRESET}.", "Training", low=1e-12, high=1e38
+    )
+    weight_decay: float | None = option(None, f"Weight decay; {PRESET}.", "Training", low=0)
+    decay_all: bool | None = option(
+        None, f"Weight decay on biases and norms too; {PRESET}.", "Training"
+    )
+    schedule_by: Literal["step", "epoch", "after-epoch"] | None = option(
+        None, f"When the learning rate moves; {PRESET}.", "Training"
+    )
+    warmup_epochs: float | None = option(
+        None, f"Epochs of linear warm-up; {PRESET}.", "Training", low=0
+    )
+    min_lr: float | None = option(
+        None, f"Learning rate at the end of the cosine; {PRESET}.", "Training", low=0
+    )
+    clip_grad: float | None = option(
+        None, f"Clip the gradient to this norm; {PRESET}.", "Training", low=0
+    )
+    smoothing: float | None = option(
+        None, f"Label smoothing; {PRESET}.", "Training", low=0, high=0.5
+    )
+    dropout: float | None = option(
+        None, f"Dropout of the head; {PRESET}.", "Training", low=0, high=0.99
+    )
+    augment: Literal["none", "scale-shift"] | None = option(
+        None, f"Augmentation of the clouds; {PRESET}.", "Training"
+    )
+    rotate: Literal["none", "up", "so3"] = option(
+        "none", "Random rotation among the augmentations.", "Training"
+    )
+    freeze_backbone: bool = option(
+        False, "Train the head alone on features that stay as they are.", "Training"
+    )
+    head_lr: float | None = option(
+        None, "Peak learning rate of the head; default: --lr.", "Training", low=0, high=1e38
+    )
+    layer_decay: float = option(
+        1.0,
+        "Each layer of the encoder learns at this share of the next one's rate.",
+        "Training",
+        low=1e-3,
+        high=1,
+    )
+    seeds: int = option(
+        1, "Runs with --seed, --seed + 1, ...: mean and deviation are reported.", "Run", low=1
+    )
+    votes: int = option(
+        1,
+        "Also report the mean of this many passes over other points, scaled at random.",
+        "Evaluation",
+        low=1,
+    )
+    pictures: bool = option(True, "Draw results.", "Evaluation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetunePartsegConfig(FinetuneOptions):
+    """`pointssl finetune partseg`: which part of an object every point belongs to."""
+
+    protocol: Literal["strict", "crosspoint"] = option(
+        "strict",
+        "strict: epoch chosen on validation, every original point counts, masked argmax; "
+        "crosspoint: train and val together, last epoch, free argmax.",
+        "Evaluation",
+    )
+    category: Literal["given", "none"] = option(
+        "given", "Whether the head is told the category of the object.", "Task"
+    )
+    class_choice: str | None = option(
+        None, "Train and test on this category alone, its parts numbered from 0.", "Task"
+    )
+    run_dir: Path = option(
+        Path("runs/partseg"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneClsConfig(FinetuneOptions):
+    """`pointssl finetune cls`: which class a cloud is of."""
+
+    protocol: Literal["strict", "dgcnn", "point-mae"] = option(
+        "strict",
+        "strict: epoch chosen on validation; dgcnn (CrossPoint's too) and point-mae: their "
+        "schedules, last epoch.",
+        "Evaluation",
+    )
+    head: Literal["mlp", "linear"] | None = option(
+        None, "Head; default: linear with --freeze-backbone (a linear probe), else mlp.", "Task"
+    )
+    run_dir: Path = option(
+        Path("runs/cls"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+    )

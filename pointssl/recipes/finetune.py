@@ -1,0 +1,305 @@
+"""Fine-tuning from top to bottom, for every task: data, network, training, one look at test.
+
+A task says what is its own in a :class:`Job`; see :mod:`pointssl.recipes.finetune_partseg`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+
+import pointssl
+from pointssl.engine.checkpoint import load_weights, save_checkpoint
+from pointssl.engine.distributed import World, start_world
+from pointssl.engine.loading import count_steps, read_batches, train_rows
+from pointssl.engine.optimizer import parameter_groups
+from pointssl.engine.resume import earlier_run
+from pointssl.engine.runlog import read_json, write_json
+from pointssl.engine.training import LAST, check_batch, train_in_run_dir
+from pointssl.evaluation.encoders import Subject, random_subject, stored_subject, where
+from pointssl.finetune_config import FinetuneOptions
+from pointssl.options import to_dict
+from pointssl.recipes.pretrain import draw_curves
+from pointssl.tasks.loading import build_task
+from pointssl.tasks.presets import Preset, filled
+from pointssl_datasets.mixing import Clouds
+
+Config = TypeVar("Config", bound=FinetuneOptions)
+Rows = NDArray[np.int64]
+MODEL = Path("checkpoints") / "model.pt"
+Filled: TypeAlias = Any  # options that the protocol has filled in: none of them is None any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a task brings to one run of fine-tuning.
+
+    Attributes:
+        task: key of :data:`pointssl.tasks.TASKS`.
+        task_args: of its class, beside the encoder.
+        facts: that later commands need: ``classes``, ``parts`` and so on.
+        dataset: the clouds that are trained on.
+        rows: which of them.
+        prepare: a batch on the training device, augmented, from a generator.
+        validate: scores of the network by name, the same on every rank; or None.
+        select_by: the score that the best epoch has the highest of.
+        test: plain results of the network on the test split, the same on every rank.
+        draw: pictures of the test split; rank 0 calls it.
+        notes: lines for the user.
+    """
+
+    task: str
+    task_args: dict[str, Any]
+    facts: dict[str, Any]
+    dataset: Clouds
+    rows: Rows
+    prepare: Callable[[dict[str, Tensor], Generator], dict[str, Tensor]]
+    validate: Callable[[nn.Module], dict[str, float]] | None
+    select_by: str
+    test: Callable[[nn.Module], dict[str, Any]]
+    draw: Callable[[nn.Module, dict[str, Any]], list[Path]]
+    notes: list[str] = field(default_factory=list)
+
+
+MakeJob = Callable[[Any, Subject, World], Job]
+
+
+def run(
+    config: Config, presets: dict[str, Preset], make_job: MakeJob, report: Callable[..., None]
+) -> dict[str, Any]:
+    """Fine-tune as ``config`` says; returns what is written to ``results.json``.
+
+    Args:
+        make_job: ``(config, subject, world)`` to a :class:`Job`.
+        report: prints and draws the results of all seeds, see :func:`finetune`.
+
+    Raises:
+        UserError: one line about what is wrong with data, options, checkpoint or run directory.
+        Stopped: by a signal or ``--max-time``; the checkpoint is written.
+    """
+    with start_world(config.device, config.threads) as world:
+        return finetune(config, presets, make_job, report, world)
+
+
+def finetune(
+    config: Config,
+    presets: dict[str, Preset],
+    make_job: MakeJob,
+    report: Callable[..., None],
+    world: World,
+) -> dict[str, Any]:
+    """:func:`run` in a process group that exists already: once per seed."""
+    preset = presets[config.protocol]  # type: ignore[attr-defined]
+    asked = config.batch_size
+    ready = filled(config, preset)
+    results = []
+    for number in range(ready.seeds):
+        one = ready
+        if ready.seeds > 1:
+            seed = ready.seed + number
+            one = replace(ready, seed=seed, seeds=1, run_dir=ready.run_dir / f"seed_{seed}")
+            world.say(f"seed {seed}, {number + 1} of {ready.seeds}")
+        results.append(one_run(one, preset, make_job, world, lower_batch=asked is None))
+    if world.is_main:
+        report(ready, results)
+    world.barrier()
+    return {"config": to_dict(ready), "runs": results}
+
+
+def one_run(
+    config: Filled, preset: Preset, make_job: MakeJob, world: World, *, lower_batch: bool
+) -> dict[str, Any]:
+    """Train with one seed, or continue, then look at test once; a finished run is read.
+
+    Args:
+        lower_batch: the batch size was not asked for, so it may fall to the size of the set.
+    """
+    done = config.run_dir / "results.json"
+    last = config.run_dir / LAST
+    subject = find_encoder(config)
+    job = make_job(config, subject, world)
+    if lower_batch and len(job.rows) < config.batch_size:
+        size = max(2, len(job.rows) // world.size * world.size)
+        job.notes.append(f"batch {size} instead of {config.batch_size}: there are no more clouds")
+        config = replace(config, batch_size=size)
+    check_batch(config, world)
+    earlier = earlier_run(last, config)
+    if earlier and done.exists() and earlier["progress"]["epoch"] == config.epochs:
+        world.say(f"{config.run_dir} is finished: its results are read")
+        return cast(dict[str, Any], read_json(done)["results"])
+
+    facts = describe_network(config, subject, job)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        task = build_task(facts, subject.encoder)
+    scale = 1.0 if config.head_lr is None else config.head_lr / config.lr
+    steps = count_steps(len(job.rows), config.batch_size)
+    kept: dict[str, Any] = {}
+    trained = train_in_run_dir(
+        task,
+        config,
+        world,
+        facts=facts,
+        earlier=earlier,
+        steps=steps,
+        batches=lambda epoch, start: epoch_batches(config, job, epoch, start, world),
+        prepare=job.prepare,
+        report=partial(after_epoch, task=task, job=job, config=config, kept=kept, world=world),
+        describe=lambda: describe(config, subject, job, task, steps, world),
+        groups=parameter_groups(
+            task,
+            weight_decay=config.weight_decay,
+            decay_all=bool(config.decay_all),
+            layer_decay=config.layer_decay,
+            head_scale=scale,
+        ),
+        kept=kept,
+    )
+    if trained and world.is_main and config.pictures:
+        draw_curves(config.run_dir)
+    return test_once(task, config, preset, subject, job, kept, facts, world)
+
+
+def find_encoder(config: Filled) -> Subject:
+    """The encoder of ``--weights``, or a random one by ``--seed``."""
+    if config.weights is None:
+        return random_subject(config, config.seed)
+    return stored_subject(config, config.weights)
+
+
+def describe_network(config: Filled, subject: Subject, job: Job) -> dict[str, Any]:
+    """The facts that travel in the checkpoint."""
+    seen = subject.trained_on or {}
+    shown = {k: v for k, v in job.dataset.facts().items() if k != "seed"}
+    # Whatever the encoder has ever seen counts when leakage is looked for.
+    members = [*shown.get("members", []), seen.get("fingerprint"), *seen.get("members", [])]
+    shown["members"] = [print_ for print_ in members if print_]
+    return {
+        "pointssl": pointssl.__version__,
+        "task": job.task,
+        "task_args": job.task_args,
+        "backbone": subject.facts["backbone"],
+        "backbone_args": subject.arguments,
+        "feats": ["normals"] if subject.serve["normals"] else [],
+        "parts": [],
+        **subject.serve,
+        "up_axis": "y",
+        "protocol": config.protocol,
+        **job.facts,
+        "trained_on": shown,
+    }
+
+
+def epoch_batches(config: Filled, job: Job, epoch: int, start: int, world: World) -> Any:
+    """This rank's batches of an epoch."""
+    job.dataset.set_epoch(epoch)
+    batches = train_rows(len(job.rows), config.batch_size, config.seed, epoch, world, start)
+    return read_batches(job.dataset, (job.rows[part].tolist() for part in batches), world.device)
+
+
+def after_epoch(
+    row: dict[str, Any],
+    *,
+    task: nn.Module,
+    job: Job,
+    config: Filled,
+    kept: dict[str, Any],
+    world: World,
+) -> dict[str, Any]:
+    """Validate, keep the weights if they are the best so far, and say how it stands."""
+    due = row["epoch"] % config.val_every == 0 or row["epoch"] == config.epochs
+    if job.validate is not None and due:
+        world.share_buffers(task)  # those of rank 0 are the ones in the checkpoint
+        scores = job.validate(task.eval())
+        task.train()
+        row |= {f"val_{name}": value for name, value in scores.items()}
+        if not kept or scores[job.select_by] > kept["best"]["score"]:
+            weights = {name: value.cpu().clone() for name, value in task.state_dict().items()}
+            score = scores[job.select_by]
+            kept["best"] = {"epoch": row["epoch"], "score": score, "weights": weights}
+    shown = {"loss": "loss", "accuracy": "accuracy", f"val_{job.select_by}": "validation",
+             "seconds_per_step": "s/step"}  # fmt: skip
+    parts = [f"{label} {row[name]:.3f}" for name, label in shown.items() if name in row]
+    best = f" (best so far: epoch {kept['best']['epoch']})" if kept else ""
+    world.say(f"epoch {row['epoch']}: {', '.join(parts)}{best}")
+    return row
+
+
+def test_once(
+    task: nn.Module,
+    config: Filled,
+    preset: Preset,
+    subject: Subject,
+    job: Job,
+    kept: dict[str, Any],
+    facts: dict[str, Any],
+    world: World,
+) -> dict[str, Any]:
+    """The chosen weights into ``model.pt``, their results on test into ``results.json``."""
+    epoch, by = config.epochs, "the last epoch"
+    validation = None
+    if kept:
+        best = kept["best"]
+        load_weights(task, best["weights"], config.run_dir / LAST)
+        epoch, by = best["epoch"], f"the best {job.select_by} on validation"
+        validation = {"score": best["score"], "by": job.select_by}
+    world.share_buffers(task)
+    if world.is_main:
+        encoder = cast(nn.Module, task.encoder)
+        content = {"encoder": encoder.state_dict(), "facts": facts, "method": task.state_dict()}
+        save_checkpoint(config.run_dir / MODEL, {**content, "config": to_dict(config)})
+    results = {
+        "task": job.task,
+        "protocol": config.protocol,
+        "data": config.data,
+        "backbone": facts["backbone"],
+        "k": subject.arguments.get("k"),
+        "points": facts["points"],
+        "sampling": config.sampling,
+        "weights": where(config.weights),
+        "frozen": config.freeze_backbone,
+        "seed": config.seed,
+        "train": len(job.rows),
+        "label_fraction": config.label_fraction,
+        "epochs": config.epochs,
+        "epoch": epoch,
+        "epoch_chosen_by": by,
+        "validation": validation,
+        "votes": config.votes,
+        "caveats": list(preset.caveats),
+        "notes": [*subject.notes, *job.notes, *job.dataset.notes],
+        "test": job.test(task.eval()),
+        "checkpoint": str(config.run_dir / MODEL),
+    }
+    if world.is_main:
+        if config.pictures:
+            for path in job.draw(task, results):
+                print(f"picture: {path}")
+        write_json(config.run_dir / "results.json", {"config": to_dict(config), "results": results})
+    world.barrier()
+    return results
+
+
+def describe(
+    config: Filled, subject: Subject, job: Job, task: nn.Module, steps: int, world: World
+) -> None:
+    """What is about to happen, in a few lines."""
+    for note in [*subject.notes, *job.notes, *job.dataset.notes]:
+        world.say(f"note: {note}")
+    trained = sum(p.numel() for p in task.parameters() if p.requires_grad) / 1e6
+    start = where(config.weights) if config.weights else "from scratch"
+    world.say(
+        f"fine-tuning {subject.facts['backbone']} (k {subject.arguments.get('k')}, {start}) for "
+        f"{job.task} on {config.data}: {len(job.rows)} clouds of {subject.serve['points']} points; "
+        f"{trained:.1f} M parameters are trained"
+    )
+    world.say(
+        f"{world.size} process(es) on {world.device.type}, batch {config.batch_size} in all, lr "
+        f"{config.lr:g}, {steps} steps x {config.epochs} epochs, protocol {config.protocol}"
+    )

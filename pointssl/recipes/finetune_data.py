@@ -1,0 +1,116 @@
+"""Which clouds a fine-tuning trains on, validates on and is tested on."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointssl.engine.distributed import World
+from pointssl.evaluation.encoders import Subject
+from pointssl.evaluation.protocols import stratified_subset
+from pointssl.finetune_config import FinetuneOptions
+from pointssl.recipes.data import open_split
+from pointssl.tasks.presets import Preset
+from pointssl_datasets.catalogue import CATALOGUE
+from pointssl_datasets.dataset import CloudDataset
+from pointssl_datasets.errors import DataError, UsageError, UserError
+
+Rows = NDArray[np.int64]
+
+
+class Splits(NamedTuple):
+    """Datasets, and which of their clouds are used.
+
+    Attributes:
+        train, rows: for training.
+        val, val_rows: to choose the epoch, or None and nothing.
+        test, test_rows: looked at once.
+        notes: lines for the user.
+    """
+
+    train: CloudDataset
+    rows: Rows
+    val: CloudDataset | None
+    val_rows: Rows
+    test: CloudDataset
+    test_rows: Rows
+    notes: list[str]
+
+
+def open_splits(
+    config: FinetuneOptions, preset: Preset, subject: Subject, world: World, only: int | None = None
+) -> Splits:
+    """All splits, before the first step: what does not fit fails early.
+
+    Validation is the public ``val`` split where the dataset has one, else a stratified share of
+    train. With ``--label-fraction`` both shrink alike, as its labels are labels too.
+
+    Args:
+        only: keep the clouds of this class alone.
+
+    Raises:
+        DataError, UsageError: a split is missing or empty.
+    """
+    if config.data.startswith("concat:"):
+        raise UsageError(f"--data {config.data!r}: a mixture is for pretraining; name one dataset")
+
+    def opened(split: str) -> CloudDataset:
+        served: dict[str, Any] = {**subject.serve, "sampling": config.sampling, "seed": config.seed}
+        found = open_split(config, split, world, progress=config.progress, **served)
+        assert isinstance(found, CloudDataset)
+        return found
+
+    def rows_of(dataset: CloudDataset) -> Rows:
+        rows = np.arange(len(dataset))
+        if only is not None:
+            rows = rows[dataset.labels == only]
+        if not len(rows):
+            raise DataError(f"{dataset.name}: {dataset.split} has no cloud of that category")
+        return rows
+
+    notes: list[str] = []
+    val = None
+    official = _has_official_val(config.data)
+    wanted = bool(config.val_share)
+    train = opened("trainval" if official and preset.join_val else "train")
+    test = opened("test")
+    if wanted:
+        try:
+            val = opened("val")
+        except UserError:
+            if official:
+                raise
+    rows = rows_of(train)
+    rows = rows[stratified_subset(train.labels[rows], config.label_fraction, config.seed)]
+    val_rows = np.empty(0, dtype=np.int64)
+    if val is not None:
+        val_rows = rows_of(val)
+        chosen = stratified_subset(val.labels[val_rows], config.label_fraction, config.seed)
+        val_rows = val_rows[chosen]
+    elif wanted:
+        rows, val_rows = held_out(rows, train.labels, float(config.val_share or 0), config.seed)
+        if len(val_rows):
+            val = opened("train")
+            notes.append(f"{len(val_rows)} of the train clouds are held out to choose the epoch")
+        else:
+            notes.append("too few labels to hold any out: the last epoch is taken")
+    return Splits(train, rows, val, val_rows, test, rows_of(test), notes)
+
+
+def _has_official_val(data: str) -> bool:
+    entry = CATALOGUE.get(data)
+    return entry is not None and "val" in (entry.clouds or ())
+
+
+def held_out(rows: Rows, labels: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
+    """``rows`` without a stratified ``share`` of them, and that share.
+
+    A class with one cloud keeps it for training, so every class is trained on.
+    """
+    own = labels[rows]
+    values, counts = np.unique(own, return_counts=True)
+    several = np.flatnonzero(np.isin(own, values[counts > 1]))
+    if not len(several):
+        return rows, rows[:0]
+    taken = several[stratified_subset(own[several], share, seed)]
+    return np.delete(rows, taken), rows[taken]
