@@ -122,12 +122,16 @@ def stratified_subset(labels: NDArray[np.int64], fraction: float, seed: int) -> 
 
 
 def stratified_folds(
-    labels: NDArray[np.int64], folds: int, seed: int
+    labels: NDArray[np.int64], folds: int, seed: int, *, chosen: str = "C", flag: str = "--c"
 ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], list[str]]:
     """Folds in which every class that is validated is also trained on, and notes on what was bent.
 
     The number of folds falls to the size of the smallest class (2 at least). The one member of a
     class of one is in the training part of every fold, and never validated.
+
+    Args:
+        labels: ``(M,)`` integers.
+        chosen, flag: what is to be chosen, and the option that gives it by hand: for the error.
 
     Returns:
         ``(train indices, validation indices)`` of each fold, and lines for the user.
@@ -141,8 +145,8 @@ def stratified_folds(
     values, counts = np.unique(labels, return_counts=True)
     if not (counts > 1).any():
         raise DataError(
-            f"C can't be chosen by cross-validation: each of {len(values)} classes has one train "
-            "shape. Use more labels (--label-fraction), or give --c"
+            f"{chosen} can't be chosen by cross-validation: each of {len(values)} classes has one "
+            f"train shape. Use more labels (--label-fraction), or give {flag}"
         )
     notes = []
     smallest = int(counts[counts > 1].min())

@@ -1,37 +1,24 @@
-"""An SVM evaluation from features to a plain result, and the text that compares results."""
+"""An SVM evaluation from features to a plain result, and the text that compares results.
 
-import textwrap
+The text is that of every classifier of frozen features: SVM, nearest neighbours, linear.
+"""
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pointssl.evaluation.metrics import (
-    confusion_matrix,
-    mean_class_accuracy,
-    overall_accuracy,
-    per_class_rows,
-)
-from pointssl.evaluation.protocols import (
-    Protocol,
-    find_protocol,
-    stratified_folds,
-    stratified_subset,
-)
+from pointssl.evaluation.passes import Split, judge_passes
+from pointssl.evaluation.protocols import Protocol, find_protocol, stratified_folds
 from pointssl.evaluation.svm import (
     check_c,
-    check_problem,
     choose_c,
     fit_predict_kernel,
     kernel_matrices,
     standardise,
 )
-from pointssl.evaluation.tables import percent, short, text_table
-from pointssl_datasets.errors import DataError
+from pointssl.evaluation.tables import WIDTH, percent, remarks, short, text_table
 
-WIDTH = 100
-Split = tuple[NDArray[Any], NDArray[np.int64], NDArray[Any], NDArray[np.int64]]
+# What a classifier chose on train: key in its result, and how the table calls it.
+TUNED = {"neighbours": "neighb.", "c": "C"}
 
 
 def evaluate_svm(
@@ -68,23 +55,12 @@ def evaluate_svm(
     preset = find_protocol(protocol)
     if c is not None:
         check_c(c)
-    if not features_by_seed:
-        raise DataError("there are no features to evaluate: 0 seeds")
-    first = features_by_seed[0]
-    passes = []
-    for seed, (train_x, train_y, test_x, test_y) in enumerate(features_by_seed):
-        if not np.array_equal(test_y, first[3]) or not np.array_equal(train_y, first[1]):
-            raise DataError(f"features of seed {seed} have other labels than those of seed 0")
-        check_problem(train_x, train_y, test_x, test_y)
-        chosen = stratified_subset(train_y, label_fraction, seed)
-        split = (train_x[chosen], train_y[chosen], test_x, test_y)
-        passes.append(_one_seed(split, preset, c, kernel, len(classes), seed))
-
-    matrices = [entry["confusion"] for entry in passes]
-    total = np.sum(matrices, axis=0)
-    rows = per_class_rows(total, classes)
-    for row in rows:
-        row["shapes"] //= len(passes)
+    common, passes = judge_passes(
+        features_by_seed,
+        lambda split, seed: _one_seed(split, preset, c, kernel, seed),
+        classes=classes,
+        label_fraction=label_fraction,
+    )
     searched = c is None and preset.c is None
     by = f"by {preset.folds}-fold cross-validation on train" if searched else "fixed"
     caveats = list(preset.caveats)
@@ -99,26 +75,16 @@ def evaluate_svm(
         "c": [entry["c"] for entry in passes],
         "c_chosen_by": by,
         "cv": [entry["cv"] for entry in passes] if searched else None,
-        "seeds": len(passes),
-        "accuracy": _spread([overall_accuracy(matrix) for matrix in matrices]),
-        "class_accuracy": _spread([mean_class_accuracy(matrix, classes)[0] for matrix in matrices]),
-        "per_class": rows,
-        "absent_classes": mean_class_accuracy(total, classes)[1],
-        "confusion": total.tolist(),
-        "label_fraction": float(label_fraction),
-        "train": passes[0]["train"],
-        "test": len(first[3]),
-        "dimension": int(first[0].shape[1]),
+        **common,
         "caveats": caveats,
-        "notes": list(dict.fromkeys(note for entry in passes for note in entry["notes"])),
     }
 
 
 def _one_seed(
-    split: Split, preset: Protocol, c: float | None, kernel: str, classes: int, seed: int
+    split: Split, preset: Protocol, c: float | None, kernel: str, seed: int
 ) -> dict[str, Any]:
-    """C, cross-validation table and confusion matrix of one pass."""
-    train_x, train_y, test_x, test_y = split
+    """C, cross-validation table and predictions of one pass."""
+    train_x, train_y, test_x, _ = split
     if preset.standardise:
         train_x, test_x = standardise(train_x, test_x)
     train_k, test_k = kernel_matrices(train_x, test_x, kernel)
@@ -135,51 +101,33 @@ def _one_seed(
                 "one may lie beyond"
             )
     predicted = fit_predict_kernel(train_k, train_y, test_k, value)
-    return {
-        "c": float(value),
-        "cv": cv,
-        "confusion": confusion_matrix(test_y, predicted, classes),
-        "train": len(train_y),
-        "notes": notes,
-    }
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values)),
-        "per_seed": [float(value) for value in values],
-    }
+    return {"c": float(value), "cv": cv, "predicted": predicted, "notes": notes}
 
 
 def format_report(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table that compares results of :func:`evaluate_svm`, at most 100 columns wide.
+    """A table that compares results of one classifier, at most 100 columns wide.
 
     Args:
-        results: row name, e.g. ``"pretrained"`` -> result. The caller may add ``k``, ``points``
-            and ``sampling`` to a result: what the encoder and the dataset know.
+        results: row name, e.g. ``"pretrained"`` -> a result as of :func:`evaluate_svm`. The caller
+            may add ``k``, ``points`` and ``sampling`` to it: what the encoder and the dataset know.
 
     Returns:
         Lines of text: one row per result, their facts, caveats and notes, and a row per class.
     """
-    header = ["protocol", "C", "k", "points", "seeds", "features", "accuracy", "class acc."]
+    tuned = TUNED[_tuned(next(iter(results.values())))]
+    header = ["protocol", tuned, "k", "points", "seeds", "features", "accuracy", "class acc."]
     rows = [_summary(result) for result in results.values()]
     used = sum(max(len(row[i]) for row in [header, *rows]) + 2 for i in range(len(header)))
     named = [[short(name, WIDTH - used), *row] for name, row in zip(results, rows, strict=True)]
     lines = [*text_table(["", *header], named, left=(0, 1)), ""]
-    owners: dict[str, list[str]] = {}  # a line that several results share is printed once
-    for name, result in results.items():
-        for line in _facts(result):
-            owners.setdefault(line, []).append(name)
-    for line, names in owners.items():
-        owner = "" if len(names) == len(results) else f"{', '.join(names)}: "
-        lines += textwrap.wrap(f"- {owner}{line}", WIDTH, subsequent_indent="  ")
+    lines += remarks({name: _facts(result) for name, result in results.items()})
     return "\n".join([*lines, *_class_tables(results)])
 
 
 def _summary(result: Mapping[str, Any]) -> list[str]:
     """The cells of a result under the header of :func:`format_report`."""
-    low, high = (f"{c:g}".replace("e-0", "e-") for c in (min(result["c"]), max(result["c"])))
+    values = result[_tuned(result)]
+    low, high = (f"{value:g}".replace("e-0", "e-") for value in (min(values), max(values)))
     seeds = result["seeds"]
     spreads = [result["accuracy"], result["class_accuracy"]]
     return [
@@ -193,12 +141,19 @@ def _summary(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _tuned(result: Mapping[str, Any]) -> str:
+    return next(key for key in TUNED if key in result)
+
+
 def _facts(result: Mapping[str, Any]) -> list[str]:
     """What the table has no room for."""
     scaled = "standardised on train" if result["standardised"] else "raw"
+    kernel = f", {result['kernel']} kernel" if "kernel" in result else ""
+    tuned = _tuned(result)
+    name = "C" if tuned == "c" else tuned
     lines = [
-        f"{result['classifier']} ({result['multi_class']}), {result['kernel']} kernel, "
-        f"features {scaled}, C {result['c_chosen_by']}; {result['train']} train shapes "
+        f"{result['classifier']} ({result['multi_class']}){kernel}, "
+        f"features {scaled}, {name} {result[f'{tuned}_chosen_by']}; {result['train']} train shapes "
         f"({100 * result['label_fraction']:g}% of the labels), {result['test']} test shapes"
     ]
     if result["absent_classes"]:

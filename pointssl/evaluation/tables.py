@@ -1,6 +1,9 @@
 """Text tables of results."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+
+WIDTH = 100  # characters of a report
 
 
 def text_table(
@@ -31,3 +34,20 @@ def percent(mean: float | None, std: float | None = None) -> str:
 def short(text: str, width: int) -> str:
     """``text`` cut to ``width`` characters, the last three dots."""
     return text if len(text) <= width else text[: max(width - 3, 0)] + "..."
+
+
+def remarks(lines_of: Mapping[str, Sequence[str]]) -> list[str]:
+    """``- line`` for each line of each row; one that not all rows have begins with whose it is.
+
+    Args:
+        lines_of: row name -> its lines. A line that several rows share is printed once.
+    """
+    owners: dict[str, list[str]] = {}
+    for name, lines in lines_of.items():
+        for line in dict.fromkeys(lines):
+            owners.setdefault(line, []).append(name)
+    found = []
+    for line, names in owners.items():
+        owner = "" if len(names) == len(lines_of) else f"{', '.join(names)}: "
+        found += textwrap.wrap(f"- {owner}{line}", WIDTH, subsequent_indent="  ")
+    return found

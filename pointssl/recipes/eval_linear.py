@@ -1,0 +1,26 @@
+"""`pointssl eval-linear`: test shapes are classified by logistic regression."""
+
+from functools import partial
+from typing import Any
+
+from pointssl.engine.distributed import World, start_world
+from pointssl.eval_config import EvalLinearConfig
+from pointssl.evaluation.encoders import where
+from pointssl.evaluation.linear import evaluate_linear
+from pointssl.recipes.frozen import judge_frozen, report_classifier
+
+
+def run(config: EvalLinearConfig) -> dict[str, Any]:
+    """Evaluate as ``config`` says; returns what is written to ``results.json``, by row."""
+    with start_world(config.device, config.threads) as world:
+        return evaluate(config, world)
+
+
+def evaluate(config: EvalLinearConfig, world: World) -> dict[str, Any]:
+    """:func:`run` in a process group that exists already. Rank 0 alone classifies."""
+    world.say(f"evaluating {where(config.weights)} on {config.data}, protocol strict")
+    judge = partial(evaluate_linear, c=config.c, label_fraction=config.label_fraction)
+    results = judge_frozen(config, world, lambda passes, classes: judge(passes, classes=classes))
+    if world.is_main:
+        report_classifier(config, results)
+    return results
