@@ -14,8 +14,10 @@ from pointssl_cli import data
 from pointssl_cli.demo import demo
 from pointssl_cli.doctor import doctor
 from pointssl_cli.eval_svm import eval_svm
+from pointssl_cli.export import export
 from pointssl_cli.extract import extract
 from pointssl_cli.failures import explain, report
+from pointssl_cli.predict import predict
 from pointssl_cli.pretrain import pretrain
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app = typer.Typer(
 app.command("pretrain")(pretrain)
 app.command("extract")(extract)
 app.command("eval-svm")(eval_svm)
+app.command("predict")(predict)
+app.command("export")(export)
 app.add_typer(data.app, name="data")
 app.command("demo")(demo)
 app.command("doctor")(doctor)

@@ -26,6 +26,7 @@ from pointssl.ops.batch_norm import is_synced, update_running
 from pointssl.ops.collectives import sum_over_ranks
 from pointssl.ops.double_edge_conv import DoubleEdgeConv, double_edge_conv_frozen
 from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
+from pointssl.ops.exporting import double_edge_conv_twin, edge_conv_twin, is_exporting
 from pointssl.ops.gather import NeighbourMax, flat_index, neighbour_max, slot_rows
 
 
@@ -54,7 +55,10 @@ def edge_conv(
             update_running(norm, mean, var, count)
         else:
             u, v = _frozen_layer(rows, weight, norm)
-            y = F.leaky_relu_(NeighbourMax.apply(u, flat).add_(v), slope)
+            if is_exporting():
+                y = edge_conv_twin(u, v, flat, slope)
+            else:
+                y = F.leaky_relu_(NeighbourMax.apply(u, flat).add_(v), slope)
     return y.view(*x.shape[:2], -1)
 
 
@@ -95,7 +99,8 @@ def double_edge_conv(
         else:
             u, v = _frozen_layer(rows, weight1, norm1)
             scale2, shift2 = frozen_norm(norm2)
-            y = double_edge_conv_frozen(u, v, flat, weight2 * scale2[:, None], shift2, slope)
+            second = double_edge_conv_twin if is_exporting() else double_edge_conv_frozen
+            y = second(u, v, flat, weight2 * scale2[:, None], shift2, slope)
     return y.view(*x.shape[:2], -1)
 
 

@@ -1,0 +1,12 @@
+"""`pointssl export`."""
+
+from pointssl.predict_config import ExportConfig
+from pointssl_cli.options import takes
+
+
+@takes(ExportConfig)
+def export(config: ExportConfig) -> None:
+    """Write a network as ONNX or as a torch program, and check that it computes the same."""
+    from pointssl.recipes import export as recipe
+
+    recipe.run(config)

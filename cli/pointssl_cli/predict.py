@@ -1,0 +1,12 @@
+"""`pointssl predict`."""
+
+from pointssl.predict_config import PredictConfig
+from pointssl_cli.options import takes
+
+
+@takes(PredictConfig)
+def predict(config: PredictConfig) -> None:
+    """Classes, parts or embeddings of your own clouds and meshes, with a page to look at them."""
+    from pointssl.recipes import predict as recipe
+
+    recipe.run(config)

@@ -1,0 +1,103 @@
+"""Whatever a checkpoint holds, ready to be given clouds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pointssl.encoders import build_encoder, encoder_facts
+from pointssl.engine.checkpoint import load_checkpoint, load_weights
+from pointssl.tasks.loading import load_task
+
+CHANNELS = {"normals": 3, "colours": 3, "place": 3}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in evaluation mode, and what must be known to use it.
+
+    Attributes:
+        module: an encoder, or a task with its head.
+        facts: of its checkpoint.
+        task: ``"cls"``, ``"partseg"``, ``"semseg"``, or ``"encoder"`` where there is no head.
+        channels: what a point has beside its coordinates: ``"normals"``, ``"colours"``,
+            ``"place"``.
+        classes, parts: names of what is predicted; ``classes`` are also the categories of parts.
+        parts_of: for each category the numbers of its parts; empty where it is not known.
+        takes_category: whether the head is told the category.
+    """
+
+    module: nn.Module
+    facts: dict[str, Any]
+    task: str
+    channels: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    parts_of: tuple[tuple[int, ...], ...] = ()
+    takes_category: bool = False
+
+    @property
+    def points(self) -> int:
+        return int(self.facts["points"])
+
+    @property
+    def labels_points(self) -> bool:
+        return self.task in ("partseg", "semseg")
+
+    @property
+    def feats_width(self) -> int:
+        """Channels of ``feats``; 0: there are none."""
+        return sum(CHANNELS[name] for name in self.channels)
+
+    def outputs(
+        self, xyz: Tensor, feats: Tensor | None = None, category: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Of clouds ``(B, N, 3)``: ``logits`` ``(B, classes)`` or ``(B, N, parts)``; of an encoder
+        ``cloud (B, D)`` and ``points (B, N, C)``."""
+        if self.task == "encoder":
+            return self.module(xyz, feats)._asdict()
+        return {"logits": self.module.logits(xyz, feats, category)}  # type: ignore[operator]
+
+
+def load_network(path: Path, *, named: str | None = None) -> Network:
+    """The network of a checkpoint of ``pointssl pretrain`` or ``pointssl finetune``.
+
+    Args:
+        named: the backbone that the user typed, see :func:`pointssl.encoders.encoder_facts`.
+
+    Raises:
+        UserError: not a checkpoint of ours, damaged, or weights that do not fit.
+    """
+    checkpoint = load_checkpoint(path)
+    if isinstance(checkpoint["facts"], dict) and "task" in checkpoint["facts"]:
+        module, facts = load_task(path, named=named)
+        return Network(
+            module,
+            facts,
+            facts["task"],
+            tuple(facts["feats"]),
+            tuple(facts["classes"]),
+            tuple(facts["parts"]),
+            tuple(tuple(numbers) for numbers in facts.get("parts_of") or ()),
+            facts.get("category") == "given",
+        )
+    facts = encoder_facts(checkpoint, path, "points", "normals", "normalise", named=named)
+    encoder = build_encoder(facts["backbone"], **facts["backbone_args"])
+    load_weights(encoder, checkpoint["encoder"], path)
+    channels = ("normals",) if facts["normals"] else ()
+    return Network(encoder.eval(), facts, "encoder", channels)
+
+
+def random_inputs(network: Network, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """``count`` clouds of random points in the unit ball as the network takes them, by name."""
+    points = torch.randn(count, network.points, 3, generator=generator)
+    inputs = {"xyz": points / points.norm(dim=-1).amax(1)[:, None, None]}
+    if network.feats_width:
+        width = network.feats_width
+        inputs["feats"] = torch.rand(count, network.points, width, generator=generator) * 2 - 1
+    if network.takes_category:
+        kinds = len(network.classes)
+        inputs["category"] = torch.randint(0, kinds, (count,), generator=generator)
+    return inputs

@@ -1,0 +1,291 @@
+"""`pointssl predict`: a network on the user's own files, batch by batch, with pictures."""
+
+import csv
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pointssl.engine.checkpoint import write_atomically
+from pointssl.engine.distributed import World, start_world
+from pointssl.evaluation.clouds_sheet import clouds_sheet
+from pointssl.inference.clouds import Ready, read_ready
+from pointssl.inference.listing import Input, list_inputs
+from pointssl.inference.network import Network, load_network
+from pointssl.inference.predicting import category_of, predict_batch
+from pointssl.inference.results import (
+    nearest_others,
+    sheet_cells,
+    shown_cloud,
+    table_header,
+    table_row,
+    with_truth,
+    write_parts,
+)
+from pointssl.predict_config import PredictConfig
+from pointssl.recipes.render import spread
+from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.resolve import nearest
+from pointssl_datasets.viewer import part_colours, write_page
+from pointssl_datasets.writing import whole_file
+
+NEVER = "give --category, or train with --category none"
+Read = tuple[int, Input, Ready]
+
+
+def run(config: PredictConfig) -> Path:
+    """Predict ``config.files``; returns the folder of the results.
+
+    A file that can't be read or predicted gets a line and is left out; the others are done.
+
+    Raises:
+        UserError: nothing could be predicted, some files could not, or a wrong option.
+    """
+    if config.votes > 1 and config.sampling != "random":
+        raise UsageError(f"--votes {config.votes} needs --sampling random: other points each time")
+    inputs, notes = list_inputs(config.files, config.out)
+    with start_world(config.device, config.threads) as world:
+        if world.size > 1:
+            raise UsageError("predict runs as one process: start it without torchrun")
+        network = load_network(config.weights, named=config.backbone)
+        network.module.to(world.device)
+        refuse_overwriting(inputs, network, config.out)
+        describe(config, network, inputs, notes)
+        return Prediction(config, network, inputs, world).run()
+
+
+def refuse_overwriting(inputs: list[Input], network: Network, out: Path) -> None:
+    """Raises UsageError where a result would take the place of one of the files."""
+    given = {item.path.resolve() for item in inputs}
+    wanted = [out / name for name in ("predictions.npz", "predictions.csv")]
+    if network.labels_points:
+        wanted += [out / "clouds" / f"{item.name}{suffix}" for item in inputs
+                   for suffix in (".ply", ".npz")]  # fmt: skip
+    for path in wanted:
+        if path.resolve() in given:
+            raise UsageError(f"--out {out}: {path} is one of the files to predict; name another")
+
+
+def describe(
+    config: PredictConfig, network: Network, inputs: list[Input], notes: list[str]
+) -> None:
+    """What is about to happen."""
+    kind = {"encoder": "embeddings", "cls": "classes"}.get(network.task, "parts")
+    for note in notes:
+        print(f"note: {note}")
+    seen = f"{network.points} points of each, {config.sampling}, seed {config.seed}"
+    votes = f", mean of {config.votes} votes" if config.votes > 1 else ""
+    print(
+        f"{kind} of {len(inputs)} files by {network.facts['backbone']} "
+        f"(k {network.facts['backbone_args'].get('k', '-')}), {config.weights}; {seen}{votes}",
+        flush=True,
+    )
+
+
+def given_category(config: PredictConfig, network: Network) -> int | None:
+    """The number of ``--category``."""
+    if config.category is None:
+        return None
+    if not network.labels_points:
+        raise UsageError(f"--category {config.category}: this network knows no parts; leave it out")
+    lower = [name.casefold() for name in network.classes]
+    if config.category.casefold() not in lower:
+        known = f"it knows {', '.join(network.classes)}" if network.classes else "it knows none"
+        close = nearest(config.category, list(network.classes)) or ""
+        raise UsageError(
+            f"--category {config.category}: no category of this network; {known}{close}"
+        )
+    return lower.index(config.category.casefold())
+
+
+class Prediction:
+    """One run: reads and predicts a batch at a time, and keeps no more than is shown.
+
+    Attributes:
+        failed: how many files could not be predicted.
+        done: the files that were, in order.
+        vectors: their probabilities or embeddings, where there is one per file.
+        shown, cells: of the page and of the contact sheet.
+        scores: accuracy and IoU of the files with labels; for classes, whether the folder agrees.
+    """
+
+    def __init__(
+        self, config: PredictConfig, network: Network, inputs: list[Input], world: World
+    ) -> None:
+        self.config, self.network, self.inputs, self.world = config, network, inputs, world
+        given = given_category(config, network)
+        self.category = [category_of(item.folders, network.classes, given) for item in inputs]
+        if network.takes_category and not any(kind is not None for kind in self.category):
+            raise UsageError(f"the network takes the category of every object: {NEVER}")
+        self.on_page = set(spread(len(inputs), config.limit).tolist())
+        self.failed = 0
+        self.done: list[Input] = []
+        self.vectors: list[Any] = []
+        self.counts: list[int] = []
+        self.shown: list[dict[str, Any]] = []
+        self.cells: list[dict[str, Any]] = []
+        self.scores: dict[str, list[float]] = {"accuracy": [], "iou": [], "folder": []}
+
+    def run(self) -> Path:
+        out = self.config.out
+        bar = tqdm(total=len(self.inputs), desc="predict", unit="file",
+                   disable=not self.config.progress, leave=False)  # fmt: skip
+        with (
+            whole_file(out / "predictions.csv") as table,
+            bar,
+            table.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
+            rows = csv.writer(file)
+            rows.writerow(table_header(self.network))
+            reading = self.read(bar)
+            while batch := list(islice(reading, self.config.batch_size)):
+                self.predict(batch, rows)
+            if not self.done:
+                raise DataError(f"not one of {len(self.inputs)} files could be predicted")
+            if self.network.task == "encoder":
+                self.write_neighbours(rows)
+        self.finish()
+        if self.failed:
+            raise DataError(
+                f"{self.failed} of {len(self.inputs)} files could not be predicted: see the lines "
+                f"above; the others are in {out}"
+            )
+        return out
+
+    def fail(self, item: Input, error: Exception) -> None:
+        self.failed += 1
+        text = str(error)
+        tqdm.write(f"skipped: {text if str(item.path) in text else f'{item.path}: {text}'}")
+
+    def read(self, bar: Any) -> Iterator[Read]:
+        """The files that can be read, one at a time."""
+        for number, item in enumerate(self.inputs):
+            bar.update()
+            try:
+                if self.network.takes_category and self.category[number] is None:
+                    raise DataError(f"{item.path}: its folder is not called after a class: {NEVER}")
+                yield (
+                    number,
+                    item,
+                    read_ready(
+                        item.path,
+                        self.network,
+                        up_axis=self.config.up_axis,
+                        mesh_points=self.config.mesh_points,
+                        estimate=self.config.estimate_normals,
+                    ),
+                )
+            except DataError as error:
+                self.fail(item, error)
+
+    def predict(self, batch: list[Read], rows: Any) -> None:
+        kinds = [self.category[number] for number, _, _ in batch]
+        config = self.config
+        if self.network.task == "semseg":
+            from pointssl.inference.rooms import predict_room
+
+            said = [
+                predict_room(self.network, ready.cloud, self.world.device,
+                             up_axis=config.up_axis, votes=config.votes, seed=config.seed)
+                for _, _, ready in batch
+            ]  # fmt: skip
+        else:
+            said = predict_batch(
+                self.network, [ready for _, _, ready in batch], kinds, self.world.device,
+                votes=config.votes, sampling=config.sampling, seed=config.seed,
+            )  # fmt: skip
+        for (number, item, ready), found, kind in zip(batch, said, kinds, strict=True):
+            values = next(v for k, v in found.items() if k != "label")
+            if not np.isfinite(values).all():
+                self.fail(item, DataError("what the network says of it is not finite"))
+                continue
+            self.keep(number, item, ready, with_truth(ready, {**found, "category": kind},
+                                                      self.network), rows)  # fmt: skip
+
+    def keep(
+        self, number: int, item: Input, ready: Ready, found: dict[str, Any], rows: Any
+    ) -> None:
+        """Writes what belongs to one file, and remembers what belongs to all."""
+        network = self.network
+        self.done.append(item)
+        self.counts.append(len(ready.xyz))
+        if network.labels_points:
+            write_parts(item, ready, found, network, self.config.out)
+        else:
+            self.vectors.append(found.get("probabilities", found.get("embedding")))
+        if network.task != "encoder":
+            rows.writerow(table_row(item, ready, found, network))
+        for key in ("accuracy", "iou"):
+            self.scores[key] += [found[key]] if key in found else []
+        if network.task == "cls" and found["category"] is not None:
+            self.scores["folder"].append(
+                float(found["probabilities"].argmax() == found["category"])
+            )
+        if number in self.on_page:
+            self.shown.append(shown_cloud(item, ready, found, network))
+            self.cells += sheet_cells(self.shown[-1], found, network)
+
+    def write_neighbours(self, rows: Any) -> None:
+        """The rows of embeddings, which need all of them; their captions on the page too."""
+        which, similarity = nearest_others(np.stack(self.vectors))
+        captions = {}
+        for item, count, other, close in zip(
+            self.done, self.counts, which.tolist(), similarity.tolist(), strict=True
+        ):
+            near = self.done[other]
+            rows.writerow([str(item.path), str(count), str(near.path), f"{close:.6f}"])
+            captions[item.name] = f"most similar: {near.name} ({close:.3f})"
+        for shown in self.shown:
+            shown["caption"] = captions[shown["name"]]
+
+    def finish(self) -> None:
+        """What is about all files: vectors, contact sheet, page, and a few lines."""
+        config, network, out = self.config, self.network, self.config.out
+        written = [out / "predictions.csv"]
+        if self.vectors:
+            key = "embeddings" if network.task == "encoder" else "probabilities"
+            columns: dict[str, Any] = {
+                key: np.stack(self.vectors).astype(np.float32),
+                "files": np.array([str(item.path) for item in self.done]),
+                "classes": np.array(network.classes, dtype=str),
+            }
+            write_atomically(out / "predictions.npz", partial(np.savez_compressed, **columns))
+            written.append(out / "predictions.npz")
+        else:
+            written.append(out / "clouds")
+        if self.shown:
+            title = f"{config.files[0].resolve().name if len(config.files) == 1 else 'Predictions'}"
+            subtitle = (
+                f"{len(self.shown)} of {len(self.done)} files, predicted by "
+                f"{config.weights.name} ({network.task}, {network.facts['backbone']})"
+            )
+            cells = sorted(self.cells, key=lambda cell: cell["group"])
+            clouds_sheet(
+                cells, out / "predictions.png", title=title, subtitle=subtitle,
+                parts=network.parts, colours=part_colours(network.parts),
+            )  # fmt: skip
+            write_page(
+                out / "predictions.html", self.shown, title=title, subtitle=subtitle,
+                classes=network.classes, parts=network.parts,
+            )  # fmt: skip
+            written += [out / "predictions.png", out / "predictions.html"]
+        self.say_scores()
+        print(f"written: {', '.join(map(str, written))}", flush=True)
+
+    def say_scores(self) -> None:
+        accuracy, iou, folder = (self.scores[key] for key in ("accuracy", "iou", "folder"))
+        if accuracy:
+            more = f", IoU {100 * np.mean(iou):.1f} %" if iou else ""
+            print(
+                f"{len(accuracy)} files have labels: {100 * np.mean(accuracy):.1f} % of the points "
+                f"right{more}, the mean over files"
+            )
+        if folder:
+            print(
+                f"{len(folder)} files lie in folders called after a class: "
+                f"{sum(folder):.0f} are predicted so"
+            )
