@@ -11,6 +11,7 @@ from typing import Literal
 
 from pointssl.config import TrainingOptions, WeightsOptions
 from pointssl.options import option
+from pointssl_datasets.errors import UsageError
 
 PRESET = "default: as the protocol has it"
 
@@ -138,3 +139,60 @@ class FinetuneClsConfig(FinetuneOptions):
     run_dir: Path = option(
         Path("runs/cls"), "Folder of the run: checkpoints, logs, pictures.", "Run"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSemsegConfig(FinetuneOptions):
+    """`pointssl finetune semseg`: which class every point of a room is of."""
+
+    data: str = option("s3dis", "Dataset of rooms: s3dis.", "Data")
+    normalise: Literal["none"] = option("none", "Blocks stay in metres.", "Data")
+    test_root: Path | None = option(
+        None, "Folder of the test area, e.g. whole rooms; default: --data-root.", "Data"
+    )
+    channels: Literal["xyz", "xyz-rgb", "xyz-rgb-place"] | None = option(
+        None,
+        "What the network sees of a point; default: what the checkpoint's encoder takes, else all: "
+        "coordinates in the block, colour, place in the room.",
+        "Data",
+    )
+    block_size: float = option(
+        1.0, "Side of the blocks that rooms are cut into, metres.", "Data", low=0.01
+    )
+    train_stride: float | None = option(
+        None, "From block to block in training, metres; default: --block-size.", "Data", low=0.01
+    )
+    test_stride: float = option(
+        0.5, "From block to block in the test, metres: what overlaps is summed.", "Evaluation",
+        low=0.01,
+    )  # fmt: skip
+    rotate: Literal["none", "up"] = option(
+        "none", "Turn every block, and its place in the room, about the up axis.", "Training"
+    )
+    protocol: Literal["strict", "dgcnn"] = option(
+        "strict",
+        "strict: epoch chosen on rooms held out of train; dgcnn: its schedule, last epoch.",
+        "Evaluation",
+    )
+    test_area: int = option(5, "Area that is held out for the test.", "Evaluation", low=1, high=6)
+    six_fold: bool = option(
+        False, "Hold out each of the six areas in turn, and sum the counts.", "Evaluation"
+    )
+    run_dir: Path = option(
+        Path("runs/semseg"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("train_stride", "test_stride"):
+            stride = getattr(self, name)
+            if stride is not None and stride > self.block_size:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {stride:g} leaves gaps between blocks of "
+                    f"--block-size {self.block_size:g}: it can be as large at most"
+                )
+        if self.votes > 1:
+            raise UsageError(
+                f"--votes {self.votes}: the overlapping blocks of a room vote already; lower "
+                "--test-stride for more votes"
+            )

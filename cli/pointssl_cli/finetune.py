@@ -2,7 +2,11 @@
 
 import typer
 
-from pointssl.finetune_config import FinetuneClsConfig, FinetunePartsegConfig
+from pointssl.finetune_config import (
+    FinetuneClsConfig,
+    FinetunePartsegConfig,
+    FinetuneSemsegConfig,
+)
 from pointssl_cli.options import takes
 
 app = typer.Typer(help="Fine-tune an encoder, or train it from scratch.")
@@ -35,5 +39,17 @@ def cls(config: FinetuneClsConfig) -> None:
     Alone or under torchrun; started again with the same --run-dir, it continues.
     """
     from pointssl.recipes import finetune_cls as recipe
+
+    recipe.run(config)
+
+
+@app.command("semseg")
+@takes(FinetuneSemsegConfig)
+def semseg(config: FinetuneSemsegConfig) -> None:
+    """Scene segmentation on S3DIS: a class for every point of a room.
+
+    Alone or under torchrun; started again with the same --run-dir, it continues.
+    """
+    from pointssl.recipes import finetune_semseg as recipe
 
     recipe.run(config)

@@ -73,6 +73,22 @@ def open_s3dis(root: Path | None, split: str) -> Source:
     )
 
 
+def find_areas(root: Path | None) -> tuple[int, ...]:
+    """Which of the areas 1 to 6 are there.
+
+    Raises:
+        DataError: neither layout is there.
+    """
+    folder = find_layout(data_root(root, _NAME), _fits, _NAME, _LAYOUT)
+    listing = folder / "room_filelist.txt"
+    if listing.is_file():
+        names = read_lines(listing, _LAYOUT)
+    else:
+        names = [path.stem for path in folder.glob("Area_*.npy")]
+    found = (_ROOM.fullmatch(name) for name in names)
+    return tuple(sorted({int(match[1]) for match in found if match is not None}))
+
+
 def _fits(folder: Path) -> bool:
     return (folder / "room_filelist.txt").is_file() or any(folder.glob("Area_*.npy"))
 

@@ -47,6 +47,28 @@ def print_cls(config: Any, runs: Runs) -> None:
     )
 
 
+def print_semseg(config: Any, runs: Runs) -> None:
+    """mIoU and accuracies over all points of the test rooms, and a row per class of points."""
+    first = runs[0]["test"]
+    facts = [
+        f"{first['points']} points of {first['rooms']} rooms of {first['areas']}: {first['counts']}"
+    ]
+    absent = list(dict.fromkeys(n for run in runs for n in run["test"]["merged"]["absent"]))
+    if absent:
+        facts.append(f"left out of the mIoU, in neither truth nor prediction: {', '.join(absent)}")
+    finish(
+        config,
+        runs,
+        ("merged",),
+        ("miou", "class_accuracy", "accuracy"),
+        header=["votes", "mIoU", "class accuracy", "point accuracy"],
+        rows=("per_part", "part", "iou"),
+        headline="merged",
+        facts=facts,
+        counted="points",
+    )
+
+
 def finish(
     config: Any,
     runs: Runs,
@@ -57,6 +79,7 @@ def finish(
     rows: tuple[str, str, str],
     headline: str,
     facts: list[str],
+    counted: str = "shapes",
 ) -> None:
     """Print the table; with several seeds, write their ``results.json`` too.
 
@@ -65,6 +88,7 @@ def finish(
         scores: of each of them, a column each.
         rows: of the table by class: the entry, and what its rows call name and value.
         headline: the kind that the table by class and the last line are about.
+        counted: of what a row of the table by class says how many there are.
     """
     means = {
         kind: {name: spread([run["test"][kind][name] for run in runs]) for name in scores}
@@ -87,8 +111,8 @@ def finish(
     for place, row in enumerate(runs[0]["test"][headline][entry]):
         found = [run["test"][headline][entry][place][value] for run in runs]
         cell = "-" if None in found else shown(spread(found))
-        per_class.append([row[name], str(row["shapes"]), cell])
-    lines += ["", *text_table([name, "shapes", header[1] if name == "class" else "IoU"], per_class)]
+        per_class.append([row[name], str(row[counted]), cell])
+    lines += ["", *text_table([name, counted, header[1] if name == "class" else "IoU"], per_class)]
     print("\n".join(lines))
     if several:
         content = {"config": to_dict(config), "mean": means, "runs": list(runs)}

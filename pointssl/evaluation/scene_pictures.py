@@ -1,13 +1,14 @@
-"""Pictures of segmented rooms: truth, prediction and errors side by side; the IoU of classes."""
+"""Pictures of segmented rooms: truth, prediction and errors side by side."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.evaluation.figures import BLUE, RED, axes_grid, house_style, save_figure
+from pointssl.evaluation.figures import axes_grid, house_style, save_figure
 from pointssl_datasets.errors import UserError
 from pointssl_datasets.rendering.cameras import DISTANCE
 from pointssl_datasets.rendering.clouds import splat
@@ -92,49 +93,10 @@ def _drawn(xyz: NDArray[np.float32], colours: NDArray[np.float64]) -> NDArray[np
     right = np.cross(-back, (0.0, 1.0, 0.0))
     right /= np.linalg.norm(right)
     camera = np.column_stack([np.stack([right, np.cross(-back, right), -back]), (0, 0, DISTANCE)])
-    pixels = splat(surfels(xyz, None, colours), camera, SIZE)[0]
+    shape = surfels(xyz, None, colours)
+    # Half turned to the viewer, every wall is in the light: its colour is what is compared.
+    facing = np.sign(shape.normal @ back)[:, None] * shape.normal + back
+    facing /= np.linalg.norm(facing, axis=1, keepdims=True)
+    pixels = splat(replace(shape, normal=facing), camera, SIZE)[0]
     rows, columns = (np.flatnonzero(pixels[..., 3].any(axis=axis)) for axis in (1, 0))
     return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def iou_picture(
-    per_class: Sequence[dict[str, Any]], miou: float, path: Path | str, title: str
-) -> None:
-    """A bar per class, the best on top, and a line at their mean.
-
-    Args:
-        per_class: rows with ``class``, ``points`` and ``iou`` in [0, 1] or None.
-        miou: the mean.
-        path: the PNG.
-        title: above the picture.
-
-    Raises:
-        UserError: matplotlib is missing, or ``path`` can't be written.
-    """
-    rows = sorted((row for row in per_class if row["iou"] is not None), key=lambda row: row["iou"])
-    total = max(sum(row["points"] for row in rows), 1)
-    names = [f"{row['class']}  ({100 * row['points'] / total:.1f}%)" for row in rows]
-    values = [100 * row["iou"] for row in rows]
-    with house_style():
-        figure, axes = axes_grid(6.4, 0.9 + 0.27 * len(rows), 1, 1)
-        axis = axes[0, 0]
-        axis.barh(names, values, 0.7, color=BLUE)
-        for place, value in enumerate(values):
-            axis.annotate(
-                f"{value:.1f}", (value, place), (4, 0), textcoords="offset points", va="center",
-                fontsize=8, color="0.25",
-            )  # fmt: skip
-        axis.axvline(100 * miou, color=RED, linewidth=1, zorder=0)
-        axis.annotate(
-            f"mean {100 * miou:.1f}", (100 * miou, len(rows) - 0.35), (3, 0), color=RED,
-            textcoords="offset points", fontsize=8, annotation_clip=False,
-        )  # fmt: skip
-        axis.set_xlim(0, 108)
-        axis.set_xticks(range(0, 101, 20))
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
-        axis.set_xlabel("intersection over union; in brackets the share of all points")
-        axis.tick_params(axis="y", length=0)
-        axis.grid(visible=True, axis="x")
-        axis.set_axisbelow(True)
-        axis.set_title(title.replace("$", r"\$"), loc="left", pad=12)
-        save_figure(figure, path)

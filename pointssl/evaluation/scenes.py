@@ -165,7 +165,7 @@ def _some_points(scene: Scene, predicted: Ints, seed: int) -> dict[str, Any]:
 
 def scene_scores(matrix: Ints, classes: Sequence[str]) -> dict[str, Any]:
     """``miou``, ``class_accuracy`` and ``accuracy`` in [0, 1], ``points``, the names of classes
-    that are ``absent`` from truth and prediction, ``per_class`` rows, ``confusion``.
+    that are ``absent`` from truth and prediction, ``per_part`` rows, ``confusion``.
 
     Raises:
         DataError: the matrix counts nothing.
@@ -179,9 +179,9 @@ def scene_scores(matrix: Ints, classes: Sequence[str]) -> dict[str, Any]:
         "accuracy": overall_accuracy(matrix),
         "points": int(matrix.sum()),
         "absent": absent,
-        "per_class": [
+        "per_part": [
             {
-                "class": name,
+                "part": name,
                 "points": int(points),
                 "iou": None if np.isnan(iou) else float(iou),
                 "accuracy": None if np.isnan(accuracy) else float(accuracy),

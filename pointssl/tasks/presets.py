@@ -105,6 +105,24 @@ CLS = {
         caveats=(LAST_EPOCH,),
     ),
 }
+SEMSEG = {
+    "strict": Preset(
+        options={**STRICT, "augment": "none"},
+        scratch={"backbone": "dgcnn_seg", "k": 20, "points": 4096},
+    ),
+    # main_semseg_s3dis.py of dgcnn.pytorch (Wang et al. 2019).
+    "dgcnn": Preset(
+        options={
+            **SGD,
+            "epochs": 100,
+            "batch_size": 32,
+            "augment": "none",
+            "sampling": "random",
+        },
+        scratch={"backbone": "dgcnn_seg", "k": 20, "points": 4096},
+        caveats=(LAST_EPOCH,),
+    ),
+}
 
 
 def filled(config: Config, preset: Preset) -> Config:

@@ -95,5 +95,5 @@ def test_scores_of_a_confusion():
     assert scores["accuracy"] == pytest.approx(9 / 12)
     assert scores["class_accuracy"] == pytest.approx((1 + 0.75 + 0) / 3)
     assert scores["absent"] == list(PARTS[4:])
-    assert scores["per_class"][2] == {"class": "wall", "points": 0, "iou": 0.0, "accuracy": None}
+    assert scores["per_part"][2] == {"part": "wall", "points": 0, "iou": 0.0, "accuracy": None}
     assert scores["points"] == 12
