@@ -9,7 +9,7 @@ from pointssl.engine.distributed import World
 from pointssl.evaluation.encoders import Subject
 from pointssl.evaluation.protocols import stratified_subset
 from pointssl.finetune_config import FinetuneOptions
-from pointssl.recipes.data import open_split
+from pointssl.recipes.data import list_split, open_split
 from pointssl.tasks.presets import Preset
 from pointssl_datasets.catalogue import CATALOGUE
 from pointssl_datasets.dataset import CloudDataset
@@ -74,12 +74,8 @@ def open_splits(
     wanted = bool(config.val_share)
     train = opened("trainval" if official and preset.join_val else "train")
     test = opened("test")
-    if wanted:
-        try:
-            val = opened("val")
-        except UserError:
-            if official:
-                raise
+    if wanted and (official or _has_val(config)):
+        val = opened("val")
     rows = rows_of(train)
     rows = rows[stratified_subset(train.labels[rows], config.label_fraction, config.seed)]
     val_rows = np.empty(0, dtype=np.int64)
@@ -100,6 +96,15 @@ def open_splits(
 def _has_official_val(data: str) -> bool:
     entry = CATALOGUE.get(data)
     return entry is not None and "val" in (entry.clouds or ())
+
+
+def _has_val(config: FinetuneOptions) -> bool:
+    """Whether there is a val split; listed, not opened, as only some ranks might fail to."""
+    try:
+        list_split(config, "val", on_unpaired="skip")
+    except UserError:
+        return False
+    return True
 
 
 def held_out(rows: Rows, labels: Rows, share: float, seed: int) -> tuple[Rows, Rows]:

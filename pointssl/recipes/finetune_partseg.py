@@ -15,6 +15,7 @@ from pointssl.evaluation.part_pictures import category_bars, parts_sheet
 from pointssl.evaluation.part_report import evaluate_parts, predict_shape
 from pointssl.finetune_config import FinetunePartsegConfig
 from pointssl.recipes import finetune
+from pointssl.recipes.data import list_split
 from pointssl.recipes.finetune import Filled, Job
 from pointssl.recipes.finetune_data import Splits, open_splits
 from pointssl.tasks.presets import PARTSEG
@@ -97,8 +98,6 @@ def chosen_class(config: Filled, subject: Subject, world: World) -> int | None:
     """The number of ``--class-choice`` in the dataset."""
     if config.class_choice is None:
         return None
-    from pointssl.recipes.data import list_split
-
     classes = list_split(config, "train", on_unpaired=config.on_unpaired).classes
     if config.class_choice not in classes:
         raise UsageError(

@@ -126,8 +126,13 @@ SEMSEG = {
 
 
 def filled(config: Config, preset: Preset) -> Config:
-    """``config`` with the preset's values where it has none of its own."""
+    """``config`` with the preset's values where it has none of its own.
+
+    The warm-up keeps its share of the run if another number of epochs is asked for.
+    """
     values = dict(preset.options)
+    if config.epochs is not None:
+        values["warmup_epochs"] *= config.epochs / values["epochs"]
     if config.weights is None:
         values |= preset.scratch
     names = {f.name for f in fields(config)}
