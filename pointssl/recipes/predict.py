@@ -26,6 +26,7 @@ from pointssl.inference.results import (
     with_truth,
     write_parts,
 )
+from pointssl.inference.rooms import predict_room
 from pointssl.predict_config import PredictConfig
 from pointssl.recipes.render import spread
 from pointssl_datasets.errors import DataError, UsageError
@@ -90,7 +91,7 @@ def given_category(config: PredictConfig, network: Network) -> int | None:
     """The number of ``--category``."""
     if config.category is None:
         return None
-    if not network.labels_points:
+    if network.task != "partseg":
         raise UsageError(f"--category {config.category}: this network knows no parts; leave it out")
     lower = [name.casefold() for name in network.classes]
     if config.category.casefold() not in lower:
@@ -118,7 +119,8 @@ class Prediction:
     ) -> None:
         self.config, self.network, self.inputs, self.world = config, network, inputs, world
         given = given_category(config, network)
-        self.category = [category_of(item.folders, network.classes, given) for item in inputs]
+        known = () if network.task == "semseg" else network.classes
+        self.category = [category_of(item.folders, known, given) for item in inputs]
         if network.takes_category and not any(kind is not None for kind in self.category):
             raise UsageError(f"the network takes the category of every object: {NEVER}")
         self.on_page = set(spread(len(inputs), config.limit).tolist())
@@ -186,8 +188,6 @@ class Prediction:
         kinds = [self.category[number] for number, _, _ in batch]
         config = self.config
         if self.network.task == "semseg":
-            from pointssl.inference.rooms import predict_room
-
             said = [
                 predict_room(self.network, ready.cloud, self.world.device,
                              up_axis=config.up_axis, votes=config.votes, seed=config.seed)
