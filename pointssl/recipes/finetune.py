@@ -25,9 +25,11 @@ from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.evaluation.encoders import Subject, random_subject, stored_subject, where
 from pointssl.finetune_config import FinetuneOptions
 from pointssl.options import to_dict
+from pointssl.recipes.frozen import leakage
 from pointssl.recipes.pretrain import draw_curves
 from pointssl.tasks.loading import build_task
 from pointssl.tasks.presets import Preset, filled
+from pointssl_datasets.errors import UserError
 from pointssl_datasets.mixing import Clouds
 
 Config = TypeVar("Config", bound=FinetuneOptions)
@@ -51,6 +53,7 @@ class Job:
         select_by: the score that the best epoch has the highest of.
         test: plain results of the network on the test split, the same on every rank.
         draw: pictures of the test split; rank 0 calls it.
+        tested_on: fingerprint of the test split, to find out whether the encoder has seen it.
         notes: lines for the user.
     """
 
@@ -64,6 +67,7 @@ class Job:
     select_by: str
     test: Callable[[nn.Module], dict[str, Any]]
     draw: Callable[[nn.Module, dict[str, Any]], list[Path]]
+    tested_on: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -124,6 +128,8 @@ def one_run(
     last = config.run_dir / LAST
     subject = find_encoder(config)
     job = make_job(config, subject, world)
+    about = {"fingerprints": {"test": job.tested_on}, "members_of_test": []}
+    job.notes.extend(leakage(subject, about))
     if lower_batch and len(job.rows) < config.batch_size:
         size = max(2, len(job.rows) // world.size * world.size)
         job.notes.append(f"batch {size} instead of {config.batch_size}: there are no more clouds")

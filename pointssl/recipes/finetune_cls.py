@@ -37,8 +37,15 @@ def make_job(config: Filled, subject: Subject, world: World) -> Job:
                 f"classes in all splits; {dataset.split} has {len(dataset.classes)} classes and "
                 f"{int((dataset.labels < 0).sum())} clouds without one"
             )
-    if len(np.unique(splits.train.labels[splits.rows])) < 2:
+    known = np.unique(splits.train.labels[splits.rows])
+    if len(known) < 2:
         raise DataError(f"{splits.train.name}: train has a single class; there is nothing to learn")
+    unseen = np.setdiff1d(splits.test.labels, known)
+    if len(unseen):
+        raise DataError(
+            f"{splits.train.name}: test has clouds of {', '.join(classes[i] for i in unseen[:5])}, "
+            "of which train has none: train and test must have the same classes"
+        )
     evaluate = partial(
         evaluate_classes, world=world, batch_size=config.batch_size, progress=config.progress
     )
@@ -75,6 +82,7 @@ def make_job(config: Filled, subject: Subject, world: World) -> Job:
         select_by="accuracy",
         test=test,
         draw=partial(draw, config=config, classes=classes),
+        tested_on=splits.test.fingerprint,
         notes=splits.notes,
     )
 

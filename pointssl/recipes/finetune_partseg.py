@@ -90,6 +90,7 @@ def make_job(config: Filled, subject: Subject, world: World) -> Job:
         select_by="instance_miou",
         test=test,
         draw=partial(draw, config=config, splits=splits, numbers=numbers, world=world),
+        tested_on=splits.test.fingerprint,
         notes=splits.notes,
     )
 
