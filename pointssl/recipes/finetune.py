@@ -284,12 +284,20 @@ def test_once(
         "checkpoint": str(config.run_dir / MODEL),
     }
     if world.is_main:
-        if config.pictures:
-            for path in job.draw(task, results):
-                print(f"picture: {path}")
         write_json(config.run_dir / "results.json", {"config": to_dict(config), "results": results})
+        if config.pictures:
+            draw_results(job, task, results)
     world.barrier()
     return results
+
+
+def draw_results(job: Job, task: nn.Module, results: dict[str, Any]) -> None:
+    """The task's pictures; a run is not lost for want of them."""
+    try:
+        for path in job.draw(task, results):
+            print(f"picture: {path}")
+    except UserError as error:
+        print(f"no picture: {error}")
 
 
 def describe(
