@@ -49,10 +49,11 @@ def bars_picture(
             heights = np.array([100 * value for value, _ in bars])
             halves = np.array([100 * (half or 0.0) for _, half in bars])
             axis.bar(x, heights, 0.9 * width, color=COLOURS[number % len(COLOURS)], label=name)
-            if halves.any():
-                axis.errorbar(
-                    x, heights, halves, fmt="none", ecolor="0.2", elinewidth=1, capsize=3
-                )  # fmt: skip
+            known = halves > 0
+            axis.errorbar(
+                x[known], heights[known], halves[known], fmt="none", ecolor="0.2", elinewidth=1,
+                capsize=3,
+            )  # fmt: skip
             for spot, height, half in zip(x, heights, halves, strict=True):
                 axis.annotate(
                     f"{height:.1f}", (spot, max(height + half, 0)), (0, 3), ha="center",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pointssl.evaluation.tables import percent, remarks, text_table
+from pointssl.evaluation.tables import owned, percent, remarks, text_table
 
 # Heading -> key of a result.
 CLUSTERS = {"NMI": "nmi", "ARI": "ari"}
@@ -41,7 +41,7 @@ def format_scores(
         ]
         for name, result in results.items()
     }
-    return "\n".join([*text_table(["", *columns], rows), "", *remarks(facts)])
+    return "\n".join([*text_table(["", *columns], rows), "", *remarks(owned(facts))])
 
 
 def _number(found: Mapping[str, Any], seeds: int) -> str:

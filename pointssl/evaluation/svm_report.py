@@ -15,7 +15,7 @@ from pointssl.evaluation.svm import (
     kernel_matrices,
     standardise,
 )
-from pointssl.evaluation.tables import WIDTH, percent, remarks, short, text_table
+from pointssl.evaluation.tables import WIDTH, owned, percent, remarks, short, text_table
 
 # What a classifier chose on train: key in its result, and how the table calls it.
 TUNED = {"neighbours": "neighb.", "c": "C"}
@@ -120,7 +120,7 @@ def format_report(results: Mapping[str, Mapping[str, Any]]) -> str:
     used = sum(max(len(row[i]) for row in [header, *rows]) + 2 for i in range(len(header)))
     named = [[short(name, WIDTH - used), *row] for name, row in zip(results, rows, strict=True)]
     lines = [*text_table(["", *header], named, left=(0, 1)), ""]
-    lines += remarks({name: _facts(result) for name, result in results.items()})
+    lines += remarks(owned({name: _facts(result) for name, result in results.items()}))
     return "\n".join([*lines, *_class_tables(results)])
 
 

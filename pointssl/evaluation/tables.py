@@ -36,18 +36,24 @@ def short(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 3, 0)] + "..."
 
 
-def remarks(lines_of: Mapping[str, Sequence[str]]) -> list[str]:
-    """``- line`` for each line of each row; one that not all rows have begins with whose it is.
+def owned(lines_of: Mapping[str, Sequence[str]]) -> list[str]:
+    """Each line once; one that not all rows have begins with whose it is.
 
     Args:
-        lines_of: row name -> its lines. A line that several rows share is printed once.
+        lines_of: row name -> its lines.
     """
     owners: dict[str, list[str]] = {}
     for name, lines in lines_of.items():
         for line in dict.fromkeys(lines):
             owners.setdefault(line, []).append(name)
-    found = []
-    for line, names in owners.items():
-        owner = "" if len(names) == len(lines_of) else f"{', '.join(names)}: "
-        found += textwrap.wrap(f"- {owner}{line}", WIDTH, subsequent_indent="  ")
-    return found
+    return [
+        line if len(names) == len(lines_of) else f"{', '.join(names)}: {line}"
+        for line, names in owners.items()
+    ]
+
+
+def remarks(lines: Sequence[str]) -> list[str]:
+    """``- line`` for each line, wrapped."""
+    return [
+        part for line in lines for part in textwrap.wrap(f"- {line}", WIDTH, subsequent_indent="  ")
+    ]

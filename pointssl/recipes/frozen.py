@@ -64,8 +64,8 @@ def serve_seeds(
     world: World,
     *,
     sampling: str,
-    points: int | None,
-    seeds: int | None,
+    points: int | None = None,
+    seeds: int | None = None,
 ) -> Iterator[Pair]:
     """Both splits as ``subject`` takes them, once per point-sampling seed."""
     serve = dict(subject.serve)
@@ -146,12 +146,16 @@ def check_classes(train: Clouds, test: Clouds) -> None:
 
 def leakage(subject: Subject, about: dict[str, Any]) -> list[str]:
     """A line if the encoder was pretrained on the very shapes that it is tested on."""
-    trained_on = subject.trained_on or {}
-    # Either may be a mixture, whose members count.
-    seen = {trained_on.get("fingerprint"), *trained_on.get("members", [])}
-    if not seen.isdisjoint([about["fingerprints"]["test"], *about["members_of_test"]]):
+    if has_seen(subject, [about["fingerprints"]["test"], *about["members_of_test"]]):
         return ["LEAKAGE: the encoder was pretrained on this test split"]
     return []
+
+
+def has_seen(subject: Subject, fingerprints: Sequence[str]) -> bool:
+    """Whether the encoder was trained on one of these; either may be a mixture's members."""
+    trained_on = subject.trained_on or {}
+    seen = {trained_on.get("fingerprint"), *trained_on.get("members", [])}
+    return not seen.isdisjoint(fingerprints)
 
 
 def print_and_save(config: FrozenConfig, text: str, results: Mapping[str, Any]) -> None:
