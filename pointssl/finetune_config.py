@@ -147,6 +147,17 @@ class FinetuneSemsegConfig(FinetuneOptions):
 
     data: str = option("s3dis", "Dataset of rooms: s3dis.", "Data")
     normalise: Literal["none"] = option("none", "Blocks stay in metres.", "Data")
+    label_fraction: float = option(
+        1.0, "Share of the train rooms that is used.", "Data", low=1e-9, high=1
+    )
+    val_share: float | None = option(
+        None,
+        "Share of the train rooms that is held out to choose the epoch; 0: the last epoch is "
+        f"taken. {PRESET.capitalize()}.",
+        "Data",
+        low=0,
+        high=0.9,
+    )
     test_root: Path | None = option(
         None, "Folder of the test area, e.g. whole rooms; default: --data-root.", "Data"
     )

@@ -183,7 +183,7 @@ def leaks(subject: Subject, test_area: int) -> list[str]:
     trained_on = subject.trained_on or {}
     name = str(trained_on.get("dataset", ""))
     seen = name.removeprefix("s3dis areas ") if name.startswith("s3dis areas ") else ""
-    if "s3dis" in name.split("+"):
+    if "s3dis" in [part.partition("*")[0] for part in name.split("+")]:
         seen = SPLITS.get(trained_on.get("split", ""), "")
     if str(test_area) not in seen:
         return []
