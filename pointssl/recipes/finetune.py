@@ -1,77 +1,35 @@
 """Fine-tuning from top to bottom, for every task: data, network, training, one look at test.
 
-A task says what is its own in a :class:`Job`; see :mod:`pointssl.recipes.finetune_partseg`.
+A task says what is its own in a :class:`~pointssl.recipes.finetune_job.Job`; see
+:mod:`pointssl.recipes.finetune_partseg`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Generator, Tensor, nn
+from torch import nn
 
 import pointssl
-from pointssl.engine.checkpoint import load_weights, save_checkpoint
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.optimizer import parameter_groups
 from pointssl.engine.resume import earlier_run
-from pointssl.engine.runlog import read_json, write_json
+from pointssl.engine.runlog import read_json
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.evaluation.encoders import Subject, random_subject, stored_subject, where
 from pointssl.finetune_config import FinetuneOptions
 from pointssl.options import to_dict
+from pointssl.recipes.finetune_job import Filled, Job, MakeJob
+from pointssl.recipes.finetune_outcome import test_once
 from pointssl.recipes.frozen import leakage
 from pointssl.recipes.pretrain import draw_curves
 from pointssl.tasks.loading import build_task
 from pointssl.tasks.presets import Preset, filled
-from pointssl_datasets.errors import UserError
-from pointssl_datasets.mixing import Clouds
 
 Config = TypeVar("Config", bound=FinetuneOptions)
-Rows = NDArray[np.int64]
-MODEL = Path("checkpoints") / "model.pt"
-Filled: TypeAlias = Any  # options that the protocol has filled in: none of them is None any more
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a task brings to one run of fine-tuning.
-
-    Attributes:
-        task: key of :data:`pointssl.tasks.TASKS`.
-        task_args: of its class, beside the encoder.
-        facts: that later commands need: ``classes``, ``parts`` and so on.
-        dataset: the clouds that are trained on.
-        rows: which of them.
-        prepare: a batch on the training device, augmented, from a generator.
-        validate: scores of the network by name, the same on every rank; or None.
-        select_by: the score that the best epoch has the highest of.
-        test: plain results of the network on the test split, the same on every rank.
-        draw: pictures of the test split; rank 0 calls it.
-        tested_on: fingerprint of the test split, to find out whether the encoder has seen it.
-        notes: lines for the user.
-    """
-
-    task: str
-    task_args: dict[str, Any]
-    facts: dict[str, Any]
-    dataset: Clouds
-    rows: Rows
-    prepare: Callable[[dict[str, Tensor], Generator], dict[str, Tensor]]
-    validate: Callable[[nn.Module], dict[str, float]] | None
-    select_by: str
-    test: Callable[[nn.Module], dict[str, Any]]
-    draw: Callable[[nn.Module, dict[str, Any]], list[Path]]
-    tested_on: str = ""
-    notes: list[str] = field(default_factory=list)
-
-
-MakeJob = Callable[[Any, Subject, World], Job]
 
 
 def run(
@@ -235,69 +193,6 @@ def after_epoch(
     best = f" (best so far: epoch {kept['best']['epoch']})" if kept else ""
     world.say(f"epoch {row['epoch']}: {', '.join(parts)}{best}")
     return row
-
-
-def test_once(
-    task: nn.Module,
-    config: Filled,
-    preset: Preset,
-    subject: Subject,
-    job: Job,
-    kept: dict[str, Any],
-    facts: dict[str, Any],
-    world: World,
-) -> dict[str, Any]:
-    """The chosen weights into ``model.pt``, their results on test into ``results.json``."""
-    epoch, by = config.epochs, "the last epoch"
-    validation = None
-    if kept:
-        best = kept["best"]
-        load_weights(task, best["weights"], config.run_dir / LAST)
-        epoch, by = best["epoch"], f"the best {job.select_by} on validation"
-        validation = {"score": best["score"], "by": job.select_by}
-    world.share_buffers(task)
-    if world.is_main:
-        encoder = cast(nn.Module, task.encoder)
-        content = {"encoder": encoder.state_dict(), "facts": facts, "method": task.state_dict()}
-        save_checkpoint(config.run_dir / MODEL, {**content, "config": to_dict(config)})
-    results = {
-        "task": job.task,
-        "protocol": config.protocol,
-        "data": config.data,
-        "backbone": facts["backbone"],
-        "k": subject.arguments.get("k"),
-        "points": facts["points"],
-        "sampling": config.sampling,
-        "weights": where(config.weights),
-        "frozen": config.freeze_backbone,
-        "seed": config.seed,
-        "train": len(job.rows),
-        "label_fraction": config.label_fraction,
-        "epochs": config.epochs,
-        "epoch": epoch,
-        "epoch_chosen_by": by,
-        "validation": validation,
-        "votes": config.votes,
-        "caveats": list(preset.caveats),
-        "notes": [*subject.notes, *job.notes, *job.dataset.notes],
-        "test": job.test(task.eval()),
-        "checkpoint": str(config.run_dir / MODEL),
-    }
-    if world.is_main:
-        write_json(config.run_dir / "results.json", {"config": to_dict(config), "results": results})
-        if config.pictures:
-            draw_results(job, task, results)
-    world.barrier()
-    return results
-
-
-def draw_results(job: Job, task: nn.Module, results: dict[str, Any]) -> None:
-    """The task's pictures; a run is not lost for want of them."""
-    try:
-        for path in job.draw(task, results):
-            print(f"picture: {path}")
-    except UserError as error:
-        print(f"no picture: {error}")
 
 
 def describe(

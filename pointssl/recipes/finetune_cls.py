@@ -14,8 +14,8 @@ from pointssl.evaluation.encoders import Subject
 from pointssl.evaluation.finetune_report import print_cls
 from pointssl.finetune_config import FinetuneClsConfig
 from pointssl.recipes import finetune
-from pointssl.recipes.finetune import Filled, Job
 from pointssl.recipes.finetune_data import open_splits
+from pointssl.recipes.finetune_job import Filled, Job
 from pointssl.tasks.presets import CLS
 from pointssl_datasets.errors import DataError
 

@@ -16,8 +16,8 @@ from pointssl.evaluation.part_report import evaluate_parts, predict_shape
 from pointssl.finetune_config import FinetunePartsegConfig
 from pointssl.recipes import finetune
 from pointssl.recipes.data import list_split
-from pointssl.recipes.finetune import Filled, Job
 from pointssl.recipes.finetune_data import Splits, open_splits
+from pointssl.recipes.finetune_job import Filled, Job
 from pointssl.tasks.presets import PARTSEG
 from pointssl_datasets.errors import UsageError
 from pointssl_datasets.resolve import nearest

@@ -21,7 +21,7 @@ from pointssl.evaluation.scenes import CHANNELS, evaluate_scenes, feats_of, scen
 from pointssl.finetune_config import FinetuneSemsegConfig
 from pointssl.options import to_dict
 from pointssl.recipes import finetune
-from pointssl.recipes.finetune import Filled, Job
+from pointssl.recipes.finetune_job import Filled, Job
 from pointssl.recipes.semseg_data import SceneSplits, open_rooms
 from pointssl.tasks.presets import SEMSEG
 from pointssl_datasets.errors import UsageError
