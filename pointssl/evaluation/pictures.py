@@ -15,6 +15,7 @@ from pointssl.evaluation.feature_pictures import confusion_picture, tsne_picture
 from pointssl.evaluation.figures import (
     BLUE,
     GREEN,
+    ORANGE,
     PURPLE,
     RED,
     axes_grid,
@@ -89,16 +90,23 @@ CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ("retrieval accuracy within a batch", "share",
      (("retrieval_within", "view to view", BLUE), ("retrieval_cross", "points to picture", RED))),
     ("standard deviation of the embedding", "zero", (("embedding_std", "std", GREEN),)),
+    ("accuracy", "share",
+     (("accuracy", "train", BLUE), ("val_accuracy", "validation", RED),
+      ("val_class_accuracy", "validation, by class", ORANGE))),
+    ("mean IoU on validation", "share",
+     (("val_instance_miou", "instances", BLUE), ("val_class_miou", "categories", RED),
+      ("val_miou", "classes of points", GREEN))),
     ("learning rate", "zero", (("lr", "lr", PURPLE),)),
 )  # fmt: skip
 
 
 def loss_curves(metrics: Sequence[Mapping[str, Any]], path: Path | str) -> None:
-    """The course of a pretraining run: a panel for each kind of number that was recorded.
+    """The course of a run: a panel for each kind of number that was recorded.
 
     Args:
         metrics: rows as in ``metrics.jsonl``, with ``epoch`` and any of ``loss``, ``loss_within``,
-            ``loss_cross``, ``retrieval_within``, ``retrieval_cross``, ``embedding_std``, ``lr``.
+            ``loss_cross``, ``retrieval_within``, ``retrieval_cross``, ``embedding_std``, ``lr``, or
+            those of fine-tuning, ``accuracy``, ``val_accuracy``, ``val_instance_miou`` and so on.
             Keys may be absent: a run on points alone has no cross-modal ones. A value that is not
             finite leaves a gap in its line.
         path: the PNG.
