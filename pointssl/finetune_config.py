@@ -147,6 +147,13 @@ class FinetuneSemsegConfig(FinetuneOptions):
 
     data: str = option("s3dis", "Dataset of rooms: s3dis.", "Data")
     normalise: Literal["none"] = option("none", "Blocks stay in metres.", "Data")
+    points: int | None = option(
+        None,
+        "Points of a block that the network sees at a time; default: as in the checkpoint, else "
+        "4096.",
+        "Data",
+        low=1,
+    )
     label_fraction: float = option(
         1.0, "Share of the train rooms that is used.", "Data", low=1e-9, high=1
     )

@@ -7,13 +7,18 @@ from pointssl_datasets.s3dis import PARTS
 
 NAMES = ("Area_1_office_1", "Area_1_hallway_1", "Area_2_office_1", "Area_2_lounge_1",
          "Area_5_office_1", "Area_5_hallway_1")  # fmt: skip
-COLOURS = np.random.default_rng(0).integers(30, 220, (len(PARTS), 3))
+COLOURS = {
+    "ceiling": (200, 200, 195), "floor": (110, 100, 90), "wall": (190, 185, 170),
+    "window": (150, 170, 190), "door": (120, 90, 60), "table": (140, 110, 80),
+    "chair": (50, 50, 60), "bookcase": (120, 100, 90), "board": (230, 230, 230),
+    "clutter": (130, 120, 110),
+}  # fmt: skip
 
 
 def sheet(rng, part, count, low, high):
     """Points of one part, uniform in a box that may be flat."""
     xyz = rng.uniform(low, high, (count, 3))
-    rgb = np.clip(COLOURS[PARTS.index(part)] + rng.integers(-20, 21, (count, 3)), 0, 255)
+    rgb = np.clip(np.array(COLOURS[part]) + rng.integers(-20, 21, (count, 3)), 0, 255)
     return np.hstack([xyz, rgb, np.full((count, 1), PARTS.index(part))])
 
 

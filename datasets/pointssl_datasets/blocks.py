@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from pointssl_datasets.errors import DataError
 from pointssl_datasets.packing.arrays import VERSION, read_meta
@@ -123,7 +124,7 @@ def pack_blocks(
     name = f"{rooms.dataset}-{rooms.split}-blocks-{key}"
 
     def write(folder: Path) -> None:
-        blocks = list_blocks(rooms, size, stride, fewest)
+        blocks = list_blocks(rooms, size, stride, fewest, progress=progress)
         write_packed(blocks, folder, "none", progress)
         meta = read_meta(folder)
         meta["notes"] += blocks.notes
@@ -132,7 +133,9 @@ def pack_blocks(
     return built_folder(cache_root(cache_dir) / "clouds" / name, write)
 
 
-def list_blocks(rooms: Source, size: float, stride: float, fewest: int = FEWEST) -> Source:
+def list_blocks(
+    rooms: Source, size: float, stride: float, fewest: int = FEWEST, *, progress: bool = False
+) -> Source:
     """The blocks of all rooms as a source, fast where they are read in order.
 
     Raises:
@@ -148,7 +151,8 @@ def list_blocks(rooms: Source, size: float, stride: float, fewest: int = FEWEST)
         measured = measure(rooms.read(room))
         return measured, list(cut(measured.cloud["xyz"], up, size, stride))
 
-    for number, name in enumerate(rooms.names):
+    bar = tqdm(rooms.names, "cut", unit="room", disable=not progress, leave=False)
+    for number, name in enumerate(bar):
         room, blocks = opened(number)
         small += bool((np.delete(room.extent, up) < size).any())
         for place, rows in enumerate(blocks):

@@ -1,6 +1,9 @@
 """Heads and fine-tuning losses against the reference implementations' outputs."""
 
+from pathlib import Path
+
 import pytest
+import rooms
 import torch
 from golden import (
     DGCNN_SEG,
@@ -17,9 +20,14 @@ from shared import SHARED, needs_shared
 from torch import Tensor
 
 import pointssl
+from pointssl.engine.distributed import World
+from pointssl.evaluation.scenes import evaluate_scenes, scene_scores
 from pointssl.losses import smoothed_cross_entropy
 from pointssl.tasks.classification import Classification
 from pointssl.tasks.segmentation import PointSegmentation
+from pointssl_datasets.packing.arrays import TO_Y_UP
+from pointssl_datasets.s3dis import PARTS, open_s3dis
+from pointssl_datasets.scenes import open_scenes
 
 NORM = ("weight", "bias", "running_mean", "running_var")
 
@@ -88,10 +96,8 @@ def scene_weights() -> dict[str, Tensor]:
     return {f"weights.{key.removeprefix('module.')}": value for key, value in state.items()}
 
 
-@needs_shared
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_scene_segmentation_with_published_weights(dtype: torch.dtype) -> None:
-    golden = load_file(SHARED / "golden" / "dgcnn_semseg_s3dis_area6.safetensors")
+def scene_network(dtype: torch.dtype) -> PointSegmentation:
+    """The reference network for scenes, with its published weights."""
     encoder = pointssl.build_encoder(
         "dgcnn_seg", k=20, embedding=1024, in_channels=9, align=False, neighbour_channels=[6, 7, 8]
     )
@@ -101,14 +107,46 @@ def test_scene_segmentation_with_published_weights(dtype: torch.dtype) -> None:
     keys |= {"head.first.weight": "conv7.0.weight", "head.out.weight": "conv9.weight"}
     keys |= {f"head.norm.{n}": f"conv7.1.{n}" for n in NORM}
     load(task, pick(scene_weights(), "weights", keys, dtype))
+    return task.eval()
+
+
+@needs_shared
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scene_segmentation_with_published_weights(dtype: torch.dtype) -> None:
+    golden = load_file(SHARED / "golden" / "dgcnn_semseg_s3dis_area6.safetensors")
     points = golden["points"].to(dtype)
     with torch.no_grad():
-        logits = task.eval().logits(points[..., :3], points[..., 3:])
+        logits = scene_network(dtype).logits(points[..., :3], points[..., 3:])
     # In fp32 some of the neighbours are near ties, which flip, for the reference too.
     error = relative(logits, golden["eval.logits"].mT)
     assert error < 1e-2 if dtype == torch.float32 else error < 1e-3, error
     same = (logits.argmax(-1) == golden["eval.logits"].argmax(1)).float().mean()
     assert float(same) > 0.995
+
+
+@needs_shared
+def test_published_weights_recognise_a_generated_room(tmp_path: Path) -> None:
+    """They never saw it, so the blocks, colours and places are as the reference has them."""
+    folder = rooms.write_rooms(
+        tmp_path / "rooms", names=["Area_6_office_1"], count=16_000, size=(3.6, 2.8, 2.9)
+    )
+    scenes = open_scenes(open_s3dis(folder, "area_6"), 1.0, 1.0)
+    task, turn = scene_network(torch.float32), torch.from_numpy(TO_Y_UP["z"])
+
+    def ious() -> dict[str, float]:
+        alone = World(0, 0, 1, torch.device("cpu"))
+        how = {"points": 2048, "channels": "xyz-rgb-place", "seed": 0}
+        matrix, _ = evaluate_scenes(task, scenes, [0], PARTS, alone, **how)
+        return {row["part"]: row["iou"] for row in scene_scores(matrix, PARTS)["per_part"]}
+
+    unturned = ious()
+    weight = task.encoder.edge_conv1.linear1.weight.data  # of z-up points: turned along with them
+    for start in (0, 6, 9, 15):  # place and coordinates, of the edge and of its point
+        weight[:, start : start + 3] = weight[:, start : start + 3] @ turn.T
+    found = ious()
+    assert min(found["ceiling"], found["floor"], found["table"]) > 0.9
+    assert found["wall"] > 0.6
+    assert max(unturned["ceiling"], unturned["floor"]) < 0.5
 
 
 @needs_shared

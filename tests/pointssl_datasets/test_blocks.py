@@ -75,7 +75,7 @@ def test_blocks_are_cut_once(folder, tmp_path, monkeypatch):
     said = f"{len(sparse)} of {len(squares)} blocks have fewer than 100 points and are left out of "
     assert f"{said}training ({sum(sparse)} points)" in served.notes
 
-    def fail(*_):
+    def fail(*_, **__):
         raise AssertionError("cut again")
 
     monkeypatch.setattr(blocks, "list_blocks", fail)
