@@ -14,6 +14,14 @@ from pointssl_cli import data
 from pointssl_cli.demo import demo
 from pointssl_cli.doctor import doctor
 from pointssl_cli.eval_svm import eval_svm
+from pointssl_cli.evaluations import (
+    eval_all,
+    eval_cluster,
+    eval_fewshot,
+    eval_knn,
+    eval_linear,
+    eval_retrieval,
+)
 from pointssl_cli.export import export
 from pointssl_cli.extract import extract
 from pointssl_cli.failures import explain, report
@@ -29,6 +37,12 @@ app = typer.Typer(
 app.command("pretrain")(pretrain)
 app.command("extract")(extract)
 app.command("eval-svm")(eval_svm)
+app.command("eval-knn")(eval_knn)
+app.command("eval-linear")(eval_linear)
+app.command("eval-fewshot")(eval_fewshot)
+app.command("eval-cluster")(eval_cluster)
+app.command("eval-retrieval")(eval_retrieval)
+app.command("eval-all")(eval_all)
 app.command("predict")(predict)
 app.command("export")(export)
 app.add_typer(data.app, name="data")
