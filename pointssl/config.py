@@ -255,6 +255,11 @@ class EvalSvmConfig(FeatureOptions):
     baseline: bool = option(
         True, "Also evaluate the same network at random initialisation.", "Evaluation"
     )
+    all_protocols: bool = option(
+        False,
+        "Run every evaluation that trains no network, for one table (as eval-all).",
+        "Evaluation",
+    )
     out: Path = option(Path("runs/eval-svm"), "Folder of results.json and pictures.", "Run")
 
 

@@ -8,13 +8,19 @@ from pointssl.engine.distributed import World, start_world
 from pointssl.evaluation.encoders import where
 from pointssl.evaluation.protocols import find_protocol
 from pointssl.evaluation.svm_report import evaluate_svm
+from pointssl.recipes import eval_all
 from pointssl.recipes.frozen import confusion_path, judge_frozen, leakage, report_classifier
 
 __all__ = ["confusion_path", "evaluate", "leakage", "run"]
 
 
 def run(config: EvalSvmConfig) -> dict[str, Any]:
-    """Evaluate as ``config`` says; returns what is written to ``results.json``, by row."""
+    """Evaluate as ``config`` says; returns what is written to ``results.json``, by row.
+
+    With ``--all-protocols`` it is :mod:`pointssl.recipes.eval_all` that does.
+    """
+    if config.all_protocols:
+        return eval_all.run(eval_all.of_svm(config))
     with start_world(config.device, config.threads) as world:
         return evaluate(config, world)
 
