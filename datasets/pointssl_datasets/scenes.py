@@ -50,6 +50,9 @@ def open_scenes(source: Source, size: float, stride: float) -> Scenes:
     Args:
         source: with part labels; clouds called ``ROOM/NUMBER`` with a ``place`` are blocks.
         size, stride: of the blocks that rooms are cut into, see :func:`~.blocks.cut`.
+
+    Raises:
+        DataError: the first block does not say where its points are in the room.
     """
     return _join(source) if holds_blocks(source) else _cut(source, size, stride)
 
@@ -86,6 +89,7 @@ def _join(source: Source) -> Scenes:
     for index, name in enumerate(source.names):
         members.setdefault(room_of(name), []).append(index)
     names = list(members)
+    _require_places(names[0], source.read(0), source)
 
     def read(index: int) -> Scene:
         name = names[index]
@@ -105,12 +109,8 @@ def join(name: str, clouds: list[Cloud], source: Source) -> Scene:
     Raises:
         DataError: the blocks do not say where their points are in the room.
     """
-    xyz, place = clouds[0]["xyz"], clouds[0].get("place")
-    if place is None or 2 * len(np.unique(place, axis=0)) < len(np.unique(xyz, axis=0)):
-        raise DataError(
-            f"{source.dataset}: {name}: columns 7 to 9 of its blocks do not tell its points apart: "
-            "expected the place within the room, by which overlapping blocks are joined"
-        )
+    _require_places(name, clouds[0], source)
+    xyz, place = clouds[0]["xyz"], clouds[0]["place"]
     places = np.concatenate([cloud["place"] for cloud in clouds])
     unique, first, rows = np.unique(places, axis=0, return_index=True, return_inverse=True)
     ends = np.cumsum([len(cloud["xyz"]) for cloud in clouds])
@@ -124,6 +124,15 @@ def join(name: str, clouds: list[Cloud], source: Source) -> Scene:
     part = np.concatenate([cloud["part"] for cloud in clouds])[first]
     metres = (unique * (np.ptp(xyz, axis=0) / widest)).astype(np.float32)
     return Scene(name, metres @ TO_Y_UP[source.up_axis].T, part, blocks)
+
+
+def _require_places(name: str, block: Cloud, source: Source) -> None:
+    places, points = (len(np.unique(block[field], axis=0)) for field in ("place", "xyz"))  # type: ignore[literal-required]
+    if 2 * places < points:
+        raise DataError(
+            f"{source.dataset}: {name}: columns 7 to 9 of its blocks do not tell its points apart: "
+            "expected the place within the room, by which overlapping blocks are joined"
+        )
 
 
 def _y_up(block: Cloud, source: Source) -> Cloud:

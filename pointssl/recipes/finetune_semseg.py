@@ -66,12 +66,10 @@ def six_fold(config: FinetuneSemsegConfig, world: World) -> dict[str, Any]:
     """Six runs, and the scores of their summed confusion matrices: every point of every area was
     once a test point."""
     absent = sorted(set(range(1, 7)) - set(find_areas(config.data_root)))
-    if absent or config.test_root is not None:
-        raise UsageError(
-            f"--six-fold: areas {', '.join(map(str, absent))} are not there"
-            if absent
-            else "--six-fold: every area is for test once; leave --test-root out"
-        )
+    if absent:
+        raise UsageError(f"--six-fold: areas {', '.join(map(str, absent))} are not there")
+    if config.test_root is not None:
+        raise UsageError("--six-fold: every area is for test once; leave --test-root out")
     folds: list[list[dict[str, Any]]] = []
     for area in range(1, 7):
         run_dir = config.run_dir / f"area_{area}"
@@ -94,7 +92,7 @@ def six_fold(config: FinetuneSemsegConfig, world: World) -> dict[str, Any]:
 
 
 def summed(folds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The result of six runs with one seed as that of one."""
+    """The result of six runs with one seed as that of one; what differs is named for all six."""
     tests = [fold["test"] for fold in folds]
     matrix = np.sum([test["merged"]["confusion"] for test in tests], axis=0)
     classes = [row["part"] for row in tests[0]["merged"]["per_part"]]
@@ -106,7 +104,17 @@ def summed(folds: list[dict[str, Any]]) -> dict[str, Any]:
         "counts": tests[0]["counts"],
     }
     notes = list(dict.fromkeys(note for fold in folds for note in fold["notes"]))
-    return {**folds[0], "notes": notes, "folds": folds, "test": test}
+    differing = {name: "/".join(str(fold[name]) for fold in folds) for name in ("train", "epoch")}
+    places = ", ".join(fold["checkpoint"] for fold in folds)
+    return {
+        **folds[0],
+        **differing,
+        "validation": [fold["validation"] for fold in folds],
+        "notes": notes,
+        "checkpoint": places,
+        "folds": folds,
+        "test": test,
+    }
 
 
 def make_job(config: Filled, subject: Subject, world: World) -> Job:
