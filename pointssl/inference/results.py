@@ -119,6 +119,7 @@ def shown_cloud(item: Input, ready: Ready, found: Found, network: Network) -> di
         label = int(found["probabilities"].argmax())
     shown: dict[str, Any] = {
         "name": item.name,
+        "file": item.path.stem,  # the sheet has less room
         "label": -1 if label is None else label,
         "xyz": xyz,
         "caption": caption_of(found, network),
@@ -149,7 +150,7 @@ def sheet_cells(shown: Mapping[str, Any], found: Found, network: Network) -> lis
     if truth is not None:
         wrong = np.where((predicted != truth)[:, None], WRONG, RIGHT)
         drawn = [
-            (f"as labelled: {name}", palette[truth], truth),
+            (f"as labelled: {shown['file']}", palette[truth], truth),
             ("predicted", palette[predicted], predicted),
             (f"{100 * (1 - found['accuracy']):.1f} % wrong, in red", wrong, truth[:0]),
         ]

@@ -122,7 +122,10 @@ class Prediction:
         known = () if network.task == "semseg" else network.classes
         self.category = [category_of(item.folders, known, given) for item in inputs]
         if network.takes_category and not any(kind is not None for kind in self.category):
-            raise UsageError(f"the network takes the category of every object: {NEVER}")
+            raise UsageError(
+                "the network takes the category of every object, and no file lies in a folder that "
+                f"is called after one ({', '.join(network.classes[:6])}, ...): {NEVER}"
+            )
         self.on_page = set(spread(len(inputs), config.limit).tolist())
         self.failed = 0
         self.done: list[Input] = []

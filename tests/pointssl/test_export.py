@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -26,10 +28,17 @@ KINDS = {
     "partseg": lambda path: save_task(path, "partseg", backbone="dgcnn_seg"),
     "semseg": lambda path: save_task(path, "semseg", feats=("colours", "place")),
 }
+CASES = [
+    pytest.param("encoder", "onnx", marks=needs_onnx),
+    pytest.param("cls", "onnx", marks=needs_onnx),
+    pytest.param("semseg", "onnx", marks=needs_onnx),
+    pytest.param("partseg", "onnx", marks=[needs_onnx, pytest.mark.slow]),
+    pytest.param("partseg", "pt2"),
+    *[pytest.param(kind, "pt2", marks=pytest.mark.slow) for kind in ("encoder", "cls", "semseg")],
+]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("suffix", [pytest.param("onnx", marks=needs_onnx), "pt2"])
+@pytest.mark.parametrize(("kind", "suffix"), CASES)
 def test_a_file_equals_its_network_for_any_number_of_clouds(tmp_path, capfd, kind, suffix):
     weights, out = KINDS[kind](tmp_path / "w.pt"), tmp_path / f"model.{suffix}"
     told = worked(capfd, "export", "--weights", weights, "--out", out)
@@ -108,11 +117,35 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, capfd, monkey
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_what_rounding_explains_passes_and_what_it_does_not_fails():
+@pytest.mark.parametrize(
+    ("median", "share", "rows", "passes"),
+    [
+        (5e-6, 0.96, 1000, True),
+        (5e-5, 1.0, 1000, False),  # wrong everywhere, by little
+        (1e-6, 0.9, 1000, False),  # wrong in too many places
+        (1e-6, 0.86, 8, True),  # in one of eight clouds another neighbour was taken
+        (1e-6, 0.7, 8, False),
+        (float("inf"), 0.0, 8, False),
+    ],
+)
+def test_what_rounding_explains_passes_and_what_it_does_not_fails(median, share, rows, passes):
     own = {"median": 1e-6, "largest": 0.1, "share": 0.97}
-    assert agrees({"file": {"median": 5e-6, "largest": 0.2, "share": 0.96}, "network": own})
-    assert not agrees({"file": {"median": 5e-5, "largest": 5e-5, "share": 1.0}, "network": own})
-    assert not agrees({"file": {"median": 1e-6, "largest": 0.2, "share": 0.9}, "network": own})
+    found = {"median": median, "largest": 0.2, "share": share}
+    assert agrees({"rows": rows, "file": found, "network": own}) == passes
+
+
+@pytest.mark.slow
+def test_a_torch_program_runs_without_pointssl(tmp_path, capfd):
+    weights, out = save_encoder(tmp_path / "w.pt"), tmp_path / "model.pt2"
+    worked(capfd, "export", "--weights", weights, "--out", out)
+    code = (
+        "import sys, json, torch; extra = {'pointssl': ''}; "
+        "program = torch.export.load(sys.argv[1], extra_files=extra); "
+        "cloud, points = program.module()(torch.rand(4, 32, 3)); "
+        "assert cloud.shape == (4, 32) and json.loads(extra['pointssl'])['task'] == 'encoder'; "
+        "assert not any(name.startswith('pointssl') for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(out)], check=True, cwd=tmp_path)
 
 
 class Sorts(nn.Module):

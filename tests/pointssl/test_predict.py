@@ -375,7 +375,6 @@ def test_a_room_is_labelled_by_its_blocks(tmp_path, capfd, weights):
 
 
 def test_no_more_is_in_memory_than_a_batch_and_what_is_shown(tmp_path, capfd, weights, monkeypatch):
-    import gc
     import weakref
 
     source, out = write(tmp_path / "in", 6), tmp_path / "out"
@@ -387,7 +386,6 @@ def test_no_more_is_in_memory_than_a_batch_and_what_is_shown(tmp_path, capfd, we
         nonlocal most
         ready = read(*args, **kwargs)
         alive.append(weakref.ref(ready.xyz))
-        gc.collect()
         most = max(most, sum(ref() is not None for ref in alive))
         return ready
 
@@ -397,6 +395,15 @@ def test_no_more_is_in_memory_than_a_batch_and_what_is_shown(tmp_path, capfd, we
     assert len(alive) == 12
     assert most <= 5  # a batch, the batch before it, and the file that is being read
     assert (out / "predictions.html").read_text(encoding="utf-8").count('"xyz":"') == 3
+
+
+def test_the_smallest_clouds(tmp_path, capfd, weights):
+    folder, out = tmp_path / "chair", tmp_path / "out"
+    folder.mkdir()
+    for number in (2, 3, 5):
+        np.save(folder / f"m{number}.npy", shape(number, number))
+    predict(capfd, folder, "--weights", weights["parts"], "--out", out)
+    assert [row["points"] for row in table(out)] == ["2", "3", "5"]
 
 
 def test_without_pictures(tmp_path, capfd, weights):
