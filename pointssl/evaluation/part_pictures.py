@@ -44,7 +44,11 @@ def parts_sheet(shapes: Sequence[Shape], parts: Sequence[str], path: Path | str)
     columns = min(COLUMNS, len(shapes))
     rows = -(-len(shapes) // columns)
     with house_style():
-        figure, axes = axes_grid(3.6 * columns, 1.55 * rows + 0.3, rows, columns)
+        figure, axes = axes_grid(3.6 * columns, 1.7 * rows + 0.4, rows, columns)
+        figure.suptitle(
+            "each shape as predicted, as labelled, and in red where the two differ",
+            x=0.01, ha="left", fontsize=8, color="0.4",
+        )  # fmt: skip
         for place in axes.flat:
             place.set_axis_off()
         for place, (title, xyz, said, truth) in zip(axes.flat, shapes, strict=False):
@@ -56,11 +60,14 @@ def parts_sheet(shapes: Sequence[Shape], parts: Sequence[str], path: Path | str)
             place.set_title(
                 f"{title}   {share:.1f}% of the points wrong", loc="left", fontsize=8, pad=2
             )
-        for number, word in enumerate(("predicted", "true", "wrong")):
-            axes[0, 0].text(
-                (number + 0.5) * SIDE, SIDE + 8, word, ha="center", va="top", fontsize=7,
-                color="0.4",
-            )  # fmt: skip
+            left = 0.0
+            for part in np.union1d(said, truth).tolist():
+                name = parts[part].rpartition("/")[2]
+                place.plot(left + 8, SIDE + 16, "o", color=palette[part], markersize=4)
+                place.text(left + 20, SIDE + 16, name, va="center", fontsize=6.5, color="0.3")
+                left += 38 + 13 * len(name)
+            place.set_xlim(0, 3 * SIDE)
+            place.set_ylim(SIDE + 30, 0)
         save_figure(figure, path)
 
 
