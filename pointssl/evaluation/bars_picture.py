@@ -42,7 +42,8 @@ def bars_picture(
     places = np.arange(len(groups), dtype=float)
     width = 0.8 / max(len(series), 1)
     with house_style():
-        figure, axes = axes_grid(max(4.2, 0.5 + 0.62 * len(groups) * (1 + len(series))), 3.4, 1, 1)
+        each = 0.35 + 0.42 * max(len(series), 1)
+        figure, axes = axes_grid(max(4.2, 0.6 + each * len(groups)), 3.4, 1, 1)
         axis = axes[0, 0]
         for number, (name, bars) in enumerate(series.items()):
             x = places + (number - (len(series) - 1) / 2) * width

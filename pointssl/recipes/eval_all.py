@@ -150,15 +150,15 @@ def report(config: EvalAllConfig, results: Results, notes: Sequence[str]) -> Non
     groups: list[str] = []
     bars: dict[str, list[Bar]] = {}
     for key, label, number, name in shown(results):
-        groups.append(f"{label}\n{name}".replace(" ", "\n"))
+        groups.append(f"{label}\n{name}".replace(" ", "\n", 1))
         for row, result in results[key].items():
             found = result[number]
             bars.setdefault(row, []).append(
                 (found["mean"], found["std"] if result["seeds"] > 1 else None)
             )
     note = "intervals: standard deviation over seeds"
-    title_ = f"{config.data}, without training"
-    draw("picture", config.out / "results.png", bars_picture, groups, bars, title_, note)
+    heading = f"frozen features on {config.data}"
+    draw("picture", config.out / "results.png", bars_picture, groups, bars, heading, note)
 
 
 def shown(results: Results) -> list[tuple[str, str, str, str]]:
