@@ -173,7 +173,7 @@ def format_fewshot(results: Mapping[str, Mapping[str, Any]]) -> str:
             "accuracy in percent: mean ± standard deviation over episodes [95% interval of the "
             "mean]; each class weighs the same",
             f"{result.get('points')} points, {result.get('sampling')}; k {result.get('k') or '-'}; "
-            f"{result['seeds']} point-sampling seeds",
+            f"point-sampling seeds: {result['seeds']}",
             *(f"caveat: {line}" for line in result["caveats"]),
             *result["notes"],
             APART,

@@ -113,7 +113,7 @@ def facts_of(config: FrozenConfig, subject: Subject, train: Clouds, test: Clouds
         "weights": where(config.weights) if subject.trained_on else where(None),
         "backbone": subject.facts["backbone"],
         "backbone_args": subject.arguments,
-        "k": subject.arguments.get("k"),
+        "k": subject.arguments.get("k", getattr(subject.encoder, "k", None)),
         "points": train.points,
         "sampling": train.facts()["sampling"],
         "turn": {"train": config.turn_train, "test": config.turn_test},
