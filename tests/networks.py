@@ -45,7 +45,7 @@ def save_task(path, task, *, backbone="dgcnn", points=32, feats=(), category="gi
         "points": points, "normals": "normals" in feats, "normalise": "unit-sphere",
         "classes": classes, "parts": parts, "parts_of": parts_of, "feats": list(feats),
         "category": category if task == "partseg" else "none", "up_axis": "y",
-        "trained_on": {"dataset": "none"}, **changes,
+        "trained_on": {"dataset": "none"}, "block_size": 1.0, **changes,
     }  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(2)

@@ -50,6 +50,7 @@ def metadata(network: Network) -> dict[str, Any]:
             "normalise": network.facts["normalise"],
             "up_axis": network.facts.get("up_axis", "y"),
             "channels": ["x", "y", "z", *network.channels],
+            **({"block_size": network.facts["block_size"]} if network.task == "semseg" else {}),
         },
         "trained_on": network.facts.get("trained_on"),
     }

@@ -73,11 +73,12 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
     checkpoint = load_checkpoint(path)
     if isinstance(checkpoint["facts"], dict) and "task" in checkpoint["facts"]:
         module, facts = load_task(path, named=named)
+        normals = ("normals",) if facts["normals"] else ()
         return Network(
             module,
             facts,
             facts["task"],
-            tuple(facts["feats"]),
+            tuple(facts.get("feats", normals)),
             tuple(facts["classes"]),
             tuple(facts["parts"]),
             tuple(tuple(numbers) for numbers in facts.get("parts_of") or ()),

@@ -79,7 +79,12 @@ def describe(
     for note in notes:
         print(f"note: {note}")
     seen = f"{network.points} points of each, {config.sampling}, seed {config.seed}"
-    votes = f", mean of {config.votes} votes" if config.votes > 1 else ""
+    if network.task == "semseg":
+        size = network.facts["block_size"]
+        seen = f"every point, in overlapping blocks of {size:g} m, seed {config.seed}"
+    elif network.task == "partseg":
+        seen += "; the best of the category's parts, where the category is known"
+    votes = f"; mean of {config.votes} votes" if config.votes > 1 else ""
     print(
         f"{kind} of {len(inputs)} files by {network.facts['backbone']} "
         f"(k {network.facts['backbone_args'].get('k', '-')}), {config.weights}; {seen}{votes}",
