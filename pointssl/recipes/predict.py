@@ -13,6 +13,7 @@ from tqdm import tqdm
 from pointssl.engine.checkpoint import write_atomically
 from pointssl.engine.distributed import World, start_world
 from pointssl.evaluation.clouds_sheet import clouds_sheet
+from pointssl.inference.asked import describe, given_category, refuse_overwriting
 from pointssl.inference.clouds import Ready, read_ready
 from pointssl.inference.listing import Input, list_inputs
 from pointssl.inference.network import Network, load_network
@@ -30,7 +31,6 @@ from pointssl.inference.rooms import predict_room
 from pointssl.predict_config import PredictConfig
 from pointssl.recipes.render import spread
 from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.resolve import nearest
 from pointssl_datasets.viewer import part_colours, write_page
 from pointssl_datasets.writing import whole_file
 
@@ -57,55 +57,6 @@ def run(config: PredictConfig) -> Path:
         refuse_overwriting(inputs, network, config.out)
         describe(config, network, inputs, notes)
         return Prediction(config, network, inputs, world).run()
-
-
-def refuse_overwriting(inputs: list[Input], network: Network, out: Path) -> None:
-    """Raises UsageError where a result would take the place of one of the files."""
-    given = {item.path.resolve() for item in inputs}
-    wanted = [out / name for name in ("predictions.npz", "predictions.csv")]
-    if network.labels_points:
-        wanted += [out / "clouds" / f"{item.name}{suffix}" for item in inputs
-                   for suffix in (".ply", ".npz")]  # fmt: skip
-    for path in wanted:
-        if path.resolve() in given:
-            raise UsageError(f"--out {out}: {path} is one of the files to predict; name another")
-
-
-def describe(
-    config: PredictConfig, network: Network, inputs: list[Input], notes: list[str]
-) -> None:
-    """What is about to happen."""
-    kind = {"encoder": "embeddings", "cls": "classes"}.get(network.task, "parts")
-    for note in notes:
-        print(f"note: {note}")
-    seen = f"{network.points} points of each, {config.sampling}, seed {config.seed}"
-    if network.task == "semseg":
-        size = network.facts["block_size"]
-        seen = f"every point, in overlapping blocks of {size:g} m, seed {config.seed}"
-    elif network.task == "partseg":
-        seen += "; the best of the category's parts, where the category is known"
-    votes = f"; mean of {config.votes} votes" if config.votes > 1 else ""
-    print(
-        f"{kind} of {len(inputs)} files by {network.facts['backbone']} "
-        f"(k {network.facts['backbone_args'].get('k', '-')}), {config.weights}; {seen}{votes}",
-        flush=True,
-    )
-
-
-def given_category(config: PredictConfig, network: Network) -> int | None:
-    """The number of ``--category``."""
-    if config.category is None:
-        return None
-    if network.task != "partseg":
-        raise UsageError(f"--category {config.category}: this network knows no parts; leave it out")
-    lower = [name.casefold() for name in network.classes]
-    if config.category.casefold() not in lower:
-        known = f"it knows {', '.join(network.classes)}" if network.classes else "it knows none"
-        close = nearest(config.category, list(network.classes)) or ""
-        raise UsageError(
-            f"--category {config.category}: no category of this network; {known}{close}"
-        )
-    return lower.index(config.category.casefold())
 
 
 class Prediction:
