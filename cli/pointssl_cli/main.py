@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from pointssl import __version__
-from pointssl_cli import data
+from pointssl_cli import data, finetune
 from pointssl_cli.demo import demo
 from pointssl_cli.doctor import doctor
 from pointssl_cli.eval_svm import eval_svm
@@ -45,6 +45,7 @@ app.command("eval-retrieval")(eval_retrieval)
 app.command("eval-all")(eval_all)
 app.command("predict")(predict)
 app.command("export")(export)
+app.add_typer(finetune.app, name="finetune")
 app.add_typer(data.app, name="data")
 app.command("demo")(demo)
 app.command("doctor")(doctor)
