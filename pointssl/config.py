@@ -1,4 +1,4 @@
-"""Every option of every command, once.
+"""Every option of every command, once; here those of pretraining and what all share.
 
 One frozen dataclass per command. The command-line flag, the key in a YAML file and the saved
 ``config.yaml`` are all derived from a field here: its name, type, default and help. This module
@@ -222,45 +222,6 @@ class ExtractConfig(FeatureOptions):
         "none", "Turn every cloud by a fixed random rotation.", "Data"
     )
     out: Path | None = option(None, "Also write an .npz per split into this folder.", "Run")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalSvmConfig(FeatureOptions):
-    """`pointssl eval-svm`: a linear SVM on frozen features."""
-
-    protocol: Literal["strict", "crosspoint"] = option(
-        "strict",
-        "strict: standardised, C by cross-validation on train, several seeds; "
-        "crosspoint: raw features, first points, fixed C.",
-        "Evaluation",
-    )
-    sampling: Literal["first", "random", "fps"] | None = option(  # type: ignore[assignment]
-        None, "Which of the stored points are taken; default: as the protocol has it.", "Data"
-    )
-    seeds: int = option(3, "Point-sampling seeds under strict.", "Evaluation", low=1)
-    c: float | None = option(
-        None, "C of the SVM, instead of the protocol's.", "Evaluation", low=1e-9
-    )
-    kernel: Literal["linear", "rbf"] = option("linear", "Kernel of the SVM.", "Evaluation")
-    label_fraction: float = option(
-        1.0, "Stratified share of the train labels that is used.", "Evaluation", low=1e-9, high=1
-    )
-    turn_train: Literal["none", "up", "so3"] = option(
-        "none", "Turn every train cloud by a fixed random rotation.", "Evaluation"
-    )
-    turn_test: Literal["none", "up", "so3"] = option(
-        "none", "Turn every test cloud by a fixed random rotation.", "Evaluation"
-    )
-    cached_feats: bool = option(True, "Read and write the feature cache.", "Evaluation")
-    baseline: bool = option(
-        True, "Also evaluate the same network at random initialisation.", "Evaluation"
-    )
-    all_protocols: bool = option(
-        False,
-        "Run every evaluation that trains no network, for one table (as eval-all).",
-        "Evaluation",
-    )
-    out: Path = option(Path("runs/eval-svm"), "Folder of results.json and pictures.", "Run")
 
 
 @dataclass(frozen=True, kw_only=True)

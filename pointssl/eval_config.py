@@ -32,20 +32,48 @@ class EvalOptions(FeatureOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalKnnConfig(EvalOptions):
+class LabelOptions(EvalOptions):
+    """What evaluations that learn from labels take."""
+
+    label_fraction: float = option(
+        1.0, "Stratified share of the train labels that is used.", "Evaluation", low=1e-9, high=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSvmConfig(LabelOptions):
+    """`pointssl eval-svm`: a linear SVM on frozen features."""
+
+    protocol: Literal["strict", "crosspoint"] = option(
+        "strict",
+        "strict: standardised, C by cross-validation on train, several seeds; "
+        "crosspoint: raw features, first points, fixed C.",
+        "Evaluation",
+    )
+    c: float | None = option(
+        None, "C of the SVM, instead of the protocol's.", "Evaluation", low=1e-9
+    )
+    kernel: Literal["linear", "rbf"] = option("linear", "Kernel of the SVM.", "Evaluation")
+    all_protocols: bool = option(
+        False,
+        "Run every evaluation that trains no network, for one table (as eval-all).",
+        "Evaluation",
+    )
+    out: Path = option(Path("runs/eval-svm"), "Folder of results.json and pictures.", "Run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalKnnConfig(LabelOptions):
     """`pointssl eval-knn`: nearest neighbours on frozen features."""
 
     neighbours: int | None = option(
         None, "How many vote; default: chosen by cross-validation on train.", "Evaluation", low=1
     )
-    label_fraction: float = option(
-        1.0, "Stratified share of the train labels that is used.", "Evaluation", low=1e-9, high=1
-    )
     out: Path = option(Path("runs/eval-knn"), "Folder of results.json and pictures.", "Run")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalLinearConfig(EvalOptions):
+class EvalLinearConfig(LabelOptions):
     """`pointssl eval-linear`: logistic regression on frozen features."""
 
     c: float | None = option(
@@ -53,9 +81,6 @@ class EvalLinearConfig(EvalOptions):
         "C of the regression; default: chosen by cross-validation on train.",
         "Evaluation",
         low=1e-9,
-    )
-    label_fraction: float = option(
-        1.0, "Stratified share of the train labels that is used.", "Evaluation", low=1e-9, high=1
     )
     out: Path = option(Path("runs/eval-linear"), "Folder of results.json and pictures.", "Run")
 
@@ -126,14 +151,7 @@ class EvalFewshotConfig(EvalOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalAllConfig(EvalOptions):
+class EvalAllConfig(LabelOptions):
     """`pointssl eval-all`: every evaluation that trains no network, in one table."""
 
-    label_fraction: float = option(
-        1.0,
-        "Stratified share of the train labels that SVM, neighbours and linear use.",
-        "Evaluation",
-        low=1e-9,
-        high=1,
-    )
     out: Path = option(Path("runs/eval-all"), "Folder of results.json, .md, .tex and .png.", "Run")

@@ -1,6 +1,6 @@
 """`pointssl eval-svm`."""
 
-from pointssl.config import EvalSvmConfig
+from pointssl.eval_config import EvalSvmConfig
 from pointssl_cli.options import takes
 
 

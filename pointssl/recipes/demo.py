@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.config import DemoConfig, EvalSvmConfig, PretrainConfig
+from pointssl.config import DemoConfig, PretrainConfig
 from pointssl.engine.distributed import World, start_world
+from pointssl.eval_config import EvalSvmConfig
 from pointssl.evaluation.encoders import baseline_of, find_subject
 from pointssl.evaluation.feature_pictures import tsne_picture
 from pointssl.evaluation.pictures import contact_sheet

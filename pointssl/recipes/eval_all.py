@@ -5,10 +5,9 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from pointssl.config import EvalSvmConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.runlog import write_json
-from pointssl.eval_config import EvalAllConfig, EvalFewshotConfig, EvalOptions
+from pointssl.eval_config import EvalAllConfig, EvalFewshotConfig, EvalOptions, EvalSvmConfig
 from pointssl.evaluation.bars_picture import Bar, bars_picture
 from pointssl.evaluation.clustering import evaluate_clusters
 from pointssl.evaluation.encoders import where

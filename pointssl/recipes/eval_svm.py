@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-from pointssl.config import EvalSvmConfig
 from pointssl.engine.distributed import World, start_world
+from pointssl.eval_config import EvalSvmConfig
 from pointssl.evaluation.encoders import where
 from pointssl.evaluation.protocols import find_protocol
 from pointssl.evaluation.svm_report import evaluate_svm

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.config import EvalSvmConfig
 from pointssl.engine.distributed import World
 from pointssl.engine.runlog import write_json
 from pointssl.eval_config import EvalOptions
@@ -18,11 +17,10 @@ from pointssl.recipes.features import features_of, serve_split
 from pointssl_datasets.errors import DataError, UserError
 from pointssl_datasets.mixing import Clouds
 
-FrozenConfig = EvalOptions | EvalSvmConfig
 Pair = tuple[Clouds, Clouds]  # train and test
 
 
-def find_subjects(config: FrozenConfig) -> list[Subject]:
+def find_subjects(config: EvalOptions) -> list[Subject]:
     """The encoder that is evaluated, and the same one without training beside it."""
     subjects = [find_subject(config)]
     if config.baseline and config.weights is not None:
@@ -31,7 +29,7 @@ def find_subjects(config: FrozenConfig) -> list[Subject]:
 
 
 def judge_frozen(
-    config: FrozenConfig,
+    config: EvalOptions,
     world: World,
     judge: Callable[[Sequence[Split], Sequence[str]], dict[str, Any]],
     *,
@@ -59,7 +57,7 @@ def judge_frozen(
 
 
 def serve_seeds(
-    config: FrozenConfig,
+    config: EvalOptions,
     subject: Subject,
     world: World,
     *,
@@ -85,7 +83,7 @@ def serve_seeds(
 
 
 def collect(
-    config: FrozenConfig,
+    config: EvalOptions,
     subject: Subject,
     world: World,
     *,
@@ -102,7 +100,7 @@ def collect(
     return passes, facts_of(config, subject, train, test)
 
 
-def facts_of(config: FrozenConfig, subject: Subject, train: Clouds, test: Clouds) -> dict[str, Any]:
+def facts_of(config: EvalOptions, subject: Subject, train: Clouds, test: Clouds) -> dict[str, Any]:
     """What a result says of its encoder and data."""
     return {
         "data": config.data,
@@ -158,7 +156,7 @@ def has_seen(subject: Subject, fingerprints: Sequence[str]) -> bool:
     return not seen.isdisjoint(fingerprints)
 
 
-def print_and_save(config: FrozenConfig, text: str, results: Mapping[str, Any]) -> None:
+def print_and_save(config: EvalOptions, text: str, results: Mapping[str, Any]) -> None:
     """The text, what is to be said of the data, and ``results.json``."""
     print(text)
     first = next(iter(results.values()))
@@ -170,12 +168,12 @@ def print_and_save(config: FrozenConfig, text: str, results: Mapping[str, Any]) 
     print(f"results: {config.out / 'results.json'}")
 
 
-def confusion_path(config: FrozenConfig, name: str) -> Path:
+def confusion_path(config: EvalOptions, name: str) -> Path:
     """Where the confusion matrix of a row is drawn."""
     return config.out / f"confusion_{name.replace(' ', '_')}.png"
 
 
-def report_classifier(config: FrozenConfig, results: Mapping[str, Any]) -> None:
+def report_classifier(config: EvalOptions, results: Mapping[str, Any]) -> None:
     """The table of a classifier, ``results.json`` and a confusion matrix per row."""
     from pointssl.evaluation.feature_pictures import confusion_picture
     from pointssl.evaluation.svm_report import format_report
@@ -193,7 +191,7 @@ def report_classifier(config: FrozenConfig, results: Mapping[str, Any]) -> None:
 
 
 def report_scores(
-    config: FrozenConfig,
+    config: EvalOptions,
     results: Mapping[str, Any],
     columns: Mapping[str, str],
     how: str,

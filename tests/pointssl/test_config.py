@@ -8,18 +8,26 @@ from typing import Any
 import pytest
 import yaml
 
-from pointssl import config, data_config
-from pointssl.config import EvalSvmConfig, ExtractConfig, PretrainConfig
+from pointssl import config, data_config, eval_config, finetune_config, predict_config
+from pointssl.config import ExtractConfig, PretrainConfig
+from pointssl.eval_config import EvalSvmConfig
 from pointssl.options import Options, make, to_dict, to_yaml
 from pointssl_datasets.errors import UsageError
 
 CONFIGS = [
     cls
-    for module in (config, data_config)
+    for module in (config, data_config, eval_config, finetune_config, predict_config)
     for name, cls in inspect.getmembers(module, inspect.isclass)
     if cls.__module__ == module.__name__
     if issubclass(cls, Options) and name.endswith("Config")
 ]
+
+
+NEEDED: dict[type[Options], dict[str, object]] = {  # options without a default
+    data_config.DownloadConfig: {"name": "shapes"},
+    predict_config.PredictConfig: {"files": ("a.ply",), "weights": Path("model.pt")},
+    predict_config.ExportConfig: {"weights": Path("model.pt"), "out": Path("model.onnx")},
+}
 
 
 def write(folder: Path, text: str) -> Path:
@@ -29,12 +37,12 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_all_commands_are_covered() -> None:
-    assert len(CONFIGS) >= 6
+    assert len(CONFIGS) >= 22
 
 
 @pytest.mark.parametrize("cls", CONFIGS)
 def test_defaults_are_valid_and_survive_the_disk(cls: type[Options], tmp_path: Path) -> None:
-    config = make(cls, {"name": "shapes"} if cls is data_config.DownloadConfig else {})
+    config = make(cls, NEEDED.get(cls, {}))
     assert make(cls, {}, write(tmp_path, to_yaml(config))) == config
     for field in dataclasses.fields(cls):
         assert field.metadata["help"].endswith("."), field.name

@@ -10,8 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pointssl.config import EvalSvmConfig, ExtractConfig, PretrainConfig
+from pointssl.config import ExtractConfig, PretrainConfig
 from pointssl.data_config import CheckConfig, ConvertConfig, RenderConfig, ShowConfig
+from pointssl.eval_config import EvalFewshotConfig, EvalSvmConfig
+from pointssl.finetune_config import FinetunePartsegConfig
 from pointssl.options import Options, make, option, to_dict
 from pointssl_cli.options import signature, takes
 from pointssl_datasets.errors import UsageError
@@ -114,7 +116,16 @@ def test_errors_are_the_configs() -> None:
         run("--config", "absent.yaml")
 
 
-COMMANDS = [PretrainConfig, ExtractConfig, EvalSvmConfig, RenderConfig, CheckConfig, ConvertConfig]
+COMMANDS = [
+    PretrainConfig,
+    ExtractConfig,
+    EvalSvmConfig,
+    EvalFewshotConfig,
+    FinetunePartsegConfig,
+    RenderConfig,
+    CheckConfig,
+    ConvertConfig,
+]
 
 
 @pytest.mark.parametrize("cls", [*COMMANDS, ShowConfig])
