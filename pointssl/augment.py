@@ -91,9 +91,7 @@ def crosspoint_view(
     return xyz.gather(1, kept), None if normals is None else normals.gather(1, kept)
 
 
-def scale_shift(
-    xyz: Tensor, normals: Tensor | None, draw: Draw
-) -> tuple[Tensor, Tensor | None]:
+def scale_shift(xyz: Tensor, normals: Tensor | None, draw: Draw) -> tuple[Tensor, Tensor | None]:
     """Scale every axis by U(2/3, 3/2) and shift it by U(-0.2, 0.2), as DGCNN and Point-MAE
     fine-tune.
 
