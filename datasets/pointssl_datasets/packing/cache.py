@@ -44,8 +44,8 @@ def built_folder(folder: Path, write: Callable[[Path], None]) -> Path:
             if held:
                 _sweep(folder)
             temporary = folder.with_name(f"{folder.name}.tmp-{HOST}-{uuid.uuid4().hex[:8]}")
-            temporary.mkdir()
-            try:
+            try:  # an interrupt between making the folder and filling it must not leave it
+                temporary.mkdir()
                 write(temporary)
                 _rename(temporary, folder)
             finally:
