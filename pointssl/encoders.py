@@ -51,7 +51,8 @@ def _check_arguments(name: str, make: type[nn.Module], arguments: Mapping[str, A
         default = parameters[key].default
         if not _is_like(value, default):
             raise UsageError(
-                f"backbone {name!r}: {key} = {value!r}, expected a value like {default!r}."
+                f"backbone {name!r}: {key} = {value!r}, expected a value like "
+                f"{list(default) if isinstance(default, tuple) else default!r}."
             )
     missing = [
         key for key, p in parameters.items() if p.default is p.empty and key not in arguments

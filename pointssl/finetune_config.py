@@ -12,6 +12,7 @@ from typing import Literal
 from pointssl.config import TrainingOptions, WeightsOptions
 from pointssl.options import option
 from pointssl_datasets.errors import UsageError
+from pointssl_datasets.errors import UsageError
 
 PRESET = "default: as the protocol has it"
 
@@ -100,6 +101,14 @@ class FinetuneOptions(TrainingOptions, WeightsOptions):
         low=1,
     )
     pictures: bool = option(True, "Draw results.", "Evaluation")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.freeze_backbone and self.layer_decay != 1:
+            raise UsageError(
+                f"--layer-decay {self.layer_decay}: with --freeze-backbone no layer learns; leave "
+                "one of the two out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@
   ``ply_data_all_0.h5`` etc. with ``data (M, 4096, 9)`` and ``label (M, 4096)``; line ``i`` of
   ``room_filelist.txt`` is the room of block ``i``. Columns: x y z in metres, from the middle of
   the block and from the floor; r g b in 0-1; and the place within the room, 0-1 of its extent.
-* Rooms as arrays, ``Area_1_office_1.npy``: ``(N, 7)`` with x y z in metres, r g b in 0-255, class.
+* Rooms as arrays, ``Area_1_office_1.npy``: ``(N, 7)`` with x y z in metres, r g b in 0-255
+  (or 0-1), class.
 """
 
 import re
@@ -135,7 +136,8 @@ def _open_rooms(folder: Path, areas: str) -> _Listed:
     def read(index: int) -> Cloud:
         path = paths[index]
         table = _read_room(path)
-        return _cloud(table[:, :3], table[:, 3:6] / 255.0, table[:, 6], path.stem, str(path))
+        most = 255.0 if table[:, 3:6].max(initial=0) > 1 else 1.0  # some store colours from 0 to 1
+        return _cloud(table[:, :3], table[:, 3:6] / most, table[:, 6], path.stem, str(path))
 
     return [path.stem for path in paths], paths, read
 

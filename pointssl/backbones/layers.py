@@ -68,6 +68,9 @@ def with_feats(xyz: Tensor, feats: Tensor | None, in_channels: int) -> Tensor:
     Raises:
         UserError: the data do not have the channels that the encoder was made for.
     """
+    if not isinstance(xyz, Tensor) or xyz.dim() != 3:
+        shape = tuple(getattr(xyz, "shape", ()))
+        raise UserError(f"expected clouds as a tensor (B, N, 3), got {type(xyz).__name__} {shape}")
     x = xyz if feats is None else torch.cat((xyz, feats), dim=-1)
     if x.shape[-1] != in_channels:
         raise UserError(

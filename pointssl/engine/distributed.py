@@ -3,8 +3,9 @@
 import contextlib
 import datetime
 import os
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -30,12 +31,14 @@ class World:
         local_rank: rank on this machine, and the number of its GPU.
         size: number of processes.
         device: where this process computes.
+        started: when, by ``time.monotonic``.
     """
 
     rank: int
     local_rank: int
     size: int
     device: torch.device
+    started: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def is_main(self) -> bool:

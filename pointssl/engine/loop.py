@@ -80,7 +80,7 @@ def train(
         UserError: a loss is not finite; the last checkpoint stays as it is.
     """
     model.train()
-    with StopRequest(plan.max_minutes) as request:
+    with StopRequest(plan.max_minutes, world.started) as request:
         while progress.epoch < plan.epochs:
             meters = Meters(world.device)
             meters.restore(progress.totals, world.is_main)
@@ -88,6 +88,9 @@ def train(
             progress.epoch, progress.step, progress.totals = progress.epoch + 1, 0, {}
             plan.log({"epoch": progress.epoch, **meters.read()})
             plan.save(progress)
+        stop, _ = agree_to_stop(request, True, world)
+        if stop > 1:  # a signal while the last epoch was validated or saved
+            raise Stopped(stop, "after the last epoch")
 
 
 def train_epoch(

@@ -11,11 +11,16 @@ from pointssl_datasets.errors import UsageError
 
 # Options that may differ between the runs of one run directory: they do not change its numbers.
 FREE_OPTIONS = ("device", "threads", "progress", "max_time", "run_dir", "resume", "save_every",
-                "cache_dir", "data_root")  # fmt: skip
+                "cache_dir", "data_root", "pictures", "votes")  # fmt: skip
 
 
-def earlier_run(path: Path, config: TrainingOptions) -> dict[str, Any] | None:
+def earlier_run(
+    path: Path, config: TrainingOptions, task: str | None = None
+) -> dict[str, Any] | None:
     """The checkpoint to continue from, or None.
+
+    Args:
+        task: of fine-tuning; None: pretraining.
 
     Raises:
         UsageError: there is one, and ``--resume never`` or other options were given.
@@ -30,6 +35,10 @@ def earlier_run(path: Path, config: TrainingOptions) -> dict[str, Any] | None:
     checkpoint = load_checkpoint(path)
     if "config" not in checkpoint or "optimizer" not in checkpoint:
         raise UsageError(f"{path} holds weights alone and cannot be continued")
+    other = checkpoint["facts"].get("task")
+    if other != task:
+        kind = f"fine-tuning for {other}" if other else "pretraining"
+        raise UsageError(f"{path.parent.parent} holds a run of {kind}: give another --run-dir")
     # An option that came after the checkpoint was written had its default.
     before = {**to_dict(type(config)()), **checkpoint["config"]}
     now = to_dict(config)

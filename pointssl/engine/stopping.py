@@ -13,9 +13,11 @@ class StopRequest:
     A second SIGINT interrupts at once.
     """
 
-    def __init__(self, max_minutes: float | None = None) -> None:
+    def __init__(self, max_minutes: float | None = None, since: float | None = None) -> None:
+        """``since``: when the clock began, by ``time.monotonic``; default: now."""
         self.signal: int | None = None
-        self.deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+        began = time.monotonic() if since is None else since
+        self.deadline = None if max_minutes is None else began + 60 * max_minutes
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":

@@ -97,6 +97,10 @@ def train_in_run_dir(
         progress = Progress(**earlier["progress"])
         restore_random_state(earlier["random"], world)
         kept.update(earlier.get("kept", {}))
+        if progress.epoch < config.epochs:
+            world.say(
+                f"continuing {config.run_dir} after epoch {progress.epoch}, step {progress.step}"
+            )
     if progress.epoch == config.epochs:
         return False
 

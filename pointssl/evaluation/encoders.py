@@ -73,10 +73,17 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
         f"pretrained with {name} = {before}, evaluated with {after}"
         for name, (before, after) in {**changed, **moved}.items()
     )
+    if "task" in facts:
+        on = facts["trained_on"].get("dataset")
+        notes += (f"the encoder was fine-tuned with labels, for {facts['task']} on {on}",)
     return Subject(
-        "pretrained", encoder.eval(), _facts(facts["backbone"], arguments, encoder), serve,
-        facts["trained_on"], notes,
-    )  # fmt: skip
+        "fine-tuned" if "task" in facts else "pretrained",
+        encoder.eval(),
+        _facts(facts["backbone"], arguments, encoder),
+        serve,
+        facts["trained_on"],
+        notes,
+    )
 
 
 def random_subject(options: WeightsOptions, seed: int) -> Subject:

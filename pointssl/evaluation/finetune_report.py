@@ -81,7 +81,7 @@ def finish(
     facts: list[str],
     counted: str = "shapes",
 ) -> None:
-    """Print the table; with several seeds, write their ``results.json`` too.
+    """Print the table; with several seeds, write their ``summary.json``.
 
     Args:
         kinds: entries of ``run["test"]``, a line of the table each.
@@ -112,12 +112,17 @@ def finish(
         found = [run["test"][headline][entry][place][value] for run in runs]
         cell = "-" if None in found else shown(spread(found))
         per_class.append([row[name], str(row[counted]), cell])
-    lines += ["", *text_table([name, counted, header[1] if name == "class" else "IoU"], per_class)]
+    column = header[1] if name == "class" else "IoU"
+    if name == "category":
+        column = f"IoU, {headline}"
+    lines += ["", *text_table([name, counted, column], per_class)]
     print("\n".join(lines))
+    path = config.run_dir / "results.json"
+    if several or getattr(config, "six_fold", False):  # the runs are in folders below
+        path = config.run_dir / "summary.json"
     if several:
-        content = {"config": to_dict(config), "mean": means, "runs": list(runs)}
-        write_json(config.run_dir / "results.json", content)
-    print(f"results: {config.run_dir / 'results.json'}")
+        write_json(path, {"config": to_dict(config), "mean": means, "runs": list(runs)})
+    print(f"results: {path}")
     print(f"checkpoint: {runs[-1]['checkpoint']}")
     print(f"{header[1]}: {shown(means[headline][scores[0]])}")
 

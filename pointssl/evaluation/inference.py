@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import default_collate
@@ -66,8 +67,11 @@ def probabilities(
     task: Any, batch: Batch, device: torch.device, scale: NDArray[np.float32] | None = None
 ) -> Tensor:
     """``(B, ..., classes)`` on the CPU, in fp32."""
-    xyz = batch["xyz"] if scale is None else batch["xyz"] * torch.from_numpy(scale)
-    feats = batch.get("feats")
+    xyz, feats = batch["xyz"], batch.get("feats")
+    if scale is not None:
+        by = torch.from_numpy(scale)
+        xyz = xyz * by
+        feats = None if feats is None else F.normalize(feats / by, dim=-1)  # they are normals
     logits = task.logits(
         xyz.to(device), None if feats is None else feats.to(device), batch["label"].to(device)
     )

@@ -105,13 +105,40 @@ def _by_clouds(dataset: CloudDataset, classes: int) -> tuple[tuple[int, ...], ..
 
 
 def check_known(dataset: CloudDataset, train: CloudDataset) -> None:
-    """Raises DataError unless ``dataset`` has the categories and parts of ``train``."""
-    if dataset.classes != train.classes or dataset.parts[: len(train.parts)] != train.parts:
+    """Raises DataError unless ``dataset`` has the categories of ``train``, and parts of one list.
+
+    Unnamed parts are numbered as far as a split has them: one list may begin the other.
+    """
+    if dataset.classes != train.classes:
         raise DataError(
-            f"{dataset.name}: the {dataset.split} split has other categories or parts "
-            f"({len(dataset.classes)}, {len(dataset.parts)}) than train ({len(train.classes)}, "
-            f"{len(train.parts)}); they must be the same"
+            f"{dataset.name}: {dataset.split} has the categories {', '.join(dataset.classes[:5])}, "
+            f"train has {', '.join(train.classes[:5])}; they must be the same"
         )
-    if len(dataset.parts) > len(train.parts):
-        unseen = ", ".join(dataset.parts[len(train.parts) :][:5])
-        raise DataError(f"{dataset.name}: {dataset.split} has parts that train lacks: {unseen}")
+    for here, there in zip(dataset.parts, train.parts, strict=False):
+        if here != there:
+            raise DataError(
+                f"{dataset.name}: {dataset.split} has a part {here!r} where train has {there!r}; "
+                "they must be the same"
+            )
+    if not dataset.parts:
+        raise DataError(f"{dataset.name}: {dataset.split} has no part labels on every cloud")
+
+
+def check_parts(dataset: CloudDataset, rows: Ints, numbers: PartNumbers) -> None:
+    """Raises DataError for a cloud with a part that its category does not have in train."""
+    mask = numbers.mask()
+    for row in rows.tolist():
+        category = int(numbers.label_map[dataset.labels[row]])
+        found = np.unique(dataset.stored(row)["part"])
+        known = found < len(numbers.part_map)
+        own = numbers.part_map[found[known]]
+        if not known.all() or (own < 0).any() or not mask[category, own].all():
+            wrong = [
+                int(part)
+                for part in found
+                if part >= len(numbers.part_map) or not mask[category, numbers.part_map[part]]
+            ]
+            raise DataError(
+                f"{dataset.name}: {dataset.names[row]} of {dataset.split} has the part number "
+                f"{wrong[0]}, which no {numbers.classes[category]} of train has"
+            )

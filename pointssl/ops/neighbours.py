@@ -26,7 +26,7 @@ def knn(points: Tensor, k: int) -> Tensor:
     Raises:
         UserError: fewer points than ``k``.
     """
-    _require_enough(points, k)
+    require_enough(points.shape[1], k)
     # Subtracting the mean costs nothing and keeps digits when a cloud lies far from the origin.
     points = points - points.mean(dim=1, keepdim=True)
     if is_exporting():
@@ -73,15 +73,16 @@ def _knn_in_blocks(points: Tensor, k: int, out: Tensor) -> None:
 @torch.no_grad()
 def knn_reference(points: Tensor, k: int) -> Tensor:
     """The same neighbours by explicit differences in float64, nearest first: slow and obvious."""
-    _require_enough(points, k)
+    require_enough(points.shape[1], k)
     points = points.double()
     distance = (points[:, :, None] - points[:, None, :]).square().sum(-1)
     return distance.argsort(dim=-1, stable=True)[..., :k]
 
 
-def _require_enough(points: Tensor, k: int) -> None:
-    if points.shape[1] < k:
+def require_enough(points: int, k: int) -> None:
+    """Raises UserError unless a cloud of so many points has ``k`` neighbours."""
+    if points < k:
         raise UserError(
-            f"clouds of {points.shape[1]} points have fewer than k = {k} neighbours: "
+            f"clouds of {points} points have fewer than k = {k} neighbours: "
             "raise --points or lower --k"
         )

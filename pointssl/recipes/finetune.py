@@ -7,6 +7,7 @@ A task says what is its own in a :class:`~pointssl.recipes.finetune_job.Job`; se
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -21,13 +22,15 @@ from pointssl.engine.runlog import read_json
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.evaluation.encoders import Subject, random_subject, stored_subject, where
 from pointssl.finetune_config import FinetuneOptions
+from pointssl.ops.neighbours import require_enough
 from pointssl.options import to_dict
 from pointssl.recipes.finetune_job import Filled, Job, MakeJob
 from pointssl.recipes.finetune_outcome import test_once
 from pointssl.recipes.frozen import has_seen
 from pointssl.recipes.pretrain import draw_curves
 from pointssl.tasks.loading import build_task
-from pointssl.tasks.presets import Preset, filled
+from pointssl.tasks.presets import Preset, departures, filled
+from pointssl_datasets.errors import UsageError, UserError
 
 Config = TypeVar("Config", bound=FinetuneOptions)
 
@@ -58,6 +61,7 @@ def finetune(
 ) -> dict[str, Any]:
     """:func:`run` in a process group that exists already: once per seed."""
     preset = presets[config.protocol]  # type: ignore[attr-defined]
+    departed = departures(config, preset)
     asked = config.batch_size
     ready = filled(config, preset)
     results = []
@@ -67,7 +71,7 @@ def finetune(
             seed = ready.seed + number
             one = replace(ready, seed=seed, seeds=1, run_dir=ready.run_dir / f"seed_{seed}")
             world.say(f"seed {seed}, {number + 1} of {ready.seeds}")
-        results.append(one_run(one, preset, make_job, world, lower_batch=asked is None))
+        results.append(one_run(one, preset, make_job, world, departed, lower_batch=asked is None))
     if world.is_main:
         report(ready, results)
     world.barrier()
@@ -75,17 +79,26 @@ def finetune(
 
 
 def one_run(
-    config: Filled, preset: Preset, make_job: MakeJob, world: World, *, lower_batch: bool
+    config: Filled,
+    preset: Preset,
+    make_job: MakeJob,
+    world: World,
+    notes: list[str],
+    *,
+    lower_batch: bool,
 ) -> dict[str, Any]:
     """Train with one seed, or continue, then look at test once; a finished run is read.
 
     Args:
+        notes: to be said of the run.
         lower_batch: the batch size was not asked for, so it may fall to the size of the set.
     """
     done = config.run_dir / "results.json"
     last = config.run_dir / LAST
     subject = find_encoder(config)
+    require_enough(subject.serve["points"], subject.arguments.get("k", 1))
     job = make_job(config, subject, world)
+    job.notes.extend(notes)
     if has_seen(subject, [job.tested_on]):
         job.notes.append("LEAKAGE: the encoder was pretrained on this test split")
     if lower_batch and len(job.rows) < config.batch_size:
@@ -93,12 +106,16 @@ def one_run(
         job.notes.append(f"batch {size} instead of {config.batch_size}: there are no more clouds")
         config = replace(config, batch_size=size)
     check_batch(config, world)
-    earlier = earlier_run(last, config)
-    if earlier and done.exists() and earlier["progress"]["epoch"] == config.epochs:
-        world.say(f"{config.run_dir} is finished: its results are read")
-        return cast(dict[str, Any], read_json(done)["results"])
-
     facts = describe_network(config, subject, job)
+    earlier = earlier_run(last, config, job.task)
+    if earlier:
+        check_same(earlier["facts"], facts, config)
+        if done.exists() and earlier["progress"]["epoch"] == config.epochs:
+            results = read_results(done)
+            if results.get("votes") == config.votes:
+                world.say(f"{config.run_dir} is finished: its results are read")
+                return results
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         task = build_task(facts, subject.encoder)
@@ -130,6 +147,32 @@ def one_run(
     return test_once(task, config, preset, subject, job, kept, facts, world)
 
 
+def check_same(before: dict[str, Any], now: dict[str, Any], config: Filled) -> None:
+    """Raises UsageError where an earlier run had other clouds or other weights to start from."""
+    what = {
+        "trained_on": f"on other clouds, and --data {config.data} has changed since",
+        "tested_on": f"tested on other clouds, and --data {config.data} has changed since",
+        "started_from": f"from other weights than {where(config.weights)} holds now",
+    }
+    for name, words in what.items():
+        if before.get(name) != now[name]:
+            raise UsageError(
+                f"{config.run_dir} holds a run {words}: give another --run-dir, or bring them back"
+            )
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The results of a finished run.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
+        raise UserError(f"{path} is not what a finished run wrote: delete it")
+    return cast(dict[str, Any], content["results"])
+
+
 def find_encoder(config: Filled) -> Subject:
     """The encoder of ``--weights``, or a random one by ``--seed``."""
     if config.weights is None:
@@ -143,6 +186,8 @@ def describe_network(config: Filled, subject: Subject, job: Job) -> dict[str, An
     shown = {k: v for k, v in job.dataset.facts().items() if k != "seed"}
     # Whatever the encoder has ever seen counts when leakage is looked for.
     members = [*shown.get("members", []), seen.get("fingerprint"), *seen.get("members", [])]
+    before = {"dataset": seen.get("dataset"), "split": seen.get("split")}
+    shown["history"] = [*seen.get("history", []), *([before] if seen else [])]
     shown["members"] = [print_ for print_ in members if print_]
     return {
         "pointssl": pointssl.__version__,
@@ -157,6 +202,8 @@ def describe_network(config: Filled, subject: Subject, job: Job) -> dict[str, An
         "protocol": config.protocol,
         **job.facts,
         "trained_on": shown,
+        "tested_on": job.tested_on,
+        "started_from": subject.facts["weights"],
     }
 
 
@@ -206,7 +253,7 @@ def describe(
     world.say(
         f"fine-tuning {subject.facts['backbone']} (k {subject.arguments.get('k')}, {start}) for "
         f"{job.task} on {config.data}: {len(job.rows)} clouds of {subject.serve['points']} points; "
-        f"{trained:.1f} M parameters are trained"
+        f"{trained:.3g} M parameters are trained"
     )
     world.say(
         f"{world.size} process(es) on {world.device.type}, batch {config.batch_size} in all, lr "

@@ -16,6 +16,7 @@ from pointssl_datasets.dataset import CloudDataset
 from pointssl_datasets.errors import DataError, UsageError, UserError
 
 Rows = NDArray[np.int64]
+STAYS = 43  # a stream of random numbers of its own
 
 
 class Splits(NamedTuple):
@@ -72,7 +73,10 @@ def open_splits(
     val = None
     official = _has_official_val(config.data)
     wanted = bool(config.val_share)
-    train = opened("trainval" if official and preset.join_val else "train")
+    joined = official and preset.join_val and not wanted  # never trained on what is validated on
+    train = opened("trainval" if joined else "train")
+    if joined:
+        notes.append("trained on train and val together, as the protocol has it")
     test = opened("test")
     if wanted and (official or _has_val(config)):
         val = opened("val")
@@ -87,7 +91,11 @@ def open_splits(
         rows, val_rows = held_out(rows, train.labels, float(config.val_share or 0), config.seed)
         if len(val_rows):
             val = opened("train")
-            notes.append(f"{len(val_rows)} of the train clouds are held out to choose the epoch")
+            held = len(val_rows) + len(rows)
+            notes.append(
+                f"{len(val_rows)} of {held} train clouds are held out to choose the epoch: "
+                f"{100 * len(val_rows) / held:.0f}%, one of each class at least"
+            )
         else:
             notes.append("too few labels to hold any out: the last epoch is taken")
     return Splits(train, rows, val, val_rows, test, rows_of(test), notes)
@@ -110,12 +118,17 @@ def _has_val(config: FinetuneOptions) -> bool:
 def held_out(rows: Rows, labels: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
     """``rows`` without a stratified ``share`` of them, and that share.
 
-    A class with one cloud keeps it for training, so every class is trained on.
+    Every class keeps a cloud for training, so that it is trained on.
     """
     own = labels[rows]
-    values, counts = np.unique(own, return_counts=True)
-    several = np.flatnonzero(np.isin(own, values[counts > 1]))
-    if not len(several):
+    # The first of each class in a random order stays; the share is taken of the others.
+    order = np.random.default_rng([STAYS, seed]).permutation(len(rows))
+    stays = order[np.unique(own[order], return_index=True)[1]]
+    others = np.setdiff1d(np.arange(len(rows)), stays)
+    if not len(others):
         return rows, rows[:0]
-    taken = several[stratified_subset(own[several], share, seed)]
+    wanted = np.sort(np.setdiff1d(stratified_subset(own, share, seed), stays))
+    lacking = np.setdiff1d(own[others], own[wanted])  # classes whose only chosen cloud stays
+    more = [others[np.flatnonzero(own[others] == value)[0]] for value in lacking]
+    taken = np.sort(np.append(wanted, np.array(more, dtype=np.int64)))
     return np.delete(rows, taken), rows[taken]

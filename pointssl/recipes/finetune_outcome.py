@@ -12,7 +12,7 @@ from pointssl.engine.training import LAST
 from pointssl.evaluation.encoders import Subject, where
 from pointssl.options import to_dict
 from pointssl.recipes.finetune_job import Filled, Job
-from pointssl.tasks.presets import Preset
+from pointssl.tasks.presets import LAST_EPOCH, Preset
 from pointssl_datasets.errors import UserError
 
 MODEL = Path("checkpoints") / "model.pt"
@@ -59,7 +59,7 @@ def test_once(
         "epoch_chosen_by": by,
         "validation": validation,
         "votes": config.votes,
-        "caveats": list(preset.caveats),
+        "caveats": [line for line in preset.caveats if not (kept and line == LAST_EPOCH)],
         "notes": [*subject.notes, *job.notes, *job.dataset.notes],
         "test": job.test(task.eval()),
         "checkpoint": str(config.run_dir / MODEL),

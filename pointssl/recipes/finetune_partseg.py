@@ -10,7 +10,7 @@ from pointssl.augment import one_view
 from pointssl.engine.distributed import World
 from pointssl.evaluation.encoders import Subject
 from pointssl.evaluation.finetune_report import print_partseg
-from pointssl.evaluation.part_numbers import PartNumbers, check_known, number_parts
+from pointssl.evaluation.part_numbers import PartNumbers, check_known, check_parts, number_parts
 from pointssl.evaluation.part_pictures import category_bars, parts_sheet
 from pointssl.evaluation.part_report import evaluate_parts, predict_shape
 from pointssl.finetune_config import FinetunePartsegConfig
@@ -41,9 +41,14 @@ def make_job(config: Filled, subject: Subject, world: World) -> Job:
     only = chosen_class(config, subject, world)
     splits = open_splits(config, PARTSEG[config.protocol], subject, world, only)
     numbers = number_parts(splits.train, config.class_choice)
-    for other in (splits.val, splits.test):
-        if other is not None:
-            check_known(other, splits.train)
+    for dataset, rows in (
+        (splits.train, splits.rows),
+        (splits.val, splits.val_rows),
+        (splits.test, splits.test_rows),
+    ):
+        if dataset is not None:
+            check_known(dataset, splits.train)
+            check_parts(dataset, rows, numbers)
     evaluate = partial(
         evaluate_parts,
         numbers=numbers,

@@ -65,6 +65,10 @@ def from_scratch(config: FinetuneSemsegConfig) -> FinetuneSemsegConfig:
 def six_fold(config: FinetuneSemsegConfig, world: World) -> dict[str, Any]:
     """Six runs, and the scores of their summed confusion matrices: every point of every area was
     once a test point."""
+    if config.test_area != FinetuneSemsegConfig.test_area:
+        raise UsageError(
+            f"--test-area {config.test_area}: with --six-fold each area is for test once"
+        )
     absent = sorted(set(range(1, 7)) - set(find_areas(config.data_root)))
     if absent:
         raise UsageError(f"--six-fold: areas {', '.join(map(str, absent))} are not there")
@@ -80,7 +84,7 @@ def six_fold(config: FinetuneSemsegConfig, world: World) -> dict[str, Any]:
     runs = [summed([fold[number] for fold in folds]) for number in range(config.seeds)]
     content = {"config": to_dict(config), "runs": runs}
     if world.is_main:
-        write_json(config.run_dir / "results.json", content)
+        write_json(config.run_dir / "summary.json", content)
         if config.pictures:
             path = config.run_dir / "classes.png"
             draw_classes(runs[0]["test"]["merged"], "s3dis, six-fold", path)

@@ -1,6 +1,6 @@
 """Which rooms of S3DIS a scene segmentation trains on, validates on and is tested on."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,10 +181,16 @@ def pick(areas: Sequence[Scenes], wanted: Collection[str]) -> Scenes:
 def leaks(subject: Subject, test_area: int) -> list[str]:
     """A line if the encoder was trained on the very area that it is tested on."""
     trained_on = subject.trained_on or {}
+    if any(str(test_area) in areas_of(one) for one in (trained_on, *trained_on.get("history", []))):
+        return [f"LEAKAGE: the encoder was trained on area {test_area}, which is the test area"]
+    return []
+
+
+def areas_of(trained_on: Mapping[str, Any]) -> str:
+    """The areas of S3DIS in what an encoder was trained on, as digits."""
     name = str(trained_on.get("dataset", ""))
-    seen = name.removeprefix("s3dis areas ") if name.startswith("s3dis areas ") else ""
+    if name.startswith("s3dis areas "):
+        return name.removeprefix("s3dis areas ")
     if "s3dis" in [part.partition("*")[0] for part in name.split("+")]:
-        seen = SPLITS.get(trained_on.get("split", ""), "")
-    if str(test_area) not in seen:
-        return []
-    return [f"LEAKAGE: the encoder was trained on area {test_area}, which is the test area"]
+        return SPLITS.get(str(trained_on.get("split", "")), "")
+    return ""

@@ -75,7 +75,6 @@ PARTSEG = {
         join_val=True,
         caveats=(
             LAST_EPOCH,
-            "trained on train and val together",
             "free argmax over the parts of all categories",
         ),
     ),
@@ -126,6 +125,17 @@ SEMSEG = {
         ),
     ),
 }
+
+
+def departures(config: FinetuneOptions, preset: Preset) -> list[str]:
+    """A line about the options that were given and are not the protocol's."""
+    given = {name: getattr(config, name, None) for name in preset.options}
+    other = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in given.items()
+        if value is not None and value != preset.options[name]
+    ]
+    return [f"not as the protocol has it: {', '.join(other)}"] if other else []
 
 
 def filled(config: Config, preset: Preset) -> Config:

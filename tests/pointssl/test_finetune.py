@@ -12,6 +12,7 @@ from tiny import flags, write_clouds
 from pointssl.config import PretrainConfig
 from pointssl.engine.checkpoint import load_checkpoint
 from pointssl.engine.runlog import read_metrics
+from pointssl.engine.stopping import Stopped
 from pointssl.evaluation.class_report import evaluate_classes
 from pointssl.evaluation.inference import vote_scale
 from pointssl.evaluation.metrics import shape_iou
@@ -24,7 +25,7 @@ from pointssl.recipes.pretrain import run as pretrain
 from pointssl.tasks.loading import load_task
 from pointssl.tasks.presets import CLS, PARTSEG, filled
 from pointssl_datasets.dataset import load_dataset
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.errors import DataError, UsageError
 
 SMALL = {
     "size": 48, "points": 64, "k": 4, "embedding": 16, "batch_size": 16, "epochs": 2,
@@ -201,6 +202,125 @@ def test_the_layouts_of_shapenetpart_use_their_public_val(kind, partseg, tmp_pat
     assert both[0]["train"] == sizes["train"] + sizes["val"]
 
 
+def test_what_is_validated_on_is_not_trained_on(partseg, tmp_path):
+    """The protocol joins train and val; with --val-share it must not."""
+    root = tmp_path / "data"
+    write_shapenetpart_hdf5(root)
+    sizes = [
+        len(load_dataset("shapenetpart", root, split, points=4, cache_dir=tmp_path / "c"))
+        for split in ("train", "val")
+    ]
+    options = {"data": "shapenetpart", "data_root": root, "size": None, "batch_size": 4,
+               "points": 16, "epochs": 1, "protocol": "crosspoint"}  # fmt: skip
+    (joined,) = partseg(**options, run_dir=tmp_path / "joined")
+    assert joined["train"] == sum(sizes)
+    assert any("train and val together" in note for note in joined["notes"])
+    (chosen,) = partseg(**options, val_share=0.5)
+    assert chosen["train"] == sizes[0]
+    assert "validation" in chosen["epoch_chosen_by"]
+    said = " ".join(chosen["notes"] + chosen["caveats"])
+    assert "train and val together" not in said
+    assert "the last one is tested" not in said
+    assert "not as the protocol has it: --val-share 0.5, --epochs 1, --batch-size 4" in said
+
+
+def test_parts_are_checked_before_training(partseg, tmp_path):
+    """Parts without names belong to whatever categories have them in train."""
+    rng = np.random.default_rng(0)
+
+    def write(split, kind, number, parts):
+        folder = tmp_path / "data" / split / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / f"m{number}.npz", xyz=rng.normal(size=(40, 3)), part=parts)
+
+    halves = np.arange(40) % 2
+    for number in range(6):
+        write("train", "bed", number, halves)
+        write("train", "cup", number, halves + 2)
+        write("test", "bed", number, halves)
+    options = {"data": "folder", "data_root": tmp_path / "data", "size": None, "batch_size": 4,
+               "points": 16, "epochs": 1}  # fmt: skip
+    write("test", "cup", 0, np.full(40, 2))
+    (found,) = partseg(**options)  # test lacks the last part, which is no fault
+    assert found["test"]["shapes"] == 7
+    assert found["test"]["headline"] == "masked"
+    write("test", "cup", 1, halves)
+    with pytest.raises(DataError, match="cup/m1 of test has the part number 0, which no cup"):
+        partseg(**options, run_dir=tmp_path / "late")
+    assert not (tmp_path / "late").exists()
+
+
+def test_votes_turn_normals_as_training_does(cache):
+    from pointssl.augment import Draw, scale_shift
+    from pointssl.evaluation.inference import probabilities
+
+    class Seen:
+        def logits(self, xyz, feats, category):
+            self.xyz, self.feats = xyz, feats
+            return torch.zeros(len(xyz), 2)
+
+    data = torch.Generator().manual_seed(0)
+    xyz, normals = torch.randn(2, 3, 9, 3, generator=data)
+    normals = torch.nn.functional.normalize(normals, dim=-1)
+    scale, task = vote_scale(1), Seen()
+    batch = {"xyz": xyz, "feats": normals, "label": torch.zeros(3, dtype=torch.int64)}
+    probabilities(task, batch, torch.device("cpu"), scale)
+
+    class Fixed(Draw):
+        def uniform(self, low, high, *shape):
+            return torch.from_numpy(scale) if low > 0 else torch.zeros(3)
+
+    wanted = scale_shift(xyz, normals, Fixed(data, 3, slice(0, 3)))
+    assert torch.allclose(task.xyz, wanted[0])
+    assert torch.allclose(task.feats, wanted[1])
+
+
+def test_a_finished_run_answers_for_what_it_was_made_of(cls, tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        rng = np.random.default_rng(seed)
+        for split in ("train", "test"):
+            for kind in ("bed", "cup"):
+                folder = tmp_path / name / split / kind
+                folder.mkdir(parents=True)
+                for number in range(4):
+                    np.save(folder / f"m{number}.npy", rng.normal(size=(40, 3)))
+    options = {"data": "folder", "size": None, "points": 16, "batch_size": 4, "epochs": 1}
+    cls(**options, data_root=tmp_path / "a")
+    with pytest.raises(UsageError, match="holds a run on other clouds"):
+        cls(**options, data_root=tmp_path / "b")
+    for file in (tmp_path / "a" / "test").rglob("*.npy"):
+        np.save(file, np.load(file) * [1, 2, 3])
+    with pytest.raises(UsageError, match="tested on other clouds"):
+        cls(**options, data_root=tmp_path / "a")
+
+
+def test_more_votes_test_again_and_do_not_train_again(cls, tmp_path):
+    (one,) = cls(epochs=1)
+    (three,) = cls(epochs=1, votes=3)
+    assert "voted" not in one["test"]
+    assert three["test"]["voted"]
+    assert three["test"]["single"] == one["test"]["single"]
+    assert len(read_metrics(tmp_path / "run")) == 1
+
+
+def test_one_seed_and_several_share_a_folder(cls):
+    (one,) = cls(epochs=1)
+    two = cls(epochs=1, seeds=2)
+    assert len(two) == 2
+    assert cls(epochs=1) == [one]
+
+
+def test_another_task_in_the_same_folder_is_refused(cls, partseg):
+    cls(epochs=1, backbone="dgcnn_seg", **{"backbone_arg": TINY_SEG["backbone_arg"]})
+    with pytest.raises(UsageError, match="holds a run of fine-tuning for cls"):
+        partseg(epochs=1)
+
+
+def test_the_clock_of_all_seeds_is_one(cls):
+    with pytest.raises(Stopped, match="epoch"):
+        cls(seeds=50, epochs=1, max_time=1 / 60)
+
+
 def test_cls_from_a_checkpoint(cls, cache, tmp_path, capsys):
     checkpoint = pretrain(
         PretrainConfig(
@@ -232,7 +352,7 @@ def test_cls_from_a_checkpoint(cls, cache, tmp_path, capsys):
 def test_several_seeds_give_mean_and_deviation(cls, tmp_path, capsys):
     runs = cls(seeds=2, epochs=1)
     said = capsys.readouterr().out
-    written = json.loads((tmp_path / "run" / "results.json").read_text())
+    written = json.loads((tmp_path / "run" / "summary.json").read_text())
     values = [run["test"]["single"]["accuracy"] for run in runs]
     assert written["mean"]["single"]["accuracy"]["per_seed"] == values
     assert written["mean"]["single"]["accuracy"]["std"] == pytest.approx(np.std(values))
@@ -260,6 +380,11 @@ def test_what_is_held_out():
     assert np.bincount(labels[val], minlength=3).tolist() == [2, 1, 0]
     assert not np.array_equal(val, held_out(rows, labels, 0.2, seed=1)[1])
     assert len(held_out(np.array([0, 15]), labels, 0.5, seed=0)[1]) == 0
+    for share in (0.05, 0.5, 0.75, 0.9):  # every class is trained on, and validated where it can be
+        train, val = held_out(rows, labels, share, seed=0)
+        assert set(labels[train]) == {0, 1, 2}
+        assert set(labels[val]) == {0, 1}
+        assert sorted([*train, *val]) == list(rows)
 
 
 @pytest.mark.parametrize("name", list(CLS))

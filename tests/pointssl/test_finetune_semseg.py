@@ -152,7 +152,7 @@ def test_six_fold_sums_the_counts(semseg, place, tmp_path, capsys):
     blocks = "/".join(str(fold["results"]["train"]) for fold in folds)
     assert f"{blocks} train clouds of s3dis; seeds 0; epoch 1/1/1/1/1/1 of 1" in said
     assert said.rstrip().endswith(f"mIoU: {100 * found['test']['merged']['miou']:.1f}")
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["runs"] == [found]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["runs"] == [found]
 
 
 def test_under_torchrun(options, place, tmp_path):
