@@ -3,8 +3,10 @@
 import contextlib
 import inspect
 import math
+import reprlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from pointssl.backbones import BACKBONES
-from pointssl.engine.checkpoint import load_checkpoint, load_weights
+from pointssl.engine.checkpoint import check_weights, load_checkpoint, load_weights
 from pointssl_datasets.errors import UsageError, UserError
 from pointssl_datasets.resolve import nearest, resolve
 
@@ -88,9 +90,38 @@ def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
     path = Path(path)
     checkpoint = load_checkpoint(path)
     facts = encoder_facts(checkpoint, path)
-    encoder = build_encoder(facts["backbone"], **{**facts["backbone_args"], **overrides})
-    load_weights(encoder, checkpoint["encoder"], path)
-    return encoder.eval()
+    arguments = {**facts["backbone_args"], **overrides}
+    make = partial(build_encoder, facts["backbone"], **arguments)
+    return build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
+
+
+def build_fitting(
+    make: Callable[[], nn.Module], backbone: str, weights: Mapping[str, Tensor], path: Path
+) -> nn.Module:
+    """What ``make`` builds, with the weights of a file and in evaluation mode.
+
+    The arguments are the file's, so shapes are compared before any memory is taken for them; not
+    with a backbone of the user's own, whose constructor may need the values of its tensors.
+
+    Raises:
+        UserError: it can't be built with such arguments, or the weights do not fit.
+    """
+    try:
+        if backbone in BACKBONES:
+            with torch.device("meta"):
+                outline = make()
+            check_weights(outline, weights, path)
+        module = make()
+    except UserError as error:
+        said = str(error)
+        raise type(error)(said if str(path) in said else f"{path}: {said}") from None
+    except Exception as error:  # a constructor fails in whatever way its arguments lead to
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path}: the network that it describes can't be built: {said[:200]}"
+        ) from None
+    load_weights(module, weights, path)
+    return module.eval()
 
 
 def encoder_facts(
@@ -104,7 +135,7 @@ def encoder_facts(
             or have imported its module already: reading a file must not run what it names.
 
     Raises:
-        UserError: facts are missing, or the backbone is not one of ours.
+        UserError: facts are missing or not what they should be, or the backbone is not one of ours.
     """
     facts, weights = checkpoint["facts"], checkpoint["encoder"]
     names = ("backbone", "backbone_args", *needed)
@@ -115,6 +146,7 @@ def encoder_facts(
         raise UserError(
             f"{path} lacks {', '.join(absent)}: expected a checkpoint of `pointssl pretrain`"
         )
+    check_facts(facts, ENCODER_FACTS, path)
     name = facts["backbone"]
     if name not in (*BACKBONES, named) and str(name).partition(":")[0] not in sys.modules:
         raise UserError(
@@ -122,6 +154,46 @@ def encoder_facts(
             f"that code, have it imported with --backbone {name}"
         )
     return facts
+
+
+def is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def is_number(value: Any, low: float = -1e9, high: float = 1e9) -> bool:
+    """Not for truth values, nor for what is not finite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def is_one_of(value: Any, *words: str) -> bool:
+    return isinstance(value, str) and value in words
+
+
+Rules = Mapping[str, tuple[Callable[[Any], bool], str]]
+ENCODER_FACTS: Rules = {
+    "backbone": (lambda v: isinstance(v, str), "a name"),
+    "backbone_args": (
+        lambda v: isinstance(v, dict) and all(isinstance(key, str) for key in v),
+        "arguments by name",
+    ),
+    "points": (lambda v: is_whole(v, 1, 10**7), "a whole number from 1 to 10000000"),
+    "normals": (lambda v: isinstance(v, bool), "true or false"),
+    "normalise": (lambda v: is_one_of(v, "unit-sphere", "none"), "unit-sphere or none"),
+    "up_axis": (lambda v: is_one_of(v, "x", "y", "z"), "x, y or z"),
+    "trained_on": (lambda v: isinstance(v, dict), "facts of the data"),
+}
+
+
+def check_facts(facts: Mapping[str, Any], rules: Rules, where: Path | str) -> None:
+    """What is in ``facts`` keeps the ``rules``: for each name a test and what is expected.
+
+    Raises:
+        UserError: names the first that does not.
+    """
+    for name, (fits, expected) in rules.items():
+        if name in facts and not fits(facts[name]):
+            found = " ".join(reprlib.repr(facts[name]).split())
+            raise UserError(f"{where}: {name} is {found}, expected {expected}; is it damaged?")
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:

@@ -85,25 +85,54 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path | str) -> None:
-    """Load strictly: every key, every shape.
+def check_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path | str) -> None:
+    """Every key and every shape, of tensors that are as large in the file as they say.
+
+    Args:
+        module: of which the shapes alone matter: it may be on the meta device.
 
     Raises:
-        UserError: names the first keys that are missing, unexpected or of another shape.
+        UserError: names the first keys that are missing, unexpected, no plain tensors or of another
+            shape.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in weights]
-    extra = [key for key in weights if key not in own]
+    extra = [str(key) for key in weights if key not in own]
+    odd = [key for key in own if key in weights and not _is_plain(weights[key])]
     shapes = [
         f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
-        if key in weights and weights[key].shape != own[key].shape
+        if key in weights and key not in odd and weights[key].shape != own[key].shape
     ]
-    problems = [("missing", missing), ("unexpected", extra), ("of another shape", shapes)]
+    problems = [
+        ("missing", missing),
+        ("unexpected", extra),
+        ("no plain tensors", odd),
+        ("of another shape", shapes),
+    ]
     told = [f"{len(keys)} {kind} ({', '.join(keys[:2])})" for kind, keys in problems if keys]
     if told:
         raise UserError(
             f"{where} does not fit this {type(module).__name__}: {'; '.join(told)}. "
             "Is it of another backbone, or with other arguments?"
         )
+
+
+def _is_plain(value: Any) -> bool:
+    """A dense tensor with all its numbers: one number can be shown as a tensor of any size."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_meta
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path | str) -> None:
+    """Load strictly: every key, every shape.
+
+    Raises:
+        UserError: as :func:`check_weights`.
+    """
+    check_weights(module, weights, where)
     module.load_state_dict(dict(weights))

@@ -1,14 +1,15 @@
 """The encoder that an evaluation is about, and all facts that its features depend on."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from pointssl.config import FeatureOptions, WeightsOptions
-from pointssl.encoders import build_encoder, encoder_facts, parse_arguments
-from pointssl.engine.checkpoint import load_checkpoint, load_weights
+from pointssl.encoders import build_encoder, build_fitting, encoder_facts, parse_arguments
+from pointssl.engine.checkpoint import load_checkpoint
 from pointssl.evaluation.cache import weights_hash
 from pointssl_datasets.errors import UsageError
 
@@ -67,8 +68,8 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
         )
     arguments, changed = merged(facts["backbone_args"], _arguments(options))
     serve, moved = merged({name: facts[name] for name in SERVED}, _serve(options))
-    encoder = build_encoder(facts["backbone"], seed=0, **arguments)
-    load_weights(encoder, checkpoint["encoder"], path)
+    make = partial(build_encoder, facts["backbone"], seed=0, **arguments)
+    encoder = build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
     notes = tuple(
         f"pretrained with {name} = {before}, evaluated with {after}"
         for name, (before, after) in {**changed, **moved}.items()

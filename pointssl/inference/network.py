@@ -1,17 +1,17 @@
 """Whatever a checkpoint holds, ready to be given clouds."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pointssl.encoders import build_encoder, encoder_facts
-from pointssl.engine.checkpoint import load_checkpoint, load_weights
+from pointssl.encoders import build_encoder, build_fitting, encoder_facts
+from pointssl.engine.checkpoint import load_checkpoint
+from pointssl.tasks.facts import CHANNELS, channels_of
 from pointssl.tasks.loading import load_task
-
-CHANNELS = {"normals": 3, "colours": 3, "place": 3}
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,21 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
     checkpoint = load_checkpoint(path)
     if isinstance(checkpoint["facts"], dict) and "task" in checkpoint["facts"]:
         module, facts = load_task(path, named=named)
-        normals = ("normals",) if facts["normals"] else ()
         return Network(
             module,
             facts,
             facts["task"],
-            tuple(facts.get("feats", normals)),
+            channels_of(facts),
             tuple(facts["classes"]),
             tuple(facts["parts"]),
             tuple(tuple(numbers) for numbers in facts.get("parts_of") or ()),
             facts.get("category") == "given",
         )
     facts = encoder_facts(checkpoint, path, "points", "normals", "normalise", named=named)
-    encoder = build_encoder(facts["backbone"], **facts["backbone_args"])
-    load_weights(encoder, checkpoint["encoder"], path)
+    make = partial(build_encoder, facts["backbone"], **facts["backbone_args"])
+    encoder = build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
     channels = ("normals",) if facts["normals"] else ()
-    return Network(encoder.eval(), facts, "encoder", channels)
+    return Network(encoder, facts, "encoder", channels)
 
 
 def random_inputs(network: Network, count: int, generator: torch.Generator) -> dict[str, Tensor]:

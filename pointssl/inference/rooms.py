@@ -7,14 +7,9 @@ import torch
 
 from pointssl.evaluation.scenes import room_votes
 from pointssl.inference.network import Network
+from pointssl.tasks.facts import OF_SCENES
 from pointssl_datasets.scenes import open_scenes
 from pointssl_datasets.source import Cloud, Source
-
-KINDS = {
-    (): "xyz",
-    ("colours",): "xyz-rgb",
-    ("colours", "place"): "xyz-rgb-place",
-}  # of channels, as :mod:`pointssl.evaluation.scenes` calls them
 
 
 def predict_room(
@@ -36,7 +31,7 @@ def predict_room(
         scene = open_scenes(source, size, size / 2).read(0)
         total += room_votes(
             network.module, scene, len(network.parts), device,
-            points=network.points, channels=KINDS[network.channels], seed=seed + vote, room=0,
+            points=network.points, channels=OF_SCENES[network.channels], seed=seed + vote, room=0,
         ).numpy()  # fmt: skip
     label = total.argmax(axis=1)
     share = total.max(axis=1) / np.maximum(total.sum(axis=1), 1e-30)

@@ -1,13 +1,15 @@
 """A fine-tuned network out of its checkpoint, with what is needed to use it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from pointssl.encoders import build_encoder, encoder_facts
-from pointssl.engine.checkpoint import load_checkpoint, load_weights
+from pointssl.encoders import build_encoder, build_fitting, encoder_facts
+from pointssl.engine.checkpoint import load_checkpoint
 from pointssl.tasks import TASKS
+from pointssl.tasks.facts import check_task_facts
 from pointssl_datasets.errors import UserError
 from pointssl_datasets.resolve import resolve
 
@@ -25,8 +27,8 @@ def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module,
         ("cls", "partseg" or "semseg"), ``classes``, ``parts``, ``points``, ``normals`` and so on.
 
     Raises:
-        UserError: not a checkpoint of ours, one of pretraining, damaged, or weights that do not
-            fit.
+        UserError: not a checkpoint of ours, one of pretraining, damaged, facts that contradict each
+            other, or weights that do not fit.
     """
     path = Path(path)
     checkpoint = load_checkpoint(path)
@@ -36,13 +38,14 @@ def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module,
             f"{path} holds an encoder without a head: expected a checkpoint of `pointssl finetune`"
         )
     facts = encoder_facts(checkpoint, path, *NEEDED, named=named)
-    if facts["task"] not in TASKS or not isinstance(checkpoint.get("method"), dict):
+    known = isinstance(facts["task"], str) and facts["task"] in TASKS
+    if not known or not isinstance(checkpoint.get("method"), dict):
         raise UserError(
             f"{path} is not a checkpoint of `pointssl finetune` that this version reads"
         )
-    task = build_task(facts)
-    load_weights(task, checkpoint["method"], path)
-    return task.eval(), facts
+    check_task_facts(facts, path)
+    make = partial(build_task, facts)
+    return build_fitting(make, facts["backbone"], checkpoint["method"], path), facts
 
 
 def build_task(facts: dict[str, Any], encoder: nn.Module | None = None) -> nn.Module:

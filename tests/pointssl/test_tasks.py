@@ -153,7 +153,7 @@ def facts_of(task, **changes):
         "task_args": {"classes": 5} if task == "cls" else {"parts": 5, "categories": 3},
         "backbone": "dgcnn",
         "backbone_args": {"k": 4, "embedding": 16, "channels": [8, 8]},
-        "classes": list("abc"),
+        "classes": list("abcde" if task == "cls" else "abc"),
         "parts": list("pqrst"),
         "points": 16,
         "normals": False,
@@ -186,7 +186,7 @@ def test_what_is_no_network_is_refused(tmp_path):
     for changes, said in (
         ({"facts": pretraining}, "without a head"),
         ({"facts": {**facts, "task": "dance"}}, "not a checkpoint of `pointssl finetune`"),
-        ({"facts": {**facts, "task_args": {"classes": 6}}}, "does not fit"),
+        ({"facts": {**facts, "task_args": {"classes": 6}, "classes": list("abcdef")}}, "not fit"),
         ({"facts": {k: v for k, v in facts.items() if k != "points"}}, "lacks points"),
         ({"facts": facts, "method": None}, "not a checkpoint of `pointssl finetune`"),
     ):
