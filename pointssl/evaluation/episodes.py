@@ -5,6 +5,7 @@ program, can be asked the very same questions.
 """
 
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ def read_episodes(path: Path, train: Clouds, test: Clouds, protocol: str, query_
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--episodes {path}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: nested thousands deep
         raise UsageError(f"--episodes {path}: not a file of episodes: no JSON") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise UsageError(
@@ -177,9 +178,11 @@ def read_episodes(path: Path, train: Clouds, test: Clouds, protocol: str, query_
     for key, wanted in _identity(train, test, protocol, query_split).items():
         if document.get(key) != wanted:
             if isinstance(wanted, (dict, list)):
-                what = f"it was made for other {key} than those of {train.name} as it is here"
+                things = "clouds" if key == "fingerprints" else key
+                what = f"it was made for other {things} than those of {train.name} as they are here"
             else:
-                what = f"its {key} is {document.get(key)!r}, here it is {wanted!r}"
+                found = " ".join(reprlib.repr(document.get(key)).split())
+                what = f"its {key} is {found}, here it is {wanted!r}"
             raise UsageError(f"--episodes {path}: {what}; leave --episodes out to draw others")
     return document
 
@@ -203,6 +206,9 @@ def locate(
     }
 
     def one(episode: Any, way: int, shot: int) -> Episode:
+        # Before anything of the size of way or shot is made.
+        if not 2 <= way == len(episode["classes"]) or len(episode["support"]) != way * shot:
+            raise ValueError
         labels = [train.classes.index(name) for name in episode["classes"]]
         support = np.array([numbers["train"][n] for n in episode["support"]], dtype=np.int64)
         query = np.array([numbers[query_split][n] for n in episode["query"]], dtype=np.int64)
@@ -217,17 +223,23 @@ def locate(
             raise ValueError
         return Episode(tuple(episode["classes"]), support, support_y, query, query_y)
 
+    settings = document.get("settings")
+    if not isinstance(settings, list) or not settings:
+        raise UserError(f"{where}: damaged: expected settings, a list of at least one")
     found = []
-    for number, setting in enumerate(document["settings"]):
+    for number, setting in enumerate(settings):
         try:
-            way, shot = int(setting["way"]), int(setting["shot"])
+            way, shot = setting["way"], setting["shot"]
+            if type(way) is not int or type(shot) is not int or shot < 1:
+                raise ValueError
             episodes = [one(episode, way, shot) for episode in setting["episodes"]]
             if not episodes:
                 raise ValueError
         except (KeyError, TypeError, ValueError, IndexError):
             raise UserError(
                 f"{where}: setting {number + 1} is damaged: each episode needs as many classes as "
-                "its way, shot support shapes of each, and other shapes of each to query"
+                "its way (2 or more), shot (1 or more) support shapes of each, and other shapes of "
+                "each to query"
             ) from None
         found.append((way, shot, episodes))
     return found

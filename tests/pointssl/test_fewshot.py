@@ -129,7 +129,7 @@ def test_a_file_for_something_else_is_refused(tmp_path):
     assert read()
     for changed, said in (
         ({"train": clouds("train", (12, 9, 8, 30), name="other")}, "its dataset is 'toys', here"),
-        ({"test": clouds("test", (6, 3, 7, 1), fingerprint="g")}, "made for other fingerprints"),
+        ({"test": clouds("test", (6, 3, 7, 1), fingerprint="g")}, "made for other clouds than"),
         ({"protocol": "point-mae"}, "its protocol is 'strict', here it is 'point-mae'"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -137,7 +137,12 @@ def test_a_file_for_something_else_is_refused(tmp_path):
     write_episodes({**document, "version": 2}, path)
     with pytest.raises(UsageError, match="its version is 2, here it is 1"):
         read()
-    for text, said in (("{", "no JSON"), ("[]", "not a file of episodes"), ("{}", "not a file")):
+    for text, said in (
+        ("{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("[]", "not a file of episodes"),
+        ("{}", "not a file"),
+    ):
         path.write_text(text)
         with pytest.raises(UsageError, match=said):
             read()
@@ -165,11 +170,43 @@ def spoilt(change):
         lambda setting, episode: episode.pop("query"),
         lambda setting, episode: setting.update(way="many"),
         lambda setting, episode: setting.update(episodes=[]),
+        lambda setting, episode: setting.update(episodes=3),
+        lambda setting, episode: setting.pop("way"),
+        lambda setting, episode: setting.update(way=float("inf")),
+        lambda setting, episode: setting.update(way=10**12),
+        lambda setting, episode: setting.update(way=True),
+        lambda setting, episode: setting.update(shot=-1),
+        lambda setting, episode: setting.update(shot=10**30),
+        lambda setting, episode: setting.update(shot=0, episodes=[{**episode, "support": []}]),
+        lambda setting, episode: setting.update(
+            way=1,
+            episodes=[
+                {
+                    "classes": ["bed"],
+                    "support": [name for name in TRAIN.names if "bed" in name][: setting["shot"]],
+                    "query": [name for name in TEST.names if "bed" in name],
+                }
+            ],
+        ),
     ],
 )
 def test_a_damaged_episode_is_one_line(change):
     with pytest.raises(UserError, match="here: setting 2 is damaged"):
         locate(spoilt(change), TRAIN, TEST, "here")
+
+
+@pytest.mark.parametrize("settings", [None, 3, [], {}, "absent"])
+def test_settings_must_be_there(settings):
+    document = {**draw()[0], "settings": settings}
+    if settings == "absent":
+        del document["settings"]
+    with pytest.raises(UserError, match="here: damaged: expected settings"):
+        locate(document, TRAIN, TEST, "here")
+
+
+def test_settings_must_be_dicts():
+    with pytest.raises(UserError, match="here: setting 1 is damaged"):
+        locate({**draw()[0], "settings": [3]}, TRAIN, TEST, "here")
 
 
 def test_an_episode_is_an_svc_on_features_standardised_by_its_support():

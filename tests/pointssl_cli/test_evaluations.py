@@ -113,7 +113,7 @@ def test_episodes_are_used_again(capfd, root, tmp_path):
     for more, said in (
         (("--protocol", "point-mae"), "its protocol is 'strict', here it is 'point-mae'"),
         (("--way", 2), "--episodes .* says ways, shots and runs"),
-        (("--normalise", "none"), "made for other fingerprints than those of folder"),
+        (("--normalise", "none"), "made for other clouds than those of folder as they are here"),
     ):
         line = refused(capfd, 2, *command("eval-fewshot", root, tmp_path / "d", *words, *more))
         assert re.search(said, line)
