@@ -29,7 +29,10 @@ class PredictConfig(MachineOptions):
         None, "package.module:Class, where the checkpoint is of an encoder of your own.", "Network"
     )
     category: str | None = option(
-        None, "Category of all the objects; default: the name of the folder of each.", "Network"
+        None,
+        "Category of all the objects; default: the name of the folder of each, or any where the "
+        "network was trained with --category none.",
+        "Network",
     )
     votes: int = option(1, "Predict this many samplings of every cloud, and average.", "Network",
         low=1,

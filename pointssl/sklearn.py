@@ -60,8 +60,8 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         facts_: what the checkpoint says of it.
         n_features_out_: channels of a feature.
 
-    ``fit`` raises ValueError for a parameter that is none of its choices, and UserError for a
-    checkpoint that can't be read.
+    ``fit`` raises ValueError for a parameter that is none of its choices or a checkpoint that is
+    not given, and UserError for one that can't be read.
     """
 
     def __init__(
@@ -93,6 +93,11 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value!r}: must be at least 1")
+        if self.checkpoint is None or Path(self.checkpoint) == Path():
+            raise ValueError(
+                "checkpoint must be given: the file of `pointssl pretrain` or `pointssl finetune`, "
+                'as in PointEncoder("runs/pretrain/checkpoints/last.pt")'
+            )
         network = load_network(Path(self.checkpoint))
         self.encoder_: Any = network.module
         if network.task != "encoder":

@@ -24,22 +24,48 @@ def refuse_overwriting(inputs: list[Input], network: Network, out: Path) -> None
 def describe(
     config: PredictConfig, network: Network, inputs: list[Input], notes: list[str]
 ) -> None:
-    """What is about to happen."""
+    """What is about to happen, and what the user might not expect of it."""
     kind = {"encoder": "embeddings", "cls": "classes"}.get(network.task, "parts")
-    for note in notes:
+    for note in (*notes, *_surprises(config, network)):
         print(f"note: {note}")
     seen = f"{network.points} points of each, {config.sampling}, seed {config.seed}"
     if network.task == "semseg":
         size = network.facts["block_size"]
         seen = f"every point, in overlapping blocks of {size:g} m, seed {config.seed}"
     elif network.task == "partseg":
-        seen += "; the best of the category's parts, where the category is known"
+        seen += f"; the best of {_answers(config, network)}"
     votes = f"; mean of {config.votes} votes" if config.votes > 1 else ""
     print(
         f"{kind} of {len(inputs)} files by {network.facts['backbone']} "
         f"(k {network.facts['backbone_args'].get('k', '-')}), {config.weights}; {seen}{votes}",
         flush=True,
     )
+
+
+def _surprises(config: PredictConfig, network: Network) -> list[str]:
+    """Notes on how the files are taken."""
+    notes = []
+    alone = network.task in ("cls", "partseg") and len(network.classes) == 1
+    if alone and config.category is None:
+        notes.append(f"the network knows {network.classes[0]} alone: every file is taken for one")
+    if network.task == "semseg" and config.up_axis == "y":
+        notes.append("files are taken to stand on y; those of S3DIS stand on z (--up-axis z)")
+    return notes
+
+
+def _answers(config: PredictConfig, network: Network) -> str:
+    """Which parts can be the answer."""
+    if config.category is not None:
+        return f"the parts of {config.category} (--category)"
+    if answers_freely(config, network):
+        return f"all {len(network.parts)} parts (trained with --category none)"
+    return "the parts of each file's category"
+
+
+def answers_freely(config: PredictConfig, network: Network) -> bool:
+    """Whether any part can be the answer: the network was trained without the category, so the
+    name of a folder is not to tell it more than it learnt to be told."""
+    return network.task == "partseg" and not network.takes_category and config.category is None
 
 
 def given_category(config: PredictConfig, network: Network) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.errors import DataError, UsageError
 from pointssl_datasets.files.readers import SUFFIXES
 from pointssl_datasets.files.writers import safe_names
 from pointssl_datasets.tree import check_name, entries, is_cloud, is_hidden
@@ -28,26 +28,29 @@ def list_inputs(given: Sequence[Path], out: Path) -> tuple[list[Input], list[str
     earlier run may have left its results. Names are unique, and fit to be those of files.
 
     Raises:
-        UsageError: nothing is there, or there is no cloud.
-        DataError: a folder can't be read, or a name could not be printed.
+        UsageError: ``out`` is one of the folders.
+        DataError: nothing is there, there is no cloud, a folder can't be read, or a name could not
+            be printed.
     """
     found: list[tuple[Path, str, tuple[str, ...]]] = []
     ignored: Counter[str] = Counter()
     for path in given:
+        if path.is_dir() and path.resolve() == out.resolve():
+            raise UsageError(
+                f"--out {out}: it is the folder of the input ({path}); name another for the results"
+            )
         if path.is_dir():
             found += _below(path, out.resolve(), ignored)
         elif path.exists():
             found.append((path, path.name, (path.absolute().parent.name,)))
         else:
-            raise UsageError(f"{path}: no such file or folder")
+            raise DataError(f"{path}: no such file or folder")
     once = {
         path.resolve(): (path, relative, folders) for path, relative, folders in reversed(found)
     }
     files = list(reversed(once.values()))
     if not files:
-        raise UsageError(
-            f"{', '.join(map(str, given))}: no clouds or meshes ({' '.join(SUFFIXES)})"
-        )
+        raise DataError(f"{', '.join(map(str, given))}: no clouds or meshes ({' '.join(SUFFIXES)})")
     notes = []
     if ignored:
         kinds = ", ".join(f"{count} {kind}" for kind, count in ignored.most_common(5))

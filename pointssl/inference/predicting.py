@@ -10,6 +10,8 @@ from scipy.spatial import cKDTree
 
 from pointssl.inference.clouds import Ready, batch_of, chosen_rows
 from pointssl.inference.network import Network
+from pointssl_datasets.shapenetpart import SYNSETS
+from pointssl_datasets.shapes import CLASSES
 
 BLOCK = 1 << 18  # points whose probabilities are in memory at a time
 
@@ -21,6 +23,7 @@ def predict_batch(
     category: Sequence[int | None],
     device: torch.device,
     *,
+    free: bool = False,
     votes: int,
     sampling: str,
     seed: int,
@@ -30,7 +33,7 @@ def predict_batch(
 
     Args:
         category: of each cloud, or None where it is not known. A network that takes it must have
-            it; where it is known, only its parts can be the answer.
+            it; where it is known, only its parts can be the answer, unless ``free``.
         votes: passes, each on other points; probabilities and embeddings are averaged.
     """
     given = [int(one or 0) for one in category] if network.takes_category else None
@@ -46,7 +49,8 @@ def predict_batch(
         return [{key: mean} for mean in np.mean(said, axis=0)]
     found = []
     for number, (one, kind) in enumerate(zip(clouds, category, strict=True)):
-        allowed = None if kind is None or not network.parts_of else network.parts_of[kind]
+        known = kind is not None and bool(network.parts_of) and not free
+        allowed = network.parts_of[kind] if known and kind is not None else None
         samples = [(one.xyz[rows[vote][number]], said[vote][number]) for vote in range(votes)]
         label, probability = carry(one.xyz, samples, allowed)
         found.append({"label": label, "probability": probability})
@@ -86,13 +90,12 @@ def carry(
 
 def category_of(folders: Sequence[str], classes: Sequence[str], given: int | None) -> int | None:
     """``given``; else the number of the class that a folder of the file is called after, from the
-    nearest on; else None."""
+    nearest on, by its name or ShapeNetPart's number for it; else None."""
     if given is not None:
         return given
     if len(classes) == 1:
         return 0
-    lower = [name.casefold() for name in classes]
-    for folder in folders:
-        if folder.casefold() in lower:
-            return lower.index(folder.casefold())
-    return None
+    synsets = dict(zip(CLASSES, SYNSETS, strict=True))
+    numbers = {synsets[name]: k for k, name in enumerate(classes) if name in synsets}
+    numbers |= {name.casefold(): k for k, name in enumerate(classes)}
+    return next((numbers[f.casefold()] for f in folders if f.casefold() in numbers), None)

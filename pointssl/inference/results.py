@@ -13,6 +13,7 @@ from pointssl.evaluation.metrics import shape_iou
 from pointssl.inference.clouds import Ready
 from pointssl.inference.listing import Input
 from pointssl.inference.network import Network
+from pointssl_datasets.errors import UserError
 from pointssl_datasets.files.writers import write_ply
 from pointssl_datasets.points.choosing import choose_points
 from pointssl_datasets.points.normals import estimate_normals
@@ -23,9 +24,18 @@ from pointssl_datasets.writing import whole_file
 
 SHOWN = 2048  # points of a cloud on the page and the sheet
 PICTURE = 300  # pixels, side of what is drawn for the contact sheet
+OF_ALL_FILES = ("predictions.csv", "predictions.npz", "predictions.png", "predictions.html")
 RIGHT, WRONG = (0.80, 0.83, 0.86), (0.80, 0.20, 0.12)
 
 Found = Mapping[str, Any]
+
+
+def part_names(network: Network) -> tuple[str, ...]:
+    """Names for pictures. Those of a network that takes no category have no ``/``, so that they
+    stay in full and each has a colour of its own: a cloud can have parts of several categories."""
+    if network.takes_category:
+        return network.parts
+    return tuple(name.replace("/", " ") for name in network.parts)
 
 
 def table_header(network: Network) -> list[str]:
@@ -51,9 +61,8 @@ def table_row(item: Input, ready: Ready, found: Found, network: Network) -> list
                  for text in (network.classes[k], f"{found['probabilities'][k]:.6f}")]  # fmt: skip
         return [str(item.path), points, folder, *cells]
     counts = np.bincount(found["label"], minlength=len(network.parts))
-    allowed = range(len(counts)) if category is None or not network.parts_of else (
-        network.parts_of[category]
-    )  # fmt: skip
+    free = found["free"] or category is None or not network.parts_of
+    allowed = range(len(counts)) if free else network.parts_of[category]
     shares = [f"{n / len(ready.xyz):.6f}" if k in allowed else "" for k, n in enumerate(counts)]
     scores = [f"{found[key]:.6f}" if key in found else "" for key in ("accuracy", "iou")]
     return [str(item.path), f"clouds/{item.name}.ply", folder, points, *scores, *shares]
@@ -81,7 +90,7 @@ def write_parts(item: Input, ready: Ready, found: Found, network: Network, out: 
     Raises:
         UserError: the folder can't be written.
     """
-    colours = (part_colours(network.parts)[found["label"]] / 255).astype(np.float32)
+    colours = (part_colours(part_names(network))[found["label"]] / 255).astype(np.float32)
     cloud = Cloud(xyz=ready.cloud["xyz"], colours=colours, part=found["label"])
     if "normals" in ready.cloud:
         cloud["normals"] = ready.cloud["normals"]
@@ -144,7 +153,7 @@ def sheet_cells(shown: Mapping[str, Any], found: Found, network: Network) -> lis
         return [_cell(group, f"{share:.0f} %  {name}", shown, shown.get("colours"), [])]
     if not network.labels_points:
         return [_cell(group, name, shown, shown.get("colours"), [])]
-    palette = 0.2 + 0.8 * part_colours(network.parts) / 255  # shading makes them darker
+    palette = 0.2 + 0.8 * part_colours(part_names(network)) / 255  # shading makes them darker
     predicted, truth = shown["predicted"], shown.get("part")
     drawn = [(name, palette[predicted], predicted)]
     if truth is not None:
@@ -169,6 +178,22 @@ def _cell(
 ) -> dict[str, Any]:
     picture = render_views(shown["xyz"], None, colours=paint, views=1, size=PICTURE, seed=0)[0]
     return {"group": group, "name": name, "picture": picture, "image": None, "parts": parts}
+
+
+def remove_older(out: Path, written: Sequence[Path]) -> None:
+    """Removes what an earlier run wrote about all its files, but for what is ``written`` anew.
+
+    Raises:
+        UserError: a file can't be removed.
+    """
+    for path in (out / name for name in OF_ALL_FILES):
+        if path not in written and path.is_file():
+            try:
+                path.unlink()
+            except OSError as error:
+                raise UserError(
+                    f"{path}: an earlier run's, and can't be removed: {error.strerror or error}"
+                ) from None
 
 
 def nearest_others(

@@ -200,9 +200,6 @@ def find_channels(config: Filled, subject: Subject) -> tuple[str, list[str]]:
         raise UsageError(
             f"--channels {config.channels}: the encoder takes {channels}; leave --channels out"
         )
-    k, points = subject.arguments.get("k", 1), subject.serve["points"]
-    if k > points:
-        raise UsageError(f"--points {points} are fewer than the --k {k} neighbours of a point")
     notes = []
     if channels == "xyz" and config.weights is not None:
         notes.append("the pretrained encoder takes coordinates alone: no colour, no place")

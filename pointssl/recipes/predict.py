@@ -13,13 +13,20 @@ from tqdm import tqdm
 from pointssl.engine.checkpoint import write_atomically
 from pointssl.engine.distributed import World, start_world
 from pointssl.evaluation.clouds_sheet import clouds_sheet
-from pointssl.inference.asked import describe, given_category, refuse_overwriting
+from pointssl.inference.asked import (
+    answers_freely,
+    describe,
+    given_category,
+    refuse_overwriting,
+)
 from pointssl.inference.clouds import Ready, read_ready
 from pointssl.inference.listing import Input, list_inputs
 from pointssl.inference.network import Network, load_network
 from pointssl.inference.predicting import category_of, predict_batch
 from pointssl.inference.results import (
     nearest_others,
+    part_names,
+    remove_older,
     sheet_cells,
     shown_cloud,
     table_header,
@@ -63,6 +70,8 @@ class Prediction:
     """One run: reads and predicts a batch at a time, and keeps no more than is shown.
 
     Attributes:
+        category: of every file, or None: what the network is told, or the file is compared with.
+        free: whether parts of other categories can be the answer all the same.
         failed: how many files could not be predicted.
         done: the files that were, in order.
         vectors: their probabilities or embeddings, where there is one per file.
@@ -77,6 +86,7 @@ class Prediction:
         given = given_category(config, network)
         known = () if network.task == "semseg" else network.classes
         self.category = [category_of(item.folders, known, given) for item in inputs]
+        self.free = answers_freely(config, network)
         if network.takes_category and not any(kind is not None for kind in self.category):
             raise UsageError(
                 "the network takes the category of every object, and no file lies in a folder that "
@@ -155,15 +165,15 @@ class Prediction:
         else:
             said = predict_batch(
                 self.network, [ready for _, _, ready in batch], kinds, self.world.device,
-                votes=config.votes, sampling=config.sampling, seed=config.seed,
+                free=self.free, votes=config.votes, sampling=config.sampling, seed=config.seed,
             )  # fmt: skip
         for (number, item, ready), found, kind in zip(batch, said, kinds, strict=True):
             values = next(v for k, v in found.items() if k != "label")
             if not np.isfinite(values).all():
                 self.fail(item, DataError("what the network says of it is not finite"))
                 continue
-            self.keep(number, item, ready, with_truth(ready, {**found, "category": kind},
-                                                      self.network), rows)  # fmt: skip
+            found = {**found, "category": kind, "free": self.free}
+            self.keep(number, item, ready, with_truth(ready, found, self.network), rows)
 
     def keep(
         self, number: int, item: Input, ready: Ready, found: dict[str, Any], rows: Any
@@ -218,20 +228,23 @@ class Prediction:
             written.append(out / "clouds")
         if self.shown:
             title = f"{config.files[0].resolve().name if len(config.files) == 1 else 'Predictions'}"
+            failed = f" ({self.failed} could not be predicted)" if self.failed else ""
             subtitle = (
-                f"{len(self.shown)} of {len(self.done)} files, predicted by "
+                f"{len(self.shown)} of {len(self.inputs)} files{failed}, predicted by "
                 f"{config.weights.name} ({network.task}, {network.facts['backbone']})"
             )
+            parts = part_names(network)
             cells = sorted(self.cells, key=lambda cell: cell["group"])
             clouds_sheet(
                 cells, out / "predictions.png", title=title, subtitle=subtitle,
-                parts=network.parts, colours=part_colours(network.parts),
+                parts=parts, colours=part_colours(parts),
             )  # fmt: skip
             write_page(
                 out / "predictions.html", self.shown, title=title, subtitle=subtitle,
-                classes=network.classes, parts=network.parts,
+                classes=network.classes, parts=parts, colour_by="predicted",
             )  # fmt: skip
             written += [out / "predictions.png", out / "predictions.html"]
+        remove_older(out, written)
         self.say_scores()
         print(f"written: {', '.join(map(str, written))}", flush=True)
 

@@ -292,7 +292,7 @@ MISTAKES = {
     "gaps": ({"test_stride": 2}, 2, "--test-stride 2 leaves gaps between blocks"),
     "gaps in training": ({"train_stride": 1.5}, 2, "--train-stride 1.5 leaves gaps"),
     "votes": ({"votes": 2}, 2, "blocks of a room vote already"),
-    "k": ({"k": 65}, 2, "--points 64 are fewer than the --k 65 neighbours"),
+    "k": ({"k": 65}, 1, "clouds of 64 points have fewer than k = 65 neighbours"),
     "normals": ({"normals": True}, 2, "S3DIS has .* no normals"),
     "tiny blocks": ({"block_size": 0.1, "test_stride": 0.1}, 1, "has 100 points. Are the coordin"),
     "six areas": ({"six_fold": True}, 2, "--six-fold: areas 3, 4, 6 are not there"),

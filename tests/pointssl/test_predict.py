@@ -216,6 +216,11 @@ def test_where_the_category_comes_from():
     assert category_of(("things",), classes, None) is None
     assert category_of(("things",), ["mug"], None) == 0  # there is but one
     assert category_of(("things",), [], None) is None
+    # ShapeNetPart's folders; those of classes that are not known count no more than others.
+    assert category_of(("04379243", "chair"), classes, None) == 1
+    assert category_of(("03001627",), ["03001627", "chair"], None) == 0  # by its own name first
+    assert category_of(("03797390", "chair"), classes, None) == 0  # a mug
+    assert category_of(("03001627",), ["Chair", "sofa"], None) is None  # another class, maybe
 
 
 def test_the_category_can_be_given_and_must_be_known(tmp_path, capfd, weights):
@@ -239,6 +244,89 @@ def test_the_category_can_be_given_and_must_be_known(tmp_path, capfd, weights):
     assert "this network knows no parts" in line
 
 
+def test_a_network_without_category_answers_freely_whatever_the_folder_is_called(
+    tmp_path, capfd, weights
+):
+    source, network = write(tmp_path / "in", 2, points=POINTS), load_network(weights["untold"])
+    words = (source, "--weights", weights["untold"])
+    told = predict(capfd, *words, "--out", tmp_path / "free")
+    assert "the best of all 5 parts (trained with --category none)" in told
+    foreign = 0
+    for row in table(tmp_path / "free"):
+        expected = says(network, unit_sphere(np.load(row["file"]))).argmax(axis=1)
+        found = read_cloud(tmp_path / "free" / row["ply"])
+        assert np.array_equal(found["part"], expected)
+        assert row["category"] in ("chair", "table")
+        for number, part in enumerate(network.parts):  # none is blank
+            assert float(row[part]) == pytest.approx((expected == number).mean(), abs=1e-6)
+        kind = network.classes.index(row["category"])
+        foreign += int((~np.isin(expected, network.parts_of[kind])).sum())
+        # A chair's leg and a table's are told apart: in the file too.
+        colours = {tuple(rgb) for rgb in found["colours"].tolist()}
+        assert len(colours) == len(np.unique(expected))
+    assert foreign > 0
+    told = predict(capfd, *words, "--out", tmp_path / "kept", "--category", "table")
+    assert "the best of the parts of table (--category)" in told
+    for row in table(tmp_path / "kept"):
+        assert set(read_cloud(tmp_path / "kept" / row["ply"])["part"]) <= {3, 4}
+    told = predict(capfd, source, "--weights", weights["parts"], "--out", tmp_path / "told")
+    assert "the best of the parts of each file's category" in told
+
+
+def test_what_is_scored_where_the_answer_is_free(tmp_path, capfd, weights):
+    folder, out = tmp_path / "in" / "chair", tmp_path / "out"
+    folder.mkdir(parents=True)
+    truth = np.random.default_rng(0).integers(0, 3, 90)
+    np.savez(folder / "known.npz", xyz=shape(1), part=truth)
+    predict(capfd, folder.parent, "--weights", weights["untold"], "--out", out)
+    found = read_cloud(out / "clouds" / "chair_known.ply")["part"]
+    iou = shape_iou([found], [truth], np.array([0]), [[0, 1, 2], [3, 4]])[0]
+    assert float(table(out)[0]["accuracy"]) == pytest.approx((found == truth).mean(), abs=1e-6)
+    assert float(table(out)[0]["iou"]) == pytest.approx(iou, abs=1e-6)
+
+
+def test_a_network_of_one_category_says_so(tmp_path, capfd):
+    source, note = write(tmp_path / "in", 1, ("sofa",)), "note: the network knows chair alone"
+    alone = save_task(
+        tmp_path / "w.pt", "partseg", classes=["chair"], parts=["chair/back", "chair/leg"],
+        parts_of=[[0, 1]], task_args={"parts": 2, "categories": 1},
+    )  # fmt: skip
+    words = (source, "--weights", alone, "--out", tmp_path / "out")
+    assert f"{note}: every file is taken for one" in predict(capfd, *words)
+    assert [row["category"] for row in table(tmp_path / "out")] == ["chair"]
+    assert note not in predict(capfd, *words, "--category", "chair")
+
+
+def test_labels_in_a_seventh_column_are_compared(tmp_path, capfd, weights):
+    """A shape of ShapeNetPart as it is unpacked."""
+    folder, out = tmp_path / "in" / "04379243", tmp_path / "out"
+    folder.mkdir(parents=True)
+    normals = shape(2) / np.linalg.norm(shape(2), axis=1, keepdims=True)
+    truth = np.random.default_rng(0).integers(3, 5, 90)
+    np.savetxt(folder / "a.txt", np.column_stack([shape(1), normals, truth]), fmt="%.6f")
+    told = predict(capfd, folder.parent, "--weights", weights["parts"], "--out", out)
+    right = (read_cloud(out / "clouds" / "04379243_a.ply")["part"] == truth).mean()
+    assert f"1 files have labels: {100 * right:.1f} % of the points right" in told
+    assert table(out)[0]["category"] == "table"
+
+
+def test_what_an_earlier_run_left_goes(tmp_path, capfd, weights):
+    source, out = write(tmp_path / "in", 1), tmp_path / "out"
+    predict(capfd, source, "--weights", weights["cls"], "--out", out)
+    mine = {out / name for name in ("notes.html", "more.npz", "predictions.txt")}
+    for path in mine:
+        path.write_text("mine")
+    (out / "predictions.csv").write_text("old")
+    ended = call(capfd, "predict", tmp_path / "in" / "chair" / "m0.npy", "--weights",
+                 weights["normals"], "--out", out, "--no-progress")  # fmt: skip
+    assert ended.code == 1  # it takes normals: nothing came of it, and nothing goes
+    assert (out / "predictions.npz").exists()
+    assert (out / "predictions.html").exists()
+    predict(capfd, source, "--weights", weights["parts"], "--out", out, "--limit", 0)
+    assert set(out.iterdir()) == {*mine, out / "predictions.csv", out / "clouds"}
+    assert len(table(out)) == 2
+
+
 def test_bad_files_among_good_ones(tmp_path, capfd, weights):
     source, out = write(tmp_path / "in", 2), tmp_path / "out"
     (source / "chair" / "broken.npy").write_bytes(b"no array")
@@ -253,6 +341,8 @@ def test_bad_files_among_good_ones(tmp_path, capfd, weights):
     assert len(skipped) == 3
     assert all(any(name in line for line in skipped) for name in ("broken", "flat", "things"))
     assert len(table(out)) == 4
+    text = (out / "predictions.html").read_text(encoding="utf-8")
+    assert "4 of 7 files (3 could not be predicted), predicted by parts.pt" in text
     assert len(list((out / "clouds").glob("*.ply"))) == 4
     assert (out / "predictions.html").exists()
 
@@ -356,8 +446,11 @@ def test_a_room_is_labelled_by_its_blocks(tmp_path, capfd, weights):
     xyz = (rng.random((300, 3)) * (2.5, 1.6, 2.0)).astype(np.float32)  # z-up, metres
     colours = rng.random((300, 3)).astype(np.float32)
     np.savez(tmp_path / "room.npz", xyz=xyz, colours=colours)
-    predict(capfd, tmp_path / "room.npz", "--weights", weights["rooms"], "--up-axis", "z",
-            "--out", tmp_path / "out")  # fmt: skip
+    words = (tmp_path / "room.npz", "--weights", weights["rooms"])
+    note = "note: files are taken to stand on y; those of S3DIS stand on z (--up-axis z)"
+    assert note in predict(capfd, *words, "--out", tmp_path / "lying")
+    told = predict(capfd, *words, "--up-axis", "z", "--out", tmp_path / "out")
+    assert "note: files are" not in told
     found = read_cloud(tmp_path / "out" / "clouds" / "room.ply")["part"]
     room = {"xyz": xyz, "colours": colours, "part": np.zeros(300, np.int64)}
     source = Source(dataset="d", split="s", classes=(), up_axis="z", key="", names=["room"],
@@ -415,8 +508,10 @@ def test_without_pictures(tmp_path, capfd, weights):
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
-        (("nowhere",), 2, "nowhere: no such file or folder"),
-        (("empty",), 2, "empty: no clouds or meshes"),
+        (("nowhere",), 1, "nowhere: no such file or folder"),
+        (("empty",), 1, "empty: no clouds or meshes"),
+        (("in", "--out", "in"), 2, "--out in: it is the folder of the input (in); name another"),
+        (("in/chair", "in", "--out", "./in/"), 2, "it is the folder of the input (in)"),
         ((), 2, "FILES is missing"),
         (("in", "--weights", "nowhere.pt"), 1, "no checkpoint at nowhere.pt"),
         (("in", "--out", "file"), 1, "can't be written"),
@@ -462,12 +557,18 @@ def test_the_page_turns_and_its_legend_switches_parts_off(tmp_path, capfd, weigh
             page.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
             return pixels(page.locator("#canvas"))[8:-8, 8:-8]
 
+        assert page.locator("#colour").input_value() == "predicted"
         page.locator(".card").first.click()
         page.locator("#canvas").wait_for()
+        assert page.locator("#mode").input_value() == "predicted"
+        legend = page.locator("#legend")
+        names = [legend.locator("button span:nth-child(2)").nth(i).inner_text()
+                 for i in range(legend.locator("button").count())]  # fmt: skip
+        assert names == [PARTS["chair"][part] for part in np.unique(found)]
+        assert legend.locator("h3").inner_text().casefold() == "predicted parts"
         assert "of the points right" in page.locator("#caption").inner_text()
         modes = page.locator("#mode option").all_inner_texts()
         assert modes[:3] == ["part", "predicted part", "wrong parts"]
-        page.select_option("#mode", "predicted")
         before = stage()
         assert near(before, colour) > 500
         page.get_by_role("button", name=PARTS["chair"][most]).click()

@@ -44,6 +44,12 @@ def test_features_are_those_of_the_encoder(checkpoint):
     assert np.ptp(expected, axis=0).max() > 1e-3
 
 
+@pytest.mark.parametrize("checkpoint", [(), ("",), (None,)])
+def test_without_a_checkpoint(checkpoint):
+    with pytest.raises(ValueError, match="checkpoint must be given"):
+        PointEncoder(*checkpoint).fit(clouds())
+
+
 def test_scale_and_place_do_not_matter_unless_asked(checkpoint):
     X = clouds()
     encoder = PointEncoder(checkpoint).fit()

@@ -210,6 +210,26 @@ def test_colours_can_be_chosen(chromium, page_file):
 
 
 @needs_browser
+@pytest.mark.parametrize(
+    ("wanted", "opens"), [("predicted", "predicted"), ("height", "height"), ("errors", "part")]
+)
+def test_the_colour_it_opens_with(chromium, tmp_path, wanted, opens):
+    cloud = {**box(0), "name": "a", "label": 0}
+    if wanted == "predicted":
+        cloud["predicted"] = np.full(len(cloud["part"]), 1)
+    path = tmp_path / "p.html"
+    write_page(path, [cloud], title="t", classes=["box"], parts=PARTS, colour_by=wanted)
+    with opened(chromium, path, **STILL) as page:
+        assert page.locator("#colour").input_value() == opens
+        show(page)
+        assert page.locator("#mode").input_value() == opens
+        if wanted == "predicted":
+            assert near(stage(page), ORANGE) > 1000
+            assert near(stage(page), BLUE) == 0
+            assert page.locator("#legend button").count() == 1
+
+
+@needs_browser
 def test_filter_and_search(chromium, page_file):
     with opened(chromium, page_file) as page:
         names = page.locator(".card:visible")

@@ -38,9 +38,9 @@ def read_cloud(path: Path, *, mesh_points: int = MESH_POINTS) -> Cloud:
     file of that name, and ``mesh`` is its path. If no face has an area, its vertices are the cloud.
 
     In ``.npy`` and text files columns 4 to 6 are normals or colours as their values have it, see
-    :func:`~.fields.unit_colours`; other further columns are ignored. Points much
-    farther from the origin than the cloud is large (UTM) are moved near it, see
-    :mod:`~pointssl_datasets.files.origin`.
+    :func:`~.fields.unit_colours`; after these a seventh and last column of whole numbers from 0 to
+    255 is ``part``. Other further columns are ignored. Points much farther from the origin than
+    the cloud is large (UTM) are moved near it, see :mod:`~pointssl_datasets.files.origin`.
 
     Raises:
         DataError: the file is missing, empty, truncated or damaged, holds pickled objects, has

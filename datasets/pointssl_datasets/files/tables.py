@@ -20,6 +20,7 @@ _NORMAL_KEYS = ("normals", "normal")
 _COLOUR_KEYS = ("colours", "colors", "rgb")
 _PART_KEYS = ("part", "label", "seg")
 _WIDEST = 32  # columns; three rows of more are points lying down
+_MOST_PART = 255  # a larger number in a seventh column is a measurement
 _INFLATES = 1100  # deflate makes at most 1032 bytes out of one
 _NPZ_FIELDS = {
     "xyz": _XYZ_KEYS, "normals": _NORMAL_KEYS, "colours": _COLOUR_KEYS, "part": _PART_KEYS,
@@ -32,7 +33,7 @@ _NPZ_ERRORS = (
 
 
 def read_npy(path: Path) -> Cloud:
-    """Rows of x y z, and perhaps a normal or a colour."""
+    """Rows of x y z, perhaps a normal or a colour, and perhaps a part."""
     return _from_columns(read_array(path), path)
 
 
@@ -82,7 +83,7 @@ def read_npz(path: Path) -> Cloud:
 
 
 def _from_columns(columns: NDArray[Any], path: Path) -> Cloud:
-    """Coordinates, and perhaps normals or colours, out of an ``(N, 3+)`` table."""
+    """Coordinates, perhaps normals or colours, and perhaps parts, out of an ``(N, 3+)`` table."""
     transposed = (
         columns.ndim == 2 and columns.shape[0] == 3 and not 3 <= columns.shape[1] <= _WIDEST
     )
@@ -99,7 +100,17 @@ def _from_columns(columns: NDArray[Any], path: Path) -> Cloud:
             cloud["normals"] = normals
         elif colours is not None:
             cloud["colours"] = colours
+        if (normals is not None or colours is not None) and _are_parts(columns[:, 6:]):
+            cloud["part"] = columns[:, 6].astype(np.int64)
     return cloud
+
+
+def _are_parts(rest: NDArray[Any]) -> bool:
+    """Whether what follows six columns is one of whole numbers from 0 to 255, as ShapeNetPart's
+    text files and the rooms of S3DIS have it."""
+    if rest.shape[1] != 1 or not len(rest):
+        return False
+    return bool((rest == np.floor(rest)).all()) and 0 <= rest.min() <= rest.max() <= _MOST_PART
 
 
 def read_array(path: Path) -> NDArray[Any]:

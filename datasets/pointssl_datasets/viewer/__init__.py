@@ -40,6 +40,7 @@ def write_page(
     parts: Sequence[str],
     subtitle: str = "",
     statistics: Mapping[str, Any] | None = None,
+    colour_by: str = "part",
 ) -> None:
     """Write ``path``, whole or not at all, and its folder if need be.
 
@@ -53,6 +54,8 @@ def write_page(
         title, subtitle: plain text, as are all names.
         classes, parts: names.
         statistics: as :func:`pointssl_datasets.statistics.summarise` returns them, for the charts.
+        colour_by: the mode of colouring that the page opens with, as ``MODES`` of viewer.js has
+            them; where no cloud fits it, the first that one fits.
 
     Raises:
         DataError: a cloud has a wrong shape or values that are not finite, there are more than 255
@@ -64,6 +67,7 @@ def write_page(
         "classes": list(classes),
         "parts": [name.rpartition("/")[2] or name for name in parts],
         "palette": part_colours(parts).tolist(),
+        "mode": colour_by,
         "clouds": [_encoded(cloud, len(classes), len(parts)) for cloud in clouds],
     }
     script, style = _text("paint.js") + _text("viewer.js"), _text("style.css")

@@ -95,7 +95,7 @@ function makeGrid() {
   $("filter").append(element("option", { value: "", text: "All" }),
     ...classes.map(([name, value]) => element("option", { value, text: `${name} (${counts.get(value)})` })));
   $("filter").parentElement.hidden = classes.length < 2;
-  offerModes($("colour"), data.clouds);
+  offerModes($("colour"), data.clouds, data.mode);
   $("grid").append(...data.clouds.map(makeCard));
   for (const id of ["filter", "search"]) $(id).addEventListener("input", applyFilter);
   $("colour").addEventListener("input", () => data.clouds.filter((c) => c.inSight).forEach((c) => thumbnail(c)));
@@ -146,6 +146,7 @@ function makeLegend() {
   const mode = $("mode").value;
   const { part, predicted } = decoded(data.clouds[current]);
   const ids = mode === "predicted" ? predicted : part;
+  const title = mode === "predicted" ? "Predicted parts" : "Parts";
   const counts = new Map();
   for (const id of ids ?? []) counts.set(id, (counts.get(id) ?? 0) + 1);
   const entries = [...counts].sort(([a], [b]) => a - b).map(([id, count]) => {
@@ -163,7 +164,7 @@ function makeLegend() {
     });
     return button;
   });
-  $("legend").replaceChildren(...(entries.length ? [element("h3", { textContent: "Parts" })] : []), ...entries);
+  $("legend").replaceChildren(...(entries.length ? [element("h3", { textContent: title })] : []), ...entries);
 }
 
 function redraw() {

@@ -131,6 +131,47 @@ def test_columns_four_to_six_are_colours(tmp_path, suffix, full):
     assert "normals" not in cloud
 
 
+@pytest.mark.parametrize("suffix", ["npy", "txt"])
+@pytest.mark.parametrize("kind", ["normals", "colours", "whole colours"])
+def test_a_seventh_column_is_the_part(tmp_path, suffix, kind):
+    path, part = tmp_path / f"a.{suffix}", np.arange(50) % 13
+    more = {"normals": random_normals(), "colours": COLOURS / 255, "whole colours": COLOURS}[kind]
+    rows = np.column_stack([random_cloud(), more, part])
+    if suffix == "npy":
+        np.save(path, rows)
+    else:
+        np.savetxt(path, rows, fmt="%.6f")
+    cloud = read_cloud(path)
+    assert set(cloud) == {"xyz", "part", kind.split()[-1]}
+    assert cloud["part"].dtype == np.int64
+    np.testing.assert_array_equal(cloud["part"], part)
+
+
+PART = np.arange(50) % 4
+NO_PARTS = {
+    "no whole numbers": (COLOURS, [PART + 0.5]),
+    "negative": (COLOURS, [PART - 1]),
+    "too large": (COLOURS, [PART + 253]),
+    "not a number": (COLOURS, [np.where(PART == 2, np.nan, PART)]),
+    "more columns": (COLOURS, [PART, PART]),
+    "after neither normals nor colours": (COLOURS - 99.5, [PART]),
+}
+
+
+@pytest.mark.parametrize(("more", "rest"), NO_PARTS.values(), ids=NO_PARTS)
+def test_what_is_no_part_in_a_seventh_column(tmp_path, more, rest):
+    np.save(tmp_path / "a.npy", np.column_stack([random_cloud(), more, *rest]))
+    cloud = read_cloud(tmp_path / "a.npy")
+    assert "part" not in cloud
+    np.testing.assert_array_equal(cloud["xyz"], random_cloud())
+
+
+def test_labels_of_their_own_go_before_a_seventh_column(tmp_path):
+    rows = np.column_stack([random_cloud(), COLOURS, PART])
+    np.savez(tmp_path / "a.npz", data=rows, label=PART + 1)
+    np.testing.assert_array_equal(read_cloud(tmp_path / "a.npz")["part"], PART + 1)
+
+
 def test_coordinates_far_away_keep_their_precision(tmp_path):
     xyz = random_cloud().astype(np.float64)
     far = xyz + np.array([691_200, 5_334_000, 512])
