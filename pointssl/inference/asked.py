@@ -59,7 +59,8 @@ def _answers(config: PredictConfig, network: Network) -> str:
         return f"the parts of {config.category} (--category)"
     if answers_freely(config, network):
         return f"all {len(network.parts)} parts (trained with --category none)"
-    return "the parts of each file's category"
+    alone = len(network.classes) == 1
+    return f"the parts of {network.classes[0]}" if alone else "the parts of each file's category"
 
 
 def answers_freely(config: PredictConfig, network: Network) -> bool:

@@ -196,6 +196,26 @@ def remove_older(out: Path, written: Sequence[Path]) -> None:
                 ) from None
 
 
+def say_scores(scores: Mapping[str, Sequence[float]]) -> None:
+    """A line on the files with labels, and one on those in folders called after a class.
+
+    Args:
+        scores: ``accuracy`` and ``iou`` of the former, 1 or 0 as ``folder`` of the latter.
+    """
+    accuracy, iou, folder = (scores[key] for key in ("accuracy", "iou", "folder"))
+    if accuracy:
+        more = f", IoU {100 * np.mean(iou):.1f} %" if iou else ""
+        print(
+            f"{len(accuracy)} files have labels: {100 * np.mean(accuracy):.1f} % of the points "
+            f"right{more}, the mean over files"
+        )
+    if folder:
+        print(
+            f"{len(folder)} files lie in folders called after a class: "
+            f"{sum(folder):.0f} are predicted so"
+        )
+
+
 def nearest_others(
     embeddings: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -27,6 +27,7 @@ from pointssl.inference.results import (
     nearest_others,
     part_names,
     remove_older,
+    say_scores,
     sheet_cells,
     shown_cloud,
     table_header,
@@ -245,19 +246,5 @@ class Prediction:
             )  # fmt: skip
             written += [out / "predictions.png", out / "predictions.html"]
         remove_older(out, written)
-        self.say_scores()
+        say_scores(self.scores)
         print(f"written: {', '.join(map(str, written))}", flush=True)
-
-    def say_scores(self) -> None:
-        accuracy, iou, folder = (self.scores[key] for key in ("accuracy", "iou", "folder"))
-        if accuracy:
-            more = f", IoU {100 * np.mean(iou):.1f} %" if iou else ""
-            print(
-                f"{len(accuracy)} files have labels: {100 * np.mean(accuracy):.1f} % of the points "
-                f"right{more}, the mean over files"
-            )
-        if folder:
-            print(
-                f"{len(folder)} files lie in folders called after a class: "
-                f"{sum(folder):.0f} are predicted so"
-            )

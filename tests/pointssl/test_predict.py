@@ -292,7 +292,9 @@ def test_a_network_of_one_category_says_so(tmp_path, capfd):
         parts_of=[[0, 1]], task_args={"parts": 2, "categories": 1},
     )  # fmt: skip
     words = (source, "--weights", alone, "--out", tmp_path / "out")
-    assert f"{note}: every file is taken for one" in predict(capfd, *words)
+    told = predict(capfd, *words)
+    assert f"{note}: every file is taken for one" in told
+    assert "the best of the parts of chair\n" in told
     assert [row["category"] for row in table(tmp_path / "out")] == ["chair"]
     assert note not in predict(capfd, *words, "--category", "chair")
 

@@ -199,6 +199,16 @@ def test_colours_can_be_chosen(chromium, page_file):
             seen[mode] = stage(page)
         assert all((seen["part"] != seen[m]).any() for m in seen if m != "part")
         assert near(seen["errors"], BLUE) < 100  # right ones are grey
+        page.select_option("#mode", "errors")
+        right = 100 * (box(3)["part"] == box(3)["part"][::-1]).mean()
+        entries = page.locator("#legend button").all_inner_texts()
+        assert [text.split() for text in entries] == [
+            ["right", f"{right:.0f}%"], ["wrong", f"{100 - right:.0f}%"],
+        ]  # fmt: skip
+        page.locator("#legend button").last.click()
+        settle(page)
+        wrong = np.array([213, 94, 0])
+        assert near(seen["errors"], wrong) > 1000 > 0 == near(stage(page), wrong)
         top, bottom = np.split(seen["height"][:500], 2)
         yellow, violet = np.array([253, 231, 37]), np.array([68, 1, 84])
         assert near(top, yellow) > 100 > near(bottom, yellow)

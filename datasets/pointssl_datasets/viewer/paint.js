@@ -52,10 +52,17 @@ function colouring(arrays, mode, palette) {
   return () => PLAIN;
 }
 
+/** A number for each point, by which the legend counts and hides them: of its part, or whether that
+ * is wrong. */
+function legendIds({ part, predicted }, mode) {
+  if (mode === "errors" && part && predicted) return part.map((id, i) => Number(id !== predicted[i]));
+  return mode === "predicted" ? predicted : part;
+}
+
 /** What a painter draws: the points that are not hidden, with their colours. */
 function drawing(cloud, mode, palette, hidden = new Set()) {
   const arrays = decoded(cloud);
-  const ids = mode === "predicted" ? arrays.predicted : arrays.part;
+  const ids = legendIds(arrays, mode);
   const colour = colouring(arrays, mode, palette);
   const kept = [];
   for (let i = 0; i < arrays.count; i++) if (!ids || !hidden.has(ids[i])) kept.push(i);

@@ -141,20 +141,20 @@ function step(by) {
   if (shown.length) open(shown[(at + by + shown.length) % shown.length]);
 }
 
-/** A switch per part of this cloud; hidden parts stay in the list, struck through. */
+/** A switch per part of this cloud, or for right and wrong; hidden ones stay in the list, struck through. */
 function makeLegend() {
   const mode = $("mode").value;
-  const { part, predicted } = decoded(data.clouds[current]);
-  const ids = mode === "predicted" ? predicted : part;
-  const title = mode === "predicted" ? "Predicted parts" : "Parts";
+  const ids = legendIds(decoded(data.clouds[current]), mode);
+  const [title, names, palette] = mode === "errors" ? ["Wrong parts", ["right", "wrong"], [GREY, WRONG]]
+    : [mode === "predicted" ? "Predicted parts" : "Parts", data.parts, data.palette];
   const counts = new Map();
   for (const id of ids ?? []) counts.set(id, (counts.get(id) ?? 0) + 1);
   const entries = [...counts].sort(([a], [b]) => a - b).map(([id, count]) => {
     const swatch = element("span", { className: "swatch" });
-    swatch.style.background = `rgb(${data.palette[id] ?? GREY})`;
+    swatch.style.background = `rgb(${palette[id] ?? GREY})`;
     const share = (100 * count) / ids.length;
     const button = element("button", { type: "button" }, swatch,
-      element("span", { textContent: id === NO_PART ? "no part" : data.parts[id] ?? `part ${id}` }),
+      element("span", { textContent: id === NO_PART ? "no part" : names[id] ?? `part ${id}` }),
       element("small", { textContent: share < 1 ? "< 1%" : `${Math.round(share)}%` }));
     button.setAttribute("aria-pressed", String(!hidden.has(id)));
     button.addEventListener("click", () => {
