@@ -116,7 +116,7 @@ def build_fitting(
         said = str(error)
         raise type(error)(said if str(path) in said else f"{path}: {said}") from None
     except Exception as error:  # a constructor fails in whatever way its arguments lead to
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
             f"{path}: the network that it describes can't be built: {said[:200]}"
         ) from None
@@ -180,7 +180,15 @@ ENCODER_FACTS: Rules = {
     "normals": (lambda v: isinstance(v, bool), "true or false"),
     "normalise": (lambda v: is_one_of(v, "unit-sphere", "none"), "unit-sphere or none"),
     "up_axis": (lambda v: is_one_of(v, "x", "y", "z"), "x, y or z"),
-    "trained_on": (lambda v: isinstance(v, dict), "facts of the data"),
+    "trained_on": (
+        lambda v: (
+            isinstance(v, dict)
+            and isinstance(v.get("fingerprint"), (str, type(None)))
+            and isinstance(v.get("members", []), list)
+            and all(isinstance(member, str) for member in v.get("members", []))
+        ),
+        "facts of the data",
+    ),
 }
 
 

@@ -113,6 +113,9 @@ CASES = [
             ({"normalise": 7}, "normalise is 7, expected unit-sphere or none"),
             ({"up_axis": "w"}, "up_axis is 'w', expected x, y or z"),
             ({"trained_on": "all"}, "trained_on is 'all', expected facts of the data"),
+            ({"trained_on": {"members": 3}}, "trained_on is {'members': 3}, expected facts"),
+            ({"trained_on": {"members": [[]]}}, "trained_on is {'members': [[]]}, expected"),
+            ({"trained_on": {"fingerprint": []}}, "trained_on is {'fingerprint': []}, expected"),
         )
     ),
     ("cls", {"feats": ["foo"]}, "feats is ['foo'], expected some of normals, colours, place"),
