@@ -12,7 +12,6 @@ from typing import Literal
 from pointssl.config import TrainingOptions, WeightsOptions
 from pointssl.options import option
 from pointssl_datasets.errors import UsageError
-from pointssl_datasets.errors import UsageError
 
 PRESET = "default: as the protocol has it"
 

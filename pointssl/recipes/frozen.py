@@ -14,7 +14,7 @@ from pointssl.evaluation.encoders import Subject, baseline_of, find_subject, whe
 from pointssl.evaluation.passes import Split
 from pointssl.options import to_dict
 from pointssl.recipes.features import features_of, serve_split
-from pointssl_datasets.errors import DataError, UsageError, UserError
+from pointssl_datasets.errors import DataError, UserError
 from pointssl_datasets.mixing import Clouds
 
 Pair = tuple[Clouds, Clouds]  # train and test
@@ -24,10 +24,10 @@ def find_subjects(config: EvalOptions) -> list[Subject]:
     """The encoder that is evaluated, and the same one without training beside it.
 
     Raises:
-        UsageError: ``--out`` is no folder: better said before hours of features than after.
+        UserError: ``--out`` is no folder: better said before hours of features than after.
     """
     if config.out.exists() and not config.out.is_dir():
-        raise UsageError(f"--out {config.out} is a file: name a folder")
+        raise UserError(f"--out {config.out} is a file: name a folder")
     subjects = [find_subject(config)]
     if config.baseline and config.weights is not None:
         subjects.append(baseline_of(subjects[0], config))
