@@ -46,7 +46,8 @@ def rooms_picture(
     palette[-1] = REST
     with house_style():
         figure, axes = axes_grid(10.5, 2.9 * len(rooms) + 1.0, len(rooms), 3)
-        figure.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", fontsize=11)
+        head = title.replace("$", r"\$") + "   (cut open: without ceiling and near walls)"
+        figure.suptitle(head, x=0.01, ha="left", fontsize=11)
         seen: set[int] = set()
         for line, room in zip(axes, rooms, strict=True):
             kept = opened(room["xyz"], room["truth"], classes)
