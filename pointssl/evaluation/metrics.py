@@ -190,9 +190,13 @@ def part_iou(
         DataError: as :func:`shape_iou`.
     """
     category = np.asarray(category)
-    ious = shape_iou(predicted, target, category, parts)
-    means = category_iou(ious, category, len(parts))
-    counts = np.bincount(category, minlength=len(parts))
+    return mean_ious(shape_iou(predicted, target, category, parts), category, names)
+
+
+def mean_ious(ious: Floats, category: Ints, names: Sequence[str]) -> dict[str, Any]:
+    """Both means of :func:`part_iou`, and its rows, from the IoU ``(B,)`` of each shape."""
+    means = category_iou(ious, category, len(names))
+    counts = np.bincount(category, minlength=len(names))
     rows = [
         {"category": name, "shapes": int(n), "iou": float(mean) if n else None}
         for name, n, mean in zip(names, counts, means, strict=True)

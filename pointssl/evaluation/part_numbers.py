@@ -129,16 +129,10 @@ def check_parts(dataset: CloudDataset, rows: Ints, numbers: PartNumbers) -> None
     mask = numbers.mask()
     for row in rows.tolist():
         category = int(numbers.label_map[dataset.labels[row]])
-        found = np.unique(dataset.stored(row)["part"])
-        known = found < len(numbers.part_map)
-        own = numbers.part_map[found[known]]
-        if not known.all() or (own < 0).any() or not mask[category, own].all():
-            wrong = [
-                int(part)
-                for part in found
-                if part >= len(numbers.part_map) or not mask[category, numbers.part_map[part]]
-            ]
-            raise DataError(
-                f"{dataset.name}: {dataset.names[row]} of {dataset.split} has the part number "
-                f"{wrong[0]}, which no {numbers.classes[category]} of train has"
-            )
+        for part in np.unique(dataset.stored(row)["part"]).tolist():
+            own = int(numbers.part_map[part]) if part < len(numbers.part_map) else -1
+            if own < 0 or not mask[category, own]:
+                raise DataError(
+                    f"{dataset.name}: {dataset.names[row]} of {dataset.split} has the part number "
+                    f"{part}, which no {numbers.classes[category]} of train has"
+                )

@@ -10,7 +10,7 @@ from torch import nn
 
 from pointssl.engine.distributed import World
 from pointssl.evaluation.inference import Batch, gathered, predictions
-from pointssl.evaluation.metrics import category_iou, shape_iou
+from pointssl.evaluation.metrics import mean_ious, shape_iou
 from pointssl.evaluation.part_numbers import PartNumbers
 from pointssl_datasets.dataset import CloudDataset
 
@@ -42,6 +42,7 @@ def evaluate_parts(
         ``shapes``, ``points``.
     """
     mask = numbers.mask()
+    suffixes = ("", "_voted") if votes > 1 else ("",)
     found: list[dict[str, Any]] = []
     for passes in predictions(
         task, dataset, rows, world, prepare=numbers.apply, batch_size=batch_size, votes=votes,
@@ -52,13 +53,14 @@ def evaluate_parts(
             truth = numbers.part_map[dataset.stored(index)["part"]]
             category = int(passes[0][0]["label"][place])
             row: dict[str, Any] = {"index": index, "category": category, "points": len(truth)}
-            for suffix, scores in (("", votes_of[0]), ("_voted", np.sum(votes_of, axis=0))):
+            for suffix in suffixes:
+                scores = np.sum(votes_of, axis=0) if suffix else votes_of[0]
                 for kind, said in zip(ARGMAX, argmax(scores, mask[category]), strict=True):
                     iou = shape_iou([said], [truth], np.array([category]), numbers.parts_of)
                     row[kind + suffix] = (float(iou[0]), int((said == truth).sum()))
             found.append(row)
     everyone = gathered(found, world)
-    kinds = [kind + suffix for suffix in ("", "_voted")[: 1 + (votes > 1)] for kind in ARGMAX]
+    kinds = [kind + suffix for suffix in suffixes for kind in ARGMAX]
     return {
         **{kind: summary(everyone, kind, numbers) for kind in kinds},
         "shapes": len(everyone),
@@ -86,16 +88,10 @@ def summary(rows: list[dict[str, Any]], kind: str, numbers: PartNumbers) -> dict
     """Means over shapes, and over categories of the means over their shapes."""
     ious = np.array([row[kind][0] for row in rows])
     category = np.array([row["category"] for row in rows])
-    means = category_iou(ious, category, len(numbers.classes))
-    counts = np.bincount(category, minlength=len(numbers.classes))
+    points = sum(row["points"] for row in rows)
     return {
-        "instance_miou": float(ious.mean()),
-        "class_miou": float(np.nanmean(means)),
-        "accuracy": sum(row[kind][1] for row in rows) / sum(row["points"] for row in rows),
-        "per_category": [
-            {"category": name, "shapes": int(count), "iou": float(mean) if count else None}
-            for name, count, mean in zip(numbers.classes, counts, means, strict=True)
-        ],
+        **mean_ious(ious, category, numbers.classes),
+        "accuracy": sum(row[kind][1] for row in rows) / points,
     }
 
 

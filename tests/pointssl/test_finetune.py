@@ -248,6 +248,9 @@ def test_parts_are_checked_before_training(partseg, tmp_path):
     with pytest.raises(DataError, match="cup/m1 of test has the part number 0, which no cup"):
         partseg(**options, run_dir=tmp_path / "late")
     assert not (tmp_path / "late").exists()
+    write("test", "bed", 0, halves + 2)  # parts that one category alone has no numbers for
+    with pytest.raises(DataError, match="bed/m0 of test has the part number 2, which no bed"):
+        partseg(**options, class_choice="bed", run_dir=tmp_path / "late")
 
 
 def test_votes_turn_normals_as_training_does(cache):
