@@ -40,6 +40,7 @@ class DGCNN(nn.Module):
         self.in_channels = in_channels
         self.cloud_dim = 2 * embedding
         self.point_dim = sum(channels)
+        self.layers = (*(f"edge_convs.{i}" for i in range(len(channels))), "last")
         widths = [in_channels, *channels]
         self.edge_convs = nn.ModuleList(
             EdgeConv(before, after, slope) for before, after in zip(widths, channels, strict=False)

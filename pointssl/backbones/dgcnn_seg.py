@@ -79,6 +79,7 @@ class DGCNNSeg(nn.Module):
         self.neighbour_channels = list(neighbour_channels)
         self.cloud_dim = embedding
         self.point_dim = 3 * channels
+        self.layers = ("edge_conv1", "edge_conv2", "edge_conv3", "last")
         self.transform_net = TransformNet(slope) if align else None
         self.edge_conv1 = DoubleEdgeConv(in_channels, channels, channels, slope)
         self.edge_conv2 = DoubleEdgeConv(channels, channels, channels, slope)

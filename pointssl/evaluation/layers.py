@@ -1,0 +1,100 @@
+"""What the layers inside an encoder give, as features with places."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from pointssl_datasets.errors import UsageError
+from pointssl_datasets.resolve import nearest
+
+
+class Layer(NamedTuple):
+    """Features of points or groups, and where those are.
+
+    Attributes:
+        xyz: ``(B, M, 3)``, or None where the module does not tell.
+        features: ``(B, M, C)``, without the class token.
+        token: the class token ``(B, C)``, where there is one.
+    """
+
+    xyz: Tensor | None
+    features: Tensor
+    token: Tensor | None = None
+
+
+def layer_names(encoder: nn.Module) -> tuple[str, ...]:
+    """The layers of an encoder, shallow to deep, as it names them; none for a foreign one."""
+    return tuple(getattr(encoder, "layers", ()))
+
+
+def layer_outputs(
+    encoder: nn.Module, names: Sequence[str], xyz: Tensor, feats: Tensor | None = None
+) -> dict[str, Layer]:
+    """One forward pass, and what the modules called ``names`` gave in it.
+
+    A module that thins a cloud out returns ``(places, features)``; one that does not returns
+    features alone, whose places are those of the last such pair with as many rows.
+
+    Args:
+        names: of modules, as in ``encoder.named_modules()``.
+        xyz: ``(B, N, 3)``.
+
+    Raises:
+        UsageError: no module of that name, or none that gives features of points.
+    """
+    modules = dict(encoder.named_modules())
+    for name in names:
+        if not name or name not in modules:
+            known = layer_names(encoder) or tuple(filter(None, modules))
+            raise UsageError(
+                f"--layer {name!r}: this {type(encoder).__name__} has no such layer"
+                f"{nearest(name, list(known)) or '.'} It has: {', '.join(known)}"
+            )
+    found: dict[str, Layer] = {}
+    places: dict[int, Tensor] = {xyz.shape[1]: xyz}
+    with_token = bool(getattr(encoder, "class_token", False))
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            pair = _pair(output)
+            if pair is not None:
+                places[pair[1].shape[1]] = pair[0]
+            if name not in names:
+                return
+            features = pair[1] if pair is not None else output
+            if not isinstance(features, Tensor) or features.dim() != 3:
+                shape = tuple(getattr(features, "shape", ())) or type(features).__name__
+                raise UsageError(
+                    f"--layer {name!r} gives {shape}, expected features of points (B, M, C)"
+                )
+            token = None
+            rows = features.shape[1]
+            if with_token and rows not in places and rows - 1 in places:
+                token, features = features[:, 0], features[:, 1:]
+            found[name] = Layer(places.get(features.shape[1]), features, token)
+
+        return hook
+
+    hooks = [module.register_forward_hook(watch(name)) for name, module in modules.items()]
+    try:
+        encoder(xyz, feats)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    missed = [name for name in names if name not in found]
+    if missed:
+        raise UsageError(f"--layer {missed[0]!r} is not used in the forward pass of this encoder")
+    return {name: found[name] for name in names}
+
+
+def _pair(output: Any) -> tuple[Tensor, Tensor] | None:
+    """``(places, features)`` if that is what a module returned."""
+    if not isinstance(output, tuple) or len(output) != 2:
+        return None
+    places, features = output
+    if not isinstance(places, Tensor) or not isinstance(features, Tensor):
+        return None
+    if places.dim() != 3 or places.shape[-1] != 3 or features.shape[:2] != places.shape[:2]:
+        return None
+    return places, features
