@@ -70,8 +70,15 @@ class EncoderOptions(Options):
     """Which point encoder."""
 
     backbone: str = option("dgcnn", "Point encoder, or package.module:Class.", "Encoder")
-    k: int = option(20, "Neighbours of a point in EdgeConv.", "Encoder", low=1)
-    embedding: int = option(1024, "Channels of the last point-wise layer.", "Encoder", low=1)
+    k: int | None = option(
+        None, "Neighbours of a point; default: the backbone's own.", "Encoder", low=1
+    )
+    embedding: int | None = option(
+        None,
+        "Channels of the last layer, or width of the trunk; default: the backbone's own.",
+        "Encoder",
+        low=1,
+    )
     backbone_arg: tuple[str, ...] = option(
         (), "Further argument of the encoder as KEY=VALUE (repeatable).", "Encoder"
     )
@@ -181,15 +188,18 @@ class WeightsOptions(EncoderOptions, DataOptions):
     weights: Path | None = option(
         None, "Checkpoint; without it the encoder is randomly initialised.", "Encoder"
     )
-    k: int | None = option(  # type: ignore[assignment]
-        None, "Neighbours of a point; default: as in the checkpoint, else 20.", "Encoder", low=1
+    k: int | None = option(
+        None,
+        "Neighbours of a point; default: as in the checkpoint, else the backbone's own.",
+        "Encoder",
+        low=1,
     )
     backbone: str | None = option(  # type: ignore[assignment]
         None, "Point encoder; default: as in the checkpoint, else dgcnn.", "Encoder"
     )
-    embedding: int | None = option(  # type: ignore[assignment]
+    embedding: int | None = option(
         None,
-        "Channels of the last point-wise layer; default: as in the checkpoint.",
+        "Channels of the last layer, or width of the trunk; default: as in the checkpoint.",
         "Encoder",
         low=1,
     )

@@ -40,6 +40,20 @@ def build_encoder(name: str, *, seed: int | None = None, **arguments: Any) -> nn
         return make(**arguments)
 
 
+def complete_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """``arguments`` beside the defaults of all others: a checkpoint outlives a change of them."""
+    parameters = inspect.signature(resolve(name, BACKBONES, "backbone", nn.Module)).parameters
+    defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    return {**_plain(defaults), **arguments}
+
+
+def _plain(value: Any) -> Any:
+    """Lists in place of tuples, as YAML and JSON have them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def _check_arguments(name: str, make: type[nn.Module], arguments: Mapping[str, Any]) -> None:
     """Every argument is known, none that is needed is missing, each is like its default."""
     parameters = inspect.signature(make).parameters
@@ -202,6 +216,14 @@ def check_facts(facts: Mapping[str, Any], rules: Rules, where: Path | str) -> No
         if name in facts and not fits(facts[name]):
             found = " ".join(reprlib.repr(facts[name]).split())
             raise UserError(f"{where}: {name} is {found}, expected {expected}; is it damaged?")
+
+
+def given_arguments(options: Any) -> dict[str, Any]:
+    """Arguments of the encoder that stand in the options of a command: ``--k``, ``--embedding`` and
+    each ``--backbone-arg``."""
+    given = {"k": options.k, "embedding": options.embedding}
+    given = {name: value for name, value in given.items() if value is not None}
+    return {**given, **parse_arguments(options.backbone_arg)}
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:

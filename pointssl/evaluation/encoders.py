@@ -8,7 +8,13 @@ from typing import Any
 from torch import nn
 
 from pointssl.config import FeatureOptions, WeightsOptions
-from pointssl.encoders import build_encoder, build_fitting, encoder_facts, parse_arguments
+from pointssl.encoders import (
+    build_encoder,
+    build_fitting,
+    complete_arguments,
+    encoder_facts,
+    given_arguments,
+)
 from pointssl.engine.checkpoint import load_checkpoint
 from pointssl.evaluation.cache import weights_hash
 from pointssl_datasets.errors import UsageError
@@ -66,7 +72,7 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
             f"--backbone {options.backbone}: {path} holds a {facts['backbone']}; "
             "leave --backbone out"
         )
-    arguments, changed = merged(facts["backbone_args"], _arguments(options))
+    arguments, changed = merged(facts["backbone_args"], given_arguments(options))
     serve, moved = merged({name: facts[name] for name in SERVED}, _serve(options))
     make = partial(build_encoder, facts["backbone"], seed=0, **arguments)
     encoder = build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
@@ -90,9 +96,10 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
 def random_subject(options: WeightsOptions, seed: int) -> Subject:
     """``--backbone`` at random initialisation."""
     name = options.backbone or "dgcnn"
-    arguments = _arguments(options)
+    arguments = given_arguments(options)
     if options.normals:
         arguments.setdefault("in_channels", 6)
+    arguments = complete_arguments(name, arguments)
     serve = {"points": 1024, "normals": False, "normalise": "unit-sphere", **_serve(options)}
     encoder = build_encoder(name, seed=seed, **arguments)
     facts = _facts(name, arguments, encoder)
@@ -108,12 +115,6 @@ def baseline_of(subject: Subject, options: FeatureOptions) -> Subject:
 
 
 SERVED = ("points", "normals", "normalise")
-
-
-def _arguments(options: WeightsOptions) -> dict[str, Any]:
-    given = {"k": options.k, "embedding": options.embedding}
-    given = {name: value for name, value in given.items() if value is not None}
-    return {**given, **parse_arguments(options.backbone_arg)}
 
 
 def _serve(options: WeightsOptions) -> dict[str, Any]:

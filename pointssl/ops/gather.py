@@ -22,6 +22,15 @@ def flat_index(idx: Tensor) -> Tensor:
     return (idx + offset[:, None, None]).reshape(clouds * points, k)
 
 
+def take_rows(values: Tensor, idx: Tensor) -> Tensor:
+    """The rows that ``idx`` names within each cloud: ``(B, N, C)`` and ``(B, ...)`` to
+    ``(B, ..., C)``."""
+    clouds, points, channels = values.shape
+    offset = torch.arange(clouds, device=idx.device).view(-1, *(1,) * (idx.dim() - 1)) * points
+    rows = values.reshape(clouds * points, channels).index_select(0, (idx + offset).reshape(-1))
+    return rows.view(*idx.shape, channels)
+
+
 def neighbour_sum(values: Tensor, idx: Tensor) -> Tensor:
     """Sum of each row's neighbours: ``(R, C)`` and ``(R, K)`` to ``(R, C)``."""
     return F.embedding_bag(idx, values, mode="sum")

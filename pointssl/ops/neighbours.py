@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pointssl.ops.exporting import is_exporting, knn_twin
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.errors import UsageError, UserError
 
 
 @torch.no_grad()
@@ -45,6 +45,7 @@ def knn(points: Tensor, k: int) -> Tensor:
 # only the closest is looked at first, and the k nearest lie in the k groups whose closest win.
 GROUP = 8
 ROWS = 256  # a block of distances stays in cache
+QUERIES = 2048
 
 
 def _knn_in_blocks(points: Tensor, k: int, out: Tensor) -> None:
@@ -71,12 +72,73 @@ def _knn_in_blocks(points: Tensor, k: int, out: Tensor) -> None:
 
 
 @torch.no_grad()
+def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
+    """Indices of the ``k`` points that are nearest to each query, in no order.
+
+    Args:
+        queries: ``(B, Q, C)``.
+        points: ``(B, N, C)``.
+        k: at most N.
+
+    Returns:
+        ``(B, Q, k)`` int64, indices into N.
+
+    Raises:
+        UserError: fewer points than ``k``.
+    """
+    require_enough(points.shape[1], k)
+    middle = points.mean(dim=1, keepdim=True)
+    queries, points = queries - middle, points - middle
+    squared = points.square().sum(-1)[:, None, :]
+    if is_exporting():
+        return (2 * (queries @ points.mT) - squared).topk(k, dim=-1, sorted=False).indices
+    blocks = [  # a block of distances at a time, as there are Q x N of them
+        torch.baddbmm(squared, part, points.mT, beta=-1, alpha=2)
+        .topk(k, dim=-1, sorted=False)
+        .indices
+        for part in queries.split(QUERIES, dim=1)
+    ]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+
+
+@torch.no_grad()
 def knn_reference(points: Tensor, k: int) -> Tensor:
     """The same neighbours by explicit differences in float64, nearest first: slow and obvious."""
     require_enough(points.shape[1], k)
     points = points.double()
     distance = (points[:, :, None] - points[:, None, :]).square().sum(-1)
     return distance.argsort(dim=-1, stable=True)[..., :k]
+
+
+@torch.no_grad()
+def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "nearest") -> Tensor:
+    """Indices of up to ``k`` points within ``radius`` of each query; the first of them fills up.
+
+    The grouping of PointNet++ (Qi et al. 2017, arXiv 1706.02413). Its public code takes the points
+    of the lowest indices, so that the groups depend on the order of the cloud; the nearest do not.
+
+    Args:
+        queries: ``(B, Q, 3)``; one with no point within the radius gets the nearest point.
+        points: ``(B, N, 3)``.
+        radius: a point exactly that far off counts as within.
+        k: at most N are returned.
+        order: ``"nearest"`` or ``"first"``.
+
+    Returns:
+        ``(B, Q, min(k, N))`` int64, nearest or lowest index first.
+    """
+    k = min(k, points.shape[1])
+    distance = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist")
+    if order == "nearest":
+        distance, found = distance.topk(k, largest=False, dim=-1, sorted=True)
+        return torch.where(distance <= radius, found, found[..., :1])
+    if order != "first":
+        raise UsageError(f"order {order!r}: expected nearest or first")
+    inside = distance <= radius
+    rank = torch.arange(points.shape[1], device=points.device)
+    found = torch.where(inside, rank, points.shape[1]).topk(k, largest=False, sorted=True).values
+    first = torch.where(inside.any(-1), found[..., 0], distance.argmin(-1))[..., None]
+    return torch.where(found < points.shape[1], found, first)
 
 
 def require_enough(points: int, k: int) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from torch import nn
 import pointssl
 from pointssl.augment import two_views
 from pointssl.config import PretrainConfig
-from pointssl.encoders import build_encoder, parse_arguments
+from pointssl.encoders import build_encoder, complete_arguments, given_arguments
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.resume import earlier_run
@@ -95,12 +95,7 @@ def open_dataset(config: PretrainConfig, world: World) -> Clouds:
 
 def build_method(config: PretrainConfig, dataset: Clouds) -> tuple[nn.Module, dict[str, Any]]:
     """The method with its encoders, and the facts about the encoder that later commands need."""
-    arguments = {
-        "k": config.k,
-        "embedding": config.embedding,
-        "in_channels": 6 if config.normals else 3,
-        **parse_arguments(config.backbone_arg),
-    }
+    arguments = {"in_channels": 6 if config.normals else 3, **given_arguments(config)}
     if config.image_encoder == "none" and config.image_weights is not None:
         raise UsageError(
             f"--image-weights {config.image_weights}: there is no image encoder to load them into; "
@@ -127,7 +122,7 @@ def build_method(config: PretrainConfig, dataset: Clouds) -> tuple[nn.Module, di
         "pointssl": pointssl.__version__,
         "method": config.method,
         "backbone": config.backbone,
-        "backbone_args": arguments,
+        "backbone_args": complete_arguments(config.backbone, arguments),
         "points": config.points,
         "normals": config.normals,
         "normalise": config.normalise,
@@ -156,9 +151,11 @@ def describe(
     parameters = sum(p.numel() for p in method.parameters()) / 1e6
     lr = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
     left = len(dataset) - steps * config.batch_size
+    encoder = cast(nn.Module, method.encoder)
+    k = f" (k {encoder.k})" if hasattr(encoder, "k") else ""
     pictures = f"pictures of {config.image_size} px" if dataset.has_images else "no pictures"
     world.say(
-        f"pretraining {config.backbone} (k {config.k}) by {config.method} on {config.data}: "
+        f"pretraining {config.backbone}{k} by {config.method} on {config.data}: "
         f"{len(dataset)} clouds of {config.points} points, {pictures}; "
         f"{parameters:.1f} M parameters"
     )

@@ -147,7 +147,8 @@ def filled(config: Config, preset: Preset) -> Config:
     if config.epochs is not None:
         values["warmup_epochs"] *= config.epochs / values["epochs"]
     if config.weights is None:
-        values |= preset.scratch
+        own = config.backbone in (None, preset.scratch["backbone"])
+        values |= preset.scratch if own else {"points": preset.scratch["points"]}
     names = {f.name for f in fields(config)}
     return replace(
         config,

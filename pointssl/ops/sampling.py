@@ -1,0 +1,63 @@
+"""Farthest point sampling: points that cover a cloud evenly."""
+
+import torch
+from torch import Tensor
+
+from pointssl_datasets.errors import UsageError
+
+STARTS = ("far", "first")
+
+
+@torch.no_grad()
+def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
+    """Indices of ``count`` points, each the farthest from those before it.
+
+    Eldar et al. 1997; the form of PointNet++ (Qi et al. 2017, arXiv 1706.02413). Of points that are
+    equally far the one of the lowest index is taken.
+
+    Args:
+        xyz: ``(B, N, 3)``.
+        count: at most N are returned.
+        start: ``"far"``: the point farthest from the cloud's mean, so that the choice does not
+            depend on the order of the points; ``"first"``: index 0, as public code has it.
+
+    Returns:
+        ``(B, min(count, N))`` int64.
+    """
+    clouds, points = xyz.shape[:2]
+    count = min(count, points)
+    chosen = torch.empty(clouds, count, dtype=torch.int64, device=xyz.device)
+    if start == "first":
+        latest = torch.zeros(clouds, dtype=torch.int64, device=xyz.device)
+    elif start == "far":
+        latest = (xyz - xyz.mean(1, keepdim=True)).square().sum(-1).argmax(1)
+    else:
+        raise UsageError(f"start {start!r}: expected one of {', '.join(STARTS)}")
+    distance = xyz.new_full((clouds, points), torch.inf)
+    rows = torch.arange(clouds, device=xyz.device)
+    for step in range(count):
+        chosen[:, step] = latest
+        here = xyz[rows, latest][:, None]
+        distance = torch.minimum(distance, (xyz - here).square().sum(-1))
+        latest = distance.argmax(1)
+    return chosen
+
+
+def farthest_points_reference(xyz: Tensor, count: int, start: str = "far") -> list[list[int]]:
+    """The same by plain loops over float64 numbers: slow and obvious."""
+    found = []
+    for cloud in xyz.double().tolist():
+
+        def apart(a: list[float], b: list[float]) -> float:
+            return sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
+
+        mean = [sum(axis) / len(cloud) for axis in zip(*cloud, strict=True)]
+        candidates = range(len(cloud))
+        first = max(candidates, key=lambda i: apart(cloud[i], mean)) if start == "far" else 0
+        chosen = [first]
+        while len(chosen) < min(count, len(cloud)):
+            chosen.append(
+                max(candidates, key=lambda i: min(apart(cloud[i], cloud[j]) for j in chosen))
+            )
+        found.append(chosen)
+    return found
