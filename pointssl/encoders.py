@@ -3,8 +3,6 @@
 import contextlib
 import inspect
 import math
-import reprlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,8 @@ import yaml
 from torch import Tensor, nn
 
 from pointssl.backbones import BACKBONES
-from pointssl.engine.checkpoint import check_weights, load_checkpoint, load_weights
+from pointssl.engine.checkpoint import check_weights, load_weights
+from pointssl.facts import encoder_facts
 from pointssl_datasets.errors import UsageError, UserError
 from pointssl_datasets.resolve import nearest, resolve
 
@@ -94,15 +93,22 @@ def _is_like(value: Any, default: Any) -> bool:
 
 
 def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
-    """The encoder of a pointssl checkpoint, in evaluation mode.
+    """The encoder of a checkpoint, in evaluation mode: ours, or a public one.
 
-    Name and arguments travel in the checkpoint; ``overrides`` replace arguments, e.g. ``k=40``.
+    Ours carry name and arguments. Public files are recognised by their keys
+    (:mod:`pointssl.zoo`), and what was recognised, loaded and left is printed; what their shapes
+    don't reveal comes from the recipe of the code that they are of. ``overrides`` replace
+    arguments, e.g. ``k=40``.
 
     Raises:
-        UserError: not a checkpoint of ours, damaged, or weights that do not fit.
+        UserError: a file that is not known, damaged, or lacks a part of its encoder.
     """
+    from pointssl.zoo.opening import describe_import, open_checkpoint  # which needs this module
+
     path = Path(path)
-    checkpoint = load_checkpoint(path)
+    checkpoint = open_checkpoint(path)
+    for line in describe_import(checkpoint["facts"]):
+        print(line)
     facts = encoder_facts(checkpoint, path)
     arguments = {**facts["backbone_args"], **overrides}
     make = partial(build_encoder, facts["backbone"], **arguments)
@@ -136,86 +142,6 @@ def build_fitting(
         ) from None
     load_weights(module, weights, path)
     return module.eval()
-
-
-def encoder_facts(
-    checkpoint: Mapping[str, Any], path: Path, *needed: str, named: str | None = None
-) -> dict[str, Any]:
-    """The facts of a checkpoint, after a look at what will be done with them.
-
-    Args:
-        needed: names of further facts that must be there.
-        named: the backbone that the user typed. A class of their own is imported only if they did,
-            or have imported its module already: reading a file must not run what it names.
-
-    Raises:
-        UserError: facts are missing or not what they should be, or the backbone is not one of ours.
-    """
-    facts, weights = checkpoint["facts"], checkpoint["encoder"]
-    names = ("backbone", "backbone_args", *needed)
-    absent = [name for name in names if not isinstance(facts, dict) or name not in facts]
-    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
-        absent.append("tensors of the encoder")
-    if absent:
-        raise UserError(
-            f"{path} lacks {', '.join(absent)}: expected a checkpoint of `pointssl pretrain`"
-        )
-    check_facts(facts, ENCODER_FACTS, path)
-    name = facts["backbone"]
-    if name not in (*BACKBONES, named) and str(name).partition(":")[0] not in sys.modules:
-        raise UserError(
-            f"{path} holds the weights of {name!r}, which is not part of pointssl. If you trust "
-            f"that code, have it imported with --backbone {name}"
-        )
-    return facts
-
-
-def is_whole(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def is_number(value: Any, low: float = -1e9, high: float = 1e9) -> bool:
-    """Not for truth values, nor for what is not finite."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-
-
-def is_one_of(value: Any, *words: str) -> bool:
-    return isinstance(value, str) and value in words
-
-
-Rules = Mapping[str, tuple[Callable[[Any], bool], str]]
-ENCODER_FACTS: Rules = {
-    "backbone": (lambda v: isinstance(v, str), "a name"),
-    "backbone_args": (
-        lambda v: isinstance(v, dict) and all(isinstance(key, str) for key in v),
-        "arguments by name",
-    ),
-    "points": (lambda v: is_whole(v, 1, 10**7), "a whole number from 1 to 10000000"),
-    "normals": (lambda v: isinstance(v, bool), "true or false"),
-    "normalise": (lambda v: is_one_of(v, "unit-sphere", "none"), "unit-sphere or none"),
-    "up_axis": (lambda v: is_one_of(v, "x", "y", "z"), "x, y or z"),
-    "trained_on": (
-        lambda v: (
-            isinstance(v, dict)
-            and isinstance(v.get("fingerprint"), (str, type(None)))
-            and isinstance(v.get("members", []), list)
-            and all(isinstance(member, str) for member in v.get("members", []))
-        ),
-        "facts of the data",
-    ),
-}
-
-
-def check_facts(facts: Mapping[str, Any], rules: Rules, where: Path | str) -> None:
-    """What is in ``facts`` keeps the ``rules``: for each name a test and what is expected.
-
-    Raises:
-        UserError: names the first that does not.
-    """
-    for name, (fits, expected) in rules.items():
-        if name in facts and not fits(facts[name]):
-            found = " ".join(reprlib.repr(facts[name]).split())
-            raise UserError(f"{where}: {name} is {found}, expected {expected}; is it damaged?")
 
 
 def given_arguments(options: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The reference networks' key names beside ours, so that golden files load into our modules."""
+"""Golden files into our modules, by the key tables of :mod:`pointssl.zoo`."""
 
 import importlib
 
@@ -10,45 +10,15 @@ from torch import Tensor, nn
 
 import pointssl
 from pointssl.ops.neighbours import knn_reference
+from pointssl.zoo.dgcnn import cls_keys, seg_keys
 
-# Our module -> the reference's linear or convolution; (our norm, its norm) where there is one.
-DGCNN = {f"edge_convs.{i}": (f"conv{i + 1}.0", f"bn{i + 1}") for i in range(4)}
-DGCNN |= {"last": ("conv5.0", "bn5")}
-
-TNET = "transform_net"
-DGCNN_SEG = {
-    f"{TNET}.edge_conv#1": (f"{TNET}.conv1.0", f"{TNET}.bn1"),
-    f"{TNET}.edge_conv#2": (f"{TNET}.conv2.0", f"{TNET}.bn2"),
-    # the reference overwrites bn3, and keeps the one it really uses inside the Sequential
-    f"{TNET}.point_layer": (f"{TNET}.conv3.0", f"{TNET}.conv3.1"),
-    f"{TNET}#1": (f"{TNET}.linear1", f"{TNET}.bn3"),
-    f"{TNET}#2": (f"{TNET}.linear2", f"{TNET}.bn4"),
-    "edge_conv1#1": ("conv1.0", "bn1"),
-    "edge_conv1#2": ("conv2.0", "bn2"),
-    "edge_conv2#1": ("conv3.0", "bn3"),
-    "edge_conv2#2": ("conv4.0", "bn4"),
-    "edge_conv3": ("conv5.0", "bn5"),
-    "last": ("conv6.0", "bn6"),
-}
 NORM = ("weight", "bias", "running_mean", "running_var")
-
-
-def their_keys(table: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """Our key -> the reference's key."""
-    keys = {}
-    for ours, (linear, norm) in table.items():
-        module, _, number = ours.partition("#")
-        keys[f"{module}.linear{number}.weight"] = f"{linear}.weight"
-        for name in NORM:
-            keys[f"{module}.norm{number}.{name}"] = f"{norm}.{name}"
-    return keys
+ALIGNED = {"transform_net.conv1.0.weight": torch.empty(0)}  # the mark of a T-Net
 
 
 def encoder_keys(name: str) -> dict[str, str]:
-    if name == "dgcnn":
-        return their_keys(DGCNN)
-    matrix = {f"{TNET}.matrix.{n}": f"{TNET}.transform.{n}" for n in ("weight", "bias")}
-    return their_keys(DGCNN_SEG) | matrix
+    """Our key -> the reference's key."""
+    return cls_keys({}) if name == "dgcnn" else seg_keys(ALIGNED)
 
 
 def head_keys() -> dict[str, str]:

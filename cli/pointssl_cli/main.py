@@ -27,6 +27,7 @@ from pointssl_cli.extract import extract
 from pointssl_cli.failures import explain, report
 from pointssl_cli.predict import predict
 from pointssl_cli.pretrain import pretrain
+from pointssl_cli.weights import import_weights, zoo
 
 app = typer.Typer(
     add_completion=False,
@@ -45,6 +46,8 @@ app.command("eval-retrieval")(eval_retrieval)
 app.command("eval-all")(eval_all)
 app.command("predict")(predict)
 app.command("export")(export)
+app.command("import")(import_weights)
+app.command("zoo")(zoo)
 app.add_typer(finetune.app, name="finetune")
 app.add_typer(data.app, name="data")
 app.command("demo")(demo)

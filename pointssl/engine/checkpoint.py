@@ -4,18 +4,20 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
 
+from pointssl.zoo.files import read_file
 from pointssl_datasets.errors import UserError
 
 FORMAT = 1
 REQUIRED = ("format", "encoder", "facts")
+COUNTER = ".num_batches_tracked"
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Fill a temporary file beside ``path``, flush it to disk, then rename it into place.
 
     Raises:
@@ -48,45 +50,40 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint on the CPU; only tensors and plain values are unpickled.
+    """A checkpoint of ours on the CPU; only tensors and plain values are unpickled.
 
     Raises:
         UserError: missing, truncated, not a checkpoint of pointssl, or holding code.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: give the file, e.g. {path}/checkpoints/last.pt")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"no checkpoint at {path}: check the path") from None
-    except (NotADirectoryError, PermissionError) as error:
-        raise UserError(f"{path} is not a readable checkpoint: {error.strerror}") from None
-    except Exception as error:  # what is no checkpoint fails in whatever way its bytes lead to
-        if "GLOBAL" in str(error):  # the word for a class or function in a pickle
-            raise UserError(
-                f"{path} holds Python objects, which could run code when loaded, and was refused: "
-                "expected tensors and plain values only"
-            ) from None
+    content = read_file(path)
+    if not is_ours(content, path):
+        found = list(content)[:4] if isinstance(content, dict) else [type(content).__name__]
         raise UserError(
-            f"{path} is not a readable checkpoint: truncated, or of another kind?"
-        ) from None
+            f"{path} is not a checkpoint of pointssl: expected the keys {', '.join(REQUIRED)}, "
+            f"found {', '.join(map(str, found))}"
+        )
+    return cast(dict[str, Any], content)
+
+
+def is_ours(content: Any, path: Path) -> bool:
+    """Whether what a file holds is a checkpoint that this version reads.
+
+    Raises:
+        UserError: it is one of a newer version.
+    """
     version = content.get("format") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise UserError(
             f"{path} was written by a newer pointssl (format {version}, this one reads {FORMAT}): "
             "update pointssl"
         )
-    if not isinstance(content, dict) or any(key not in content for key in REQUIRED):
-        found = list(content)[:4] if isinstance(content, dict) else [type(content).__name__]
-        raise UserError(
-            f"{path} is not a checkpoint of pointssl: expected the keys {', '.join(REQUIRED)}, "
-            f"found {', '.join(map(str, found))}"
-        )
-    return content
+    return isinstance(content, dict) and all(key in content for key in REQUIRED)
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path | str) -> None:
     """Every key and every shape, of tensors that are as large in the file as they say.
+
+    Only batch norms' counters may be missing: nothing here reads them, and old files lack them.
 
     Args:
         module: of which the shapes alone matter: it may be on the meta device.
@@ -96,7 +93,7 @@ def check_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path 
             shape.
     """
     own = module.state_dict()
-    missing = [key for key in own if key not in weights]
+    missing = [key for key in own if key not in weights and not key.endswith(COUNTER)]
     extra = [str(key) for key in weights if key not in own]
     odd = [key for key in own if key in weights and not _is_plain(weights[key])]
     shapes = [
@@ -135,4 +132,5 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path |
         UserError: as :func:`check_weights`.
     """
     check_weights(module, weights, where)
-    module.load_state_dict(dict(weights))
+    counters = {key: value for key, value in module.state_dict().items() if key.endswith(COUNTER)}
+    module.load_state_dict({**counters, **weights})

@@ -12,11 +12,11 @@ from pointssl.encoders import (
     build_encoder,
     build_fitting,
     complete_arguments,
-    encoder_facts,
     given_arguments,
 )
-from pointssl.engine.checkpoint import load_checkpoint
 from pointssl.evaluation.cache import weights_hash
+from pointssl.facts import encoder_facts
+from pointssl.zoo.opening import describe_import, open_checkpoint
 from pointssl_datasets.errors import UsageError
 
 
@@ -65,7 +65,7 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
     Raises:
         UserError: an unreadable or foreign checkpoint, or one of another backbone than asked for.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = open_checkpoint(path)
     facts = encoder_facts(checkpoint, path, *SERVED, "trained_on", named=options.backbone)
     if options.backbone is not None and options.backbone != facts["backbone"]:
         raise UsageError(
@@ -80,11 +80,13 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
         f"pretrained with {name} = {before}, evaluated with {after}"
         for name, (before, after) in {**changed, **moved}.items()
     )
+    notes += tuple(describe_import(facts))
+    labels = "task" in facts or bool(facts.get("imported", {}).get("labels"))
     if "task" in facts:
         on = facts["trained_on"].get("dataset")
         notes += (f"the encoder was fine-tuned with labels, for {facts['task']} on {on}",)
     return Subject(
-        "fine-tuned" if "task" in facts else "pretrained",
+        "fine-tuned" if labels else "pretrained",
         encoder.eval(),
         _facts(facts["backbone"], arguments, encoder),
         serve,

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointssl.encoders import build_encoder, build_fitting, encoder_facts
-from pointssl.engine.checkpoint import load_checkpoint
+from pointssl.encoders import build_encoder, build_fitting
+from pointssl.facts import encoder_facts
 from pointssl.tasks.facts import CHANNELS, channels_of
 from pointssl.tasks.loading import load_task
+from pointssl.zoo.opening import open_checkpoint
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
     Raises:
         UserError: not a checkpoint of ours, damaged, or weights that do not fit.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = open_checkpoint(path)
     if isinstance(checkpoint["facts"], dict) and "task" in checkpoint["facts"]:
         module, facts = load_task(path, named=named)
         return Network(

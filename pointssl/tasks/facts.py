@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pointssl.encoders import Rules, check_facts, is_number, is_one_of, is_whole
+from pointssl.facts import Rules, check_facts, is_number, is_one_of, is_whole
 from pointssl_datasets.errors import UserError
 
 CHANNELS = {"normals": 3, "colours": 3, "place": 3}

@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from pointssl.encoders import build_encoder, build_fitting, encoder_facts
-from pointssl.engine.checkpoint import load_checkpoint
+from pointssl.encoders import build_encoder, build_fitting
+from pointssl.facts import encoder_facts
 from pointssl.tasks import TASKS
 from pointssl.tasks.facts import check_task_facts
+from pointssl.zoo.opening import open_checkpoint
 from pointssl_datasets.errors import UserError
 from pointssl_datasets.resolve import resolve
 
@@ -31,7 +32,7 @@ def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module,
             other, or weights that do not fit.
     """
     path = Path(path)
-    checkpoint = load_checkpoint(path)
+    checkpoint = open_checkpoint(path)
     found = checkpoint["facts"]
     if isinstance(found, dict) and "task" not in found:
         raise UserError(

@@ -352,7 +352,7 @@ def test_weights_of_another_network_are_refused_by_their_keys():
         load_weights(ours, theirs.state_dict(), "last.pt")
     told = str(error.value)
     assert told.startswith(
-        "last.pt does not fit this DGCNN: 24 missing (edge_convs.0.linear.weight"
+        "last.pt does not fit this DGCNN: 20 missing (edge_convs.0.linear.weight"
     )
     assert "unexpected (transform_net." in told
     assert "of another shape (last.linear.weight (16, 192) instead of (16, 512))" in told

@@ -6,13 +6,11 @@ import pytest
 import rooms
 import torch
 from golden import (
-    DGCNN_SEG,
     encoder_keys,
     load,
     load_golden,
     pick,
     relative,
-    their_keys,
     use_neighbours_of_float64,
 )
 from safetensors.torch import load_file
@@ -25,6 +23,7 @@ from pointssl.evaluation.scenes import evaluate_scenes, scene_scores
 from pointssl.losses import smoothed_cross_entropy
 from pointssl.tasks.classification import Classification
 from pointssl.tasks.segmentation import PointSegmentation
+from pointssl.zoo.dgcnn import seg_keys
 from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.s3dis import PARTS, open_s3dis
 from pointssl_datasets.scenes import open_scenes
@@ -102,8 +101,7 @@ def scene_network(dtype: torch.dtype) -> PointSegmentation:
         "dgcnn_seg", k=20, embedding=1024, in_channels=9, align=False, neighbour_channels=[6, 7, 8]
     )
     task = PointSegmentation(encoder, parts=13, hidden=(512, 256), dropout=(0.0, 0.5)).to(dtype)
-    trunk = {ours: theirs for ours, theirs in DGCNN_SEG.items() if "transform_net" not in ours}
-    keys = of_encoder(their_keys(trunk)) | layer("head.layers.0", "conv8")
+    keys = of_encoder(seg_keys({})) | layer("head.layers.0", "conv8")
     keys |= {"head.first.weight": "conv7.0.weight", "head.out.weight": "conv9.weight"}
     keys |= {f"head.norm.{n}": f"conv7.1.{n}" for n in NORM}
     load(task, pick(scene_weights(), "weights", keys, dtype))

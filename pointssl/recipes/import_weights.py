@@ -1,0 +1,49 @@
+"""`pointssl import`: another project's checkpoint as one of ours, and `pointssl zoo`: of which."""
+
+from pathlib import Path
+from typing import Any
+
+from pointssl.encoders import build_encoder, build_fitting, parse_arguments
+from pointssl.facts import encoder_facts
+from pointssl.zoo import families
+from pointssl.zoo.opening import describe_import, open_checkpoint, save_encoder
+from pointssl.zoo_config import ImportConfig
+
+
+def run(config: ImportConfig) -> Path:
+    """Write ``config.out``; it is built once before, so that what is written loads.
+
+    Raises:
+        UserError: of no known network, without a part of its encoder, or not writable.
+    """
+    checkpoint = open_checkpoint(config.path)
+    facts = encoder_facts(checkpoint, config.path)
+    facts["backbone_args"] = {**facts["backbone_args"], **parse_arguments(config.backbone_arg)}
+    for name in ("points", "normalise", "up_axis"):
+        if getattr(config, name) is not None:
+            facts[name] = getattr(config, name)
+    for line in describe_import(facts):
+        print(line)
+    encoder = build_fitting(
+        lambda: build_encoder(facts["backbone"], **facts["backbone_args"]),
+        facts["backbone"],
+        checkpoint["encoder"],
+        config.path,
+    )
+    save_encoder(config.out, {"encoder": encoder.state_dict(), "facts": facts})
+    millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
+    print(f"{config.out}: {facts['backbone']}, {millions:.2f} M parameters")
+    return config.out
+
+
+def zoo() -> list[dict[str, Any]]:
+    """What is known of each family, plain: see :class:`pointssl.zoo.family.Family`."""
+    names = ("name", "title", "source", "backbone", "trained_on", "labels", "published", "measured")
+    return [
+        {
+            **{name: getattr(family, name) for name in names},
+            "recipe": {**family.recipe, **family.serve},
+            "refused": family.refused,
+        }
+        for family in families()
+    ]

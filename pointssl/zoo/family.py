@@ -1,0 +1,68 @@
+"""What is known of a public code base's checkpoints."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def as_they_are(weights: Weights) -> Weights:
+    return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Checkpoints of one public code base and one of its networks.
+
+    Attributes:
+        name: for people, e.g. ``"crosspoint-cls"``.
+        title: the network and who published it.
+        source: where.
+        backbone: ours.
+        marks: keys that such a file has, below whatever prefix.
+        without: keys of which it has none.
+        fits: a further look at the weights, where keys alone don't tell.
+        keys: of the encoder: ours -> theirs, given their weights without prefixes. Norms' counters
+            are left out. Trailing dimensions of 1, as convolutions have them, are taken off later.
+        arguments: of our backbone, as the shapes reveal them.
+        prepare: what must be done to the tensors first.
+        recipe: arguments of our backbone that shapes don't reveal.
+        serve: how it was given clouds: ``points``, ``normalise``, ``up_axis``.
+        trained_on: which data; with labels if ``labels`` says of what.
+        published, measured: numbers, the authors' and ours.
+        refused: why such a file can be recognised but not loaded.
+    """
+
+    name: str
+    title: str
+    source: str
+    backbone: str
+    marks: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    fits: Callable[[Weights], bool] = bool
+    keys: Callable[[Weights], dict[str, str]]
+    arguments: Callable[[Weights], dict[str, Any]]
+    prepare: Callable[[Weights], Weights] = as_they_are
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    serve: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: str
+    labels: str = ""
+    published: str = ""
+    measured: str = "not measured"
+    refused: str = ""
+
+
+def linear_and_norm(ours: str, linear: str, norm: str, number: str = "") -> dict[str, str]:
+    """``ours.linear``, ``ours.norm`` (with a ``number`` behind) -> their layer without bias and its
+    batch norm."""
+    keys = {f"{ours}.linear{number}.weight": f"{linear}.weight"}
+    return keys | {f"{ours}.norm{number}.{name}": f"{norm}.{name}" for name in NORM}
+
+
+def renamed(ours: str, theirs: str, *names: str) -> dict[str, str]:
+    """``ours.name`` -> ``theirs.name`` for each name; ``weight`` and ``bias`` unless given."""
+    return {f"{ours}.{name}": f"{theirs}.{name}" for name in names or ("weight", "bias")}

@@ -1,0 +1,233 @@
+"""Public checkpoints: recognised by their keys, loaded whole or not at all, never run."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from golden import load_golden
+from in_process import refused, worked
+from safetensors.torch import save_file
+from shared import SHARED, needs_shared
+
+import pointssl
+from pointssl.backbones import BACKBONES
+from pointssl.encoders import build_encoder
+from pointssl.engine.checkpoint import load_checkpoint
+from pointssl.zoo import families
+from pointssl.zoo.dgcnn import SEG_MARKS, cls_keys
+from pointssl.zoo.files import read_file, unwrapped
+from pointssl.zoo.opening import open_checkpoint
+from pointssl_datasets.errors import UserError
+
+SMALL = {"embedding": 16, "channels": (8, 8, 8, 16)}
+
+
+def public_dgcnn(seed=0):
+    """A state dict with the field's usual keys: each norm twice, as public code registers it."""
+    ours = build_encoder("dgcnn", seed=seed, **SMALL).state_dict()
+    theirs = {}
+    for our, their in cls_keys({}).items():
+        value = ours[our].clone()
+        if their.endswith(".0.weight"):
+            value = value[..., None] if their.startswith("conv5") else value[..., None, None]
+        theirs[their] = value
+        if their.startswith("bn"):
+            theirs[f"conv{their[2]}.1.{their.partition('.')[2]}"] = value
+            theirs[f"bn{their[2]}.num_batches_tracked"] = torch.tensor(3)
+    return theirs
+
+
+def clouds():
+    return torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_families_are_complete():
+    names = [family.name for family in families()]
+    assert len(set(names)) == len(names)
+    for family in families():
+        assert family.backbone in BACKBONES, family.name
+        assert family.source.startswith("https://"), family.name
+        assert {"points", "normalise", "up_axis"} <= set(family.serve), family.name
+        assert family.marks, family.name
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ({"inv_head.0.weight": torch.randn(3, 3)}, "crosspoint-cls"),
+        ({"folding1.0.weight": torch.randn(3, 3)}, "occo"),
+        ({"projector.0.weight": torch.randn(3, 3)}, "strl"),
+        ({"something.weight": torch.randn(3, 3)}, "dgcnn"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("nest", "prefix"),
+    [
+        ((), ""),
+        (("state_dict",), "module."),
+        (("model",), "_orig_mod.module."),
+        (("net", "state_dict"), "backbone.module."),
+        (("base_model",), "module.backbone._orig_mod."),
+    ],
+)
+def test_any_stack_of_wrappings(tmp_path, capsys, nest, prefix, head, name):
+    content = {prefix + key: value for key, value in (public_dgcnn() | head).items()}
+    for around in reversed(nest):
+        content = {around: content, "epoch": 3, "optimizer": {"state": {0: torch.ones(2)}}}
+    path = tmp_path / "theirs.pth"
+    torch.save(content, path)
+    encoder = pointssl.load_encoder(path, k=5)
+    expected = build_encoder("dgcnn", seed=0, k=5, **SMALL).eval()
+    assert torch.equal(encoder(clouds()).cloud, expected(clouds()).cloud)
+    said = capsys.readouterr().out
+    assert f"recognised {name}: " in said
+    assert (
+        f"loaded 25 tensors into dgcnn{', under' if nest or 'backbone' in prefix else ''}" in said
+    )
+    assert f"missing: none; left (tensors): {next(iter(head)).partition('.')[0]} (1)" in said
+    assert ("taken from its recipe: k 15" if name == "crosspoint-cls" else "recipe: k ") in said
+
+
+@pytest.mark.parametrize("suffix", [".t7", ".ckpt", ".pkl", ".pt", ".safetensors"])
+def test_every_kind_of_file(tmp_path, suffix):
+    path = tmp_path / f"theirs{suffix}"
+    weights = {key: value.clone() for key, value in public_dgcnn().items()}
+    if suffix == ".safetensors":
+        save_file(weights, path)
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=suffix != ".t7")
+    assert pointssl.load_encoder(path, k=5).cloud_dim == 32
+
+
+def test_of_two_networks_the_one_that_is_trained(tmp_path, capsys):
+    head = {"projector.0.weight": torch.zeros(2, 2)}
+    both = {f"target_network.{k}": v for k, v in (public_dgcnn(1) | head).items()}
+    both |= {f"online_network.{k}": v for k, v in (public_dgcnn(2) | head).items()}
+    torch.save({"state_dict": both}, tmp_path / "byol.ckpt")
+    encoder = pointssl.load_encoder(tmp_path / "byol.ckpt")
+    expected = build_encoder("dgcnn", seed=2, **SMALL)
+    assert torch.equal(encoder.last.linear.weight, expected.last.linear.weight)
+    assert "the file holds 2 such networks: 'online_network.' was taken" in capsys.readouterr().out
+
+
+def test_an_encoder_with_missing_keys_is_refused(tmp_path, capfd):
+    weights = public_dgcnn()
+    del weights["bn2.running_mean"], weights["conv2.0.weight"]
+    torch.save(weights, tmp_path / "part.pth")
+    line = refused(capfd, 1, "import", tmp_path / "part.pth", tmp_path / "out.pt")
+    assert "recognised as dgcnn" in line
+    assert "2 tensors of the encoder are missing (conv2.0.weight, bn2.running_mean)" in line
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_network_that_nobody_knows(tmp_path, capfd):
+    torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "w.pth")
+    line = refused(capfd, 1, "import", tmp_path / "w.pth", tmp_path / "out.pt")
+    assert "1 tensors of no network that is known here (fc.weight, ...). Known: " in line
+    torch.save({"epoch": 3}, tmp_path / "w.pth")
+    line = refused(capfd, 1, "import", tmp_path / "w.pth", tmp_path / "out.pt")
+    assert "holds no named tensors" in line
+    assert "found epoch" in line
+
+
+class Options:
+    """What a training script leaves in its checkpoint."""
+
+
+def test_objects_are_refused_and_named(tmp_path, capfd):
+    torch.save({"state_dict": public_dgcnn(), "args": Options()}, tmp_path / "w.ckpt")
+    line = refused(capfd, 1, "import", tmp_path / "w.ckpt", tmp_path / "out.pt")
+    assert "holds Python objects" in line
+    assert "Options), which could run code when loaded, and was refused" in line
+    assert "save the tensors alone: torch.save(model.state_dict(), ...)" in line
+
+
+def test_numpy_numbers_are_data(tmp_path):
+    best = {"acc": np.float64(0.9), "epoch": np.int64(3)}
+    torch.save({"model_state_dict": public_dgcnn(), **best}, tmp_path / "w.pth")
+    found = read_file(tmp_path / "w.pth")
+    assert found["acc"] == 0.9
+    assert unwrapped(found, tmp_path / "w.pth")[1] == ("model_state_dict",)
+
+
+def test_a_truncated_or_absent_file(tmp_path, capfd):
+    torch.save(public_dgcnn(), tmp_path / "w.pth")
+    whole = (tmp_path / "w.pth").read_bytes()
+    for name in ("cut.pth", "cut.safetensors", "empty.pth"):
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2 if "cut" in name else 0])
+        line = refused(capfd, 1, "import", tmp_path / name, tmp_path / "out.pt")
+        assert "truncated, or of another kind?" in line
+    assert "no checkpoint at" in refused(capfd, 1, "import", tmp_path / "no", tmp_path / "o.pt")
+    assert "is a folder" in refused(capfd, 1, "import", tmp_path, tmp_path / "o.pt")
+    line = refused(capfd, 2, "import", tmp_path / "w.pth", tmp_path / "out.bin")
+    assert "expected a name that ends in .pt or .safetensors" in line
+
+
+@pytest.mark.parametrize("name", ["ours.pt", "ours.safetensors"])
+def test_import_writes_one_of_ours(tmp_path, capfd, name):
+    torch.save(public_dgcnn(), tmp_path / "w.pth")
+    said = worked(
+        capfd, "import", tmp_path / "w.pth", tmp_path / name, "--backbone-arg", "k=7",
+        "--points", 64, "--up-axis", "z",
+    )  # fmt: skip
+    assert "taken from its recipe: k 7, 64 points, normalise unit-sphere, z up" in said
+    checkpoint = open_checkpoint(tmp_path / name)
+    if name.endswith(".pt"):
+        assert load_checkpoint(tmp_path / name)["facts"] == checkpoint["facts"]
+    facts = checkpoint["facts"]
+    assert (facts["points"], facts["up_axis"], facts["backbone_args"]["k"]) == (64, "z", 7)
+    encoder = pointssl.load_encoder(tmp_path / name)
+    expected = build_encoder("dgcnn", seed=0, k=7, **SMALL).eval()
+    assert torch.equal(encoder(clouds()).points, expected(clouds()).points)
+    again = worked(capfd, "import", tmp_path / name, tmp_path / "again.safetensors")
+    assert "recognised dgcnn" in again  # where it came from is kept
+    assert open_checkpoint(tmp_path / "again.safetensors")["facts"] == facts
+
+
+def test_foreign_facts_in_a_safetensors_file(tmp_path):
+    for facts in ("{", "[]", json.dumps({"format": 1})):
+        save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors", {"pointssl_facts": facts})
+        with pytest.raises(UserError, match="not a readable safetensors file"):
+            open_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_zoo_lists_every_family(capfd):
+    text = worked(capfd, "zoo")
+    entries = json.loads(worked(capfd, "zoo", "--json"))
+    assert [entry["name"] for entry in entries] == [family.name for family in families()]
+    for entry in entries:
+        assert f"{entry['name']}: {entry['title']}" in text
+    assert all(len(line) <= 100 or "http" in line for line in text.splitlines())
+
+
+@needs_shared
+def test_the_published_scene_network(tmp_path, capfd):
+    path = SHARED / "weights" / "dgcnn_semseg_s3dis_model_6.t7"
+    said = worked(capfd, "import", path, tmp_path / "s3dis.pt")
+    assert "recognised dgcnn-pytorch-s3dis" in said
+    assert "left (tensors): bn7 (4), bn8 (4), conv7 (5), conv8 (5), conv9 (1)" in said
+    encoder = pointssl.load_encoder(tmp_path / "s3dis.pt")
+    assert (encoder.k, encoder.in_channels, encoder.neighbour_channels) == (20, 9, [6, 7, 8])
+    assert encoder.transform_net is None
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("golden", "name"),
+    [
+        ("crosspoint_dgcnn", "crosspoint-cls"),
+        ("crosspoint_dgcnn_seg_pretrain", "crosspoint-seg"),
+        ("dgcnn_cls", "dgcnn-pytorch-cls"),
+    ],
+)
+def test_state_dicts_of_the_golden_files(tmp_path, golden, name):
+    held = load_golden(golden)
+    weights = {k.removeprefix("weights."): v for k, v in held.items() if k.startswith("weights.")}
+    torch.save({"model": {f"module.{k}": v for k, v in weights.items()}}, tmp_path / "w.pth")
+    checkpoint = open_checkpoint(tmp_path / "w.pth")
+    assert checkpoint["facts"]["imported"]["family"] == name
+    encoder = pointssl.load_encoder(tmp_path / "w.pth")
+    counters = [key for key in encoder.state_dict() if "num_batches" in key]
+    assert len(checkpoint["encoder"]) == len(encoder.state_dict()) - len(counters)
+    assert all(mark in weights for mark in SEG_MARKS) == (encoder.__class__.__name__ == "DGCNNSeg")
