@@ -97,8 +97,9 @@ def edge_step(world, double, reference=False):
     layer = (DoubleEdgeConv(3, 6, 5) if double else EdgeConv(3, 5)).double()
     data = torch.Generator().manual_seed(4)
     x = torch.randn(4, 20, 3, generator=data, dtype=torch.float64)
-    idx = torch.randint(0, 20, (4, 20, 4), generator=data)
-    weight = torch.randn(4, 20, 5, generator=data, dtype=torch.float64)
+    stride = 3 if double else 1  # every point is a centre, or every third
+    idx = torch.randint(0, 20, (4, 20, 4), generator=data)[:, ::stride]
+    weight = torch.randn(4, 20, 5, generator=data, dtype=torch.float64)[:, ::stride]
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if "norm" in name:
@@ -106,11 +107,12 @@ def edge_step(world, double, reference=False):
     x, idx, weight = (share(t, world) for t in (x, idx, weight))
     x = x.clone().requires_grad_()
     if not reference:
-        y = sync_batch_norms(layer)(x, idx)
+        y = sync_batch_norms(layer)(x, idx, x[:, ::3] if double else None)
     elif double:
         y = double_edge_conv_reference(
-            x, idx, layer.linear1.weight, layer.norm1, layer.linear2.weight, layer.norm2
-        )
+            x, idx, layer.linear1.weight, layer.norm1, layer.linear2.weight, layer.norm2,
+            centres=x[:, ::3],
+        )  # fmt: skip
     else:
         y = edge_conv_reference(x, idx, layer.linear.weight, layer.norm)
     (y * weight).sum().backward()

@@ -9,20 +9,30 @@ from pointssl_datasets.errors import UserError
 
 
 class PointLayer(nn.Module):
-    """Linear, batch norm, leaky ReLU on every point: ``(B, N, C)`` to ``(B, N, O)``."""
+    """Linear, batch norm, leaky ReLU on every point: ``(B, N, C)`` to ``(B, N, O)``.
 
-    def __init__(self, in_channels: int, out_channels: int, slope: float = 0.2) -> None:
+    The norm takes away what a ``bias`` of the linear layer adds; some public code has one anyway.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, slope: float = 0.2, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_channels, out_channels, bias=False)
+        self.linear = nn.Linear(in_channels, out_channels, bias=bias)
         self.norm = nn.BatchNorm1d(out_channels)
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.norm.training:  # the norm folded into the layer: one tensor less
             scale, shift = frozen_norm(self.norm)
+            if self.linear.bias is not None:
+                shift = torch.addcmul(shift, self.linear.bias, scale)
             y = F.linear(x, self.linear.weight * scale[:, None], shift)
             return F.leaky_relu(y, self.slope, inplace=True)
-        y = self.linear(x)
+        return self.activate(self.linear(x))
+
+    def activate(self, y: Tensor) -> Tensor:
+        """Norm and leaky ReLU of what the linear layer gave, ``(..., O)``."""
         # In place on the norm's own output: on a view of it, autograd would copy.
         return F.leaky_relu(self.norm(y.flatten(0, -2)), self.slope, inplace=True).view_as(y)
 
@@ -30,7 +40,8 @@ class PointLayer(nn.Module):
 class EdgeConv(nn.Module):
     """One layer on the edges to each point's neighbours, then the maximum.
 
-    ``(B, N, C)`` and neighbours ``(B, N, K)`` to ``(B, N, O)``; Wang et al. 2019.
+    ``(B, N, C)`` and neighbours ``(B, M, K)`` of the points, or of M ``centres (B, M, C)``, to
+    ``(B, M, O)``; Wang et al. 2019.
     """
 
     def __init__(self, in_channels: int, out_channels: int, slope: float = 0.2) -> None:
@@ -39,12 +50,12 @@ class EdgeConv(nn.Module):
         self.norm = nn.BatchNorm1d(out_channels)
         self.slope = slope
 
-    def forward(self, x: Tensor, idx: Tensor) -> Tensor:
-        return edge_conv(x, idx, self.linear.weight, self.norm, self.slope)
+    def forward(self, x: Tensor, idx: Tensor, centres: Tensor | None = None) -> Tensor:
+        return edge_conv(x, idx, self.linear.weight, self.norm, self.slope, centres)
 
 
 class DoubleEdgeConv(nn.Module):
-    """Two layers on the edges, then the maximum: ``(B, N, C)`` to ``(B, N, P)``."""
+    """Two layers on the edges, then the maximum: ``(B, N, C)`` to ``(B, M, P)``."""
 
     def __init__(
         self, in_channels: int, hidden: int, out_channels: int, slope: float = 0.2
@@ -56,10 +67,10 @@ class DoubleEdgeConv(nn.Module):
         self.norm2 = nn.BatchNorm1d(out_channels)
         self.slope = slope
 
-    def forward(self, x: Tensor, idx: Tensor) -> Tensor:
+    def forward(self, x: Tensor, idx: Tensor, centres: Tensor | None = None) -> Tensor:
         first = self.linear1.weight, self.norm1
         second = self.linear2.weight, self.norm2
-        return double_edge_conv(x, idx, *first, *second, self.slope)
+        return double_edge_conv(x, idx, *first, *second, self.slope, centres)
 
 
 def with_feats(xyz: Tensor, feats: Tensor | None, in_channels: int) -> Tensor:

@@ -31,7 +31,7 @@ def _hidden(u: Tensor, v: Tensor, columns: Tensor, slope: float) -> Tensor:
 def double_edge_conv_frozen(
     u: Tensor, v: Tensor, idx: Tensor, weight2: Tensor, shift2: Tensor, slope: float
 ) -> Tensor:
-    """Evaluation mode, norms folded in: ``max_j leaky(W2 leaky(u_j + v_i) + b)``, ``(R, P)``."""
+    """Evaluation mode, norms folded in: ``max_j leaky(W2 leaky(u_j + v_i) + b)``, ``(Q, P)``."""
     step = _step(u, idx.shape[1])
     columns = idx.t().contiguous()
     blocks = []
@@ -47,24 +47,25 @@ class DoubleEdgeConv(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, uv: Tensor, idx: Tensor, gamma1: Tensor, beta1: Tensor, weight2: Tensor,
-        gamma2: Tensor, beta2: Tensor, eps: tuple[float, float], slope: float, synced: bool,
+        ctx: Any, u: Tensor, v: Tensor, idx: Tensor, gamma1: Tensor, beta1: Tensor,
+        weight2: Tensor, gamma2: Tensor, beta2: Tensor, eps: tuple[float, float], slope: float,
+        synced: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        u, v, mean1, var1, count = center_and_var(uv, idx, synced)
+        u, v, mean1, var1, count = center_and_var(u, v, idx, synced)
         inv_std1 = (var1 + eps[0]).rsqrt()
         scale1 = gamma1 * inv_std1
         scaled_u, scaled_v = u * scale1, torch.addcmul(beta1, v, scale1)
-        sign = torch.where(gamma2 >= 0, 1.0, -1.0).to(uv.dtype)  # the minimum, where negative
+        sign = torch.where(gamma2 >= 0, 1.0, -1.0).to(u.dtype)  # the minimum, where negative
         signed2 = (weight2 * sign[:, None]).t()
 
         rows, k = idx.shape
         step = _step(u, k)
         columns = idx.t().contiguous()
-        best = uv.new_empty(rows, weight2.shape[0])
+        best = u.new_empty(rows, weight2.shape[0])
         slot = torch.empty_like(best, dtype=slot_type(k))  # which of the K neighbours won
         # All edges are taken relative to the mean of the first block: their squares cancel less.
         pivot: Tensor | None = None
-        sums = uv.new_zeros(2, weight2.shape[0])
+        sums = u.new_zeros(2, weight2.shape[0])
         for start in range(0, rows, step):
             part = slice(start, start + step)
             hidden = _hidden(scaled_u, scaled_v[part], columns[:, part], slope)
@@ -131,9 +132,9 @@ class DoubleEdgeConv(torch.autograd.Function):
         grad_beta1 = grad_v.sum(0)
         grad_gamma1 = ((grad_u * u).sum(0) + (grad_v * v).sum(0)) * inv_std1
         means1 = sum_over_ranks(torch.stack((grad_beta1, grad_gamma1)), ctx.synced) / count
-        grad_uv = edge_norm_backward(grad_u, grad_v, u, v, idx, gamma1, inv_std1, means1)
+        grad_u, grad_v = edge_norm_backward(grad_u, grad_v, u, v, idx, gamma1, inv_std1, means1)
         return (
-            grad_uv, None, grad_gamma1, grad_beta1, grad_weight2, grad_gamma2, grad_beta2,
+            grad_u, grad_v, None, grad_gamma1, grad_beta1, grad_weight2, grad_gamma2, grad_beta2,
             None, None, None,
         )  # fmt: skip
 

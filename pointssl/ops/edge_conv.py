@@ -1,7 +1,8 @@
 """EdgeConv, exactly, without the tensor of all edges.
 
 A layer on ``[x_j - x_i ; x_i]`` with weight ``[W1 | W2]`` is ``W1 x_j + (W2 - W1) x_i``: two
-products over points, ``u`` and ``v``, and an edge's value is ``u_j + v_i``. From that follow
+products over points, ``u`` and ``v``, and an edge's value is ``u_j + v_i``. (The centres i may also
+be a few of the points, or others.) From that follow
 
 - the batch-norm statistics over all edges, from sums over neighbours and in-degrees;
 - the maximum over neighbours, which moves in front of the norm and the leaky ReLU because both
@@ -31,35 +32,42 @@ from pointssl.ops.gather import NeighbourMax, flat_index, neighbour_max, slot_ro
 
 
 def edge_conv(
-    x: Tensor, idx: Tensor, weight: Tensor, norm: _BatchNorm, slope: float = 0.2
+    x: Tensor,
+    idx: Tensor,
+    weight: Tensor,
+    norm: _BatchNorm,
+    slope: float = 0.2,
+    centres: Tensor | None = None,
 ) -> Tensor:
     """``max_j leaky_relu(norm(W [x_j - x_i ; x_i]))``.
 
     Args:
         x: ``(B, N, C)`` point features.
-        idx: ``(B, N, K)`` neighbours, indices into N.
+        idx: ``(B, M, K)`` neighbours of each centre, indices into N.
         weight: ``(O, 2C)``.
         norm: batch norm of O channels; its running statistics move in training mode.
         slope: of the leaky ReLU, not negative.
+        centres: ``(B, M, C)``, their features; by default the points are the centres, and M is N.
 
     Returns:
-        ``(B, N, O)``.
+        ``(B, M, O)``.
     """
     with torch.autocast(x.device.type, enabled=False):
-        rows, flat = x.flatten(0, 1).to(weight.dtype), flat_index(idx)
+        flat = flat_index(idx, x.shape[1])
         if norm.training:
-            uv = F.linear(rows, split_weight(weight))
+            u, v = _products(x, centres, weight)
             y, mean, var, count = _EdgeConv.apply(
-                uv, flat, norm.weight, norm.bias, norm.eps, slope, is_synced(norm)
+                u, v, flat, norm.weight, norm.bias, norm.eps, slope, is_synced(norm)
             )
             update_running(norm, mean, var, count)
         else:
-            u, v = _frozen_layer(rows, weight, norm)
+            scale, shift = frozen_norm(norm)
+            u, v = _products(x, centres, weight * scale[:, None], shift)
             if is_exporting():
                 y = edge_conv_twin(u, v, flat, slope)
             else:
                 y = F.leaky_relu_(NeighbourMax.apply(u, flat).add_(v), slope)
-    return y.view(*x.shape[:2], -1)
+    return y.view(*idx.shape[:2], -1)
 
 
 def double_edge_conv(
@@ -70,6 +78,7 @@ def double_edge_conv(
     weight2: Tensor,
     norm2: _BatchNorm,
     slope: float = 0.2,
+    centres: Tensor | None = None,
 ) -> Tensor:
     """Two shared layers on every edge, then the maximum.
 
@@ -78,30 +87,32 @@ def double_edge_conv(
 
     Args:
         x: ``(B, N, C)``.
-        idx: ``(B, N, K)``.
+        idx: ``(B, M, K)``.
         weight1: ``(O, 2C)``.
         weight2: ``(P, O)``.
+        centres: ``(B, M, C)``, by default ``x``.
 
     Returns:
-        ``(B, N, P)``.
+        ``(B, M, P)``.
     """
     with torch.autocast(x.device.type, enabled=False):
-        rows, flat = x.flatten(0, 1).to(weight1.dtype), flat_index(idx)
+        flat = flat_index(idx, x.shape[1])
         if norm1.training:
-            uv = F.linear(rows, split_weight(weight1))
+            u, v = _products(x, centres, weight1)
             synced = is_synced(norm1)
             y, mean1, var1, mean2, var2, count = DoubleEdgeConv.apply(
-                uv, flat, norm1.weight, norm1.bias, weight2, norm2.weight, norm2.bias,
+                u, v, flat, norm1.weight, norm1.bias, weight2, norm2.weight, norm2.bias,
                 (norm1.eps, norm2.eps), slope, synced,
             )  # fmt: skip
             update_running(norm1, mean1, var1, count)
             update_running(norm2, mean2, var2, count)
         else:
-            u, v = _frozen_layer(rows, weight1, norm1)
+            scale1, shift1 = frozen_norm(norm1)
+            u, v = _products(x, centres, weight1 * scale1[:, None], shift1)
             scale2, shift2 = frozen_norm(norm2)
             second = double_edge_conv_twin if is_exporting() else double_edge_conv_frozen
             y = second(u, v, flat, weight2 * scale2[:, None], shift2, slope)
-    return y.view(*x.shape[:2], -1)
+    return y.view(*idx.shape[:2], -1)
 
 
 def split_weight(weight: Tensor) -> Tensor:
@@ -118,11 +129,18 @@ def frozen_norm(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-def _frozen_layer(rows: Tensor, weight: Tensor, norm: _BatchNorm) -> tuple[Tensor, ...]:
-    """``u`` and ``v`` with the norm folded in, both ``(R, O)``."""
-    scale, shift = frozen_norm(norm)
-    bias = torch.cat((torch.zeros_like(shift), shift))
-    return F.linear(rows, split_weight(weight * scale[:, None]), bias).chunk(2, dim=1)
+def _products(
+    x: Tensor, centres: Tensor | None, weight: Tensor, shift: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """``u`` of every point and ``v`` of every centre, ``(R, O)`` and ``(Q, O)``; ``shift`` is added
+    to the latter."""
+    rows, weight = x.flatten(0, 1).to(weight.dtype), split_weight(weight)
+    if centres is None:  # one product is faster than two
+        bias = None if shift is None else torch.cat((torch.zeros_like(shift), shift))
+        return F.linear(rows, weight, bias).chunk(2, dim=1)
+    of_neighbour, of_centre = weight.chunk(2)
+    v = F.linear(centres.flatten(0, 1).to(weight.dtype), of_centre, shift)
+    return F.linear(rows, of_neighbour), v
 
 
 class _EdgeConv(torch.autograd.Function):
@@ -130,10 +148,10 @@ class _EdgeConv(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, uv: Tensor, idx: Tensor, gamma: Tensor, beta: Tensor,
+        ctx: Any, u: Tensor, v: Tensor, idx: Tensor, gamma: Tensor, beta: Tensor,
         eps: float, slope: float, synced: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        u, v, mean, var, count = center_and_var(uv, idx, synced)
+        u, v, mean, var, count = center_and_var(u, v, idx, synced)
         inv_std = (var + eps).rsqrt()
         scale = gamma * inv_std
         best, slot = neighbour_max(u * scale, idx)  # the minimum, where the scale is negative
@@ -152,5 +170,5 @@ class _EdgeConv(torch.autograd.Function):
         grad_beta = grad.sum(0)
         grad_gamma = ((grad_u * u).sum(0) + (grad * v).sum(0)) * inv_std
         means = sum_over_ranks(torch.stack((grad_beta, grad_gamma)), ctx.synced) / count
-        grad_uv = edge_norm_backward(grad_u, grad, u, v, idx, gamma, inv_std, means)
-        return grad_uv, None, grad_gamma, grad_beta, None, None, None
+        grad_u, grad_v = edge_norm_backward(grad_u, grad, u, v, idx, gamma, inv_std, means)
+        return grad_u, grad_v, None, grad_gamma, grad_beta, None, None, None

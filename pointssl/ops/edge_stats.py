@@ -8,32 +8,32 @@ from pointssl.ops.gather import in_degree, neighbour_sum, reverse_neighbour_sum
 
 
 def center_and_var(
-    uv: Tensor, idx: Tensor, synced: bool
+    u: Tensor, v: Tensor, idx: Tensor, synced: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Split ``uv`` and centre both halves, so that the edges have mean zero.
+    """Centre ``u`` and ``v``, so that the edges have mean zero.
 
     Args:
-        uv: ``(R, 2O)``: what a row gives as a neighbour, and what it adds as a centre.
-        idx: ``(R, K)`` row numbers.
+        u: ``(R, O)``, what a row gives as a neighbour.
+        v: ``(Q, O)``, what a centre adds.
+        idx: ``(Q, K)`` row numbers.
         synced: statistics over all processes.
 
     Returns:
-        centred ``u`` and ``v`` ``(R, O)``; mean and biased variance of the edges ``(O,)``; the
+        ``u`` and ``v`` without their means; mean and biased variance of the edges ``(O,)``; the
         number of edges ``()``.
     """
-    rows, k = idx.shape
-    u, v = uv.chunk(2, dim=1)
-    degree = in_degree(idx, rows, uv.dtype)
+    centres, k = idx.shape
+    degree = in_degree(idx, len(u), u.dtype)
     # The mean by in-degree loses a digit; it only serves to centre, and the remainder is added.
-    sums = torch.cat((degree @ u, k * v.sum(0), uv.new_tensor([rows * k])))
+    sums = torch.cat((degree @ u, k * v.sum(0), u.new_tensor([centres * k])))
     sums = sum_over_ranks(sums, synced)
     count = sums[-1]
     mean_u, mean_v = (sums[:-1] / count).chunk(2)
     u, v = u - mean_u, v - mean_v
     around = neighbour_sum(u, idx)
-    rest = (around.sum(0) + k * v.sum(0)) / (rows * k)
+    rest = (around.sum(0) + k * v.sum(0)) / (centres * k)
     squares = degree @ u.square() + 2 * (v * around).sum(0) + k * v.square().sum(0)
-    squares = torch.cat((squares, rest * (rows * k)))
+    squares = torch.cat((squares, rest * (centres * k)))
     squares, rest = (sum_over_ranks(squares, synced) / count).chunk(2)
     return u, v - rest, mean_u + mean_v + rest, squares - rest.square(), count
 
@@ -47,31 +47,31 @@ def edge_norm_backward(
     gamma: Tensor,
     inv_std: Tensor,
     means: Tensor,
-) -> Tensor:
-    """Gradient of ``uv`` through a batch norm over the edges ``u_j + v_i``.
+) -> tuple[Tensor, Tensor]:
+    """Gradients of ``u`` and ``v`` through a batch norm over the edges ``u_j + v_i``.
 
     With the gradient g of an edge's normalised, scaled value and its normalised value z, batch
-    norm gives ``scale * (g - mean(g) - z * mean(g z))``; summed over the edges of each row, as
-    neighbour and as centre.
+    norm gives ``scale * (g - mean(g) - z * mean(g z))``; summed over the edges of each row as
+    neighbour, and of each centre.
 
     Args:
         grad_u: ``(R, O)``, g summed over the edges that end in a row.
-        grad_v: ``(R, O)``, g summed over the edges of a row's own neighbourhood.
+        grad_v: ``(Q, O)``, g summed over the edges of a centre's neighbourhood.
         u, v: as :func:`center_and_var` returns them.
         means: ``(2, O)``: mean over all edges of g, and of g z.
 
     Returns:
-        ``(R, 2O)``.
+        ``(R, O)`` and ``(Q, O)``.
     """
-    rows, k = idx.shape
+    k = idx.shape[1]
     scale = gamma * inv_std
     slant = means[1] * inv_std
-    degree = in_degree(idx, rows, u.dtype)[:, None]
-    ends = degree * u + reverse_neighbour_sum(v, idx)
+    degree = in_degree(idx, len(u), u.dtype)[:, None]
+    ends = degree * u + reverse_neighbour_sum(v, idx, len(u))
     around = neighbour_sum(u, idx) + k * v
     grad_u = scale * (grad_u - degree * means[0] - slant * ends)
     grad_v = scale * (grad_v - k * means[0] - slant * around)
-    return torch.cat((grad_u, grad_v), dim=1)
+    return grad_u, grad_v
 
 
 def leaky_relu_backward(grad: Tensor, y: Tensor, slope: float) -> Tensor:

@@ -28,7 +28,7 @@ def knn_twin(centred: Tensor, k: int) -> Tensor:
 
 
 def edge_conv_twin(u: Tensor, v: Tensor, flat: Tensor, slope: float) -> Tensor:
-    """``max_j leaky(u_j + v_i)``: ``(R, O)`` of ``u``, ``v (R, O)`` and row numbers ``(R, K)``.
+    """``max_j leaky(u_j + v_i)``: ``(Q, O)`` of ``u (R, O)``, ``v (Q, O)`` and rows ``(Q, K)``.
 
     The maximum stands before the sum and the activation, as in the fast path."""
     return F.leaky_relu(u[flat].amax(dim=1) + v, slope)
@@ -37,6 +37,6 @@ def edge_conv_twin(u: Tensor, v: Tensor, flat: Tensor, slope: float) -> Tensor:
 def double_edge_conv_twin(
     u: Tensor, v: Tensor, flat: Tensor, weight2: Tensor, shift2: Tensor, slope: float
 ) -> Tensor:
-    """``max_j leaky(W2 leaky(u_j + v_i) + b)``, to ``(R, P)``."""
+    """``max_j leaky(W2 leaky(u_j + v_i) + b)``, to ``(Q, P)``."""
     hidden = F.leaky_relu(u[flat] + v[:, None], slope)
     return F.leaky_relu(F.linear(hidden, weight2).amax(dim=1) + shift2, slope)

@@ -1,6 +1,7 @@
 """Sums and maxima over neighbours that never make the (rows, K, channels) tensor of all edges.
 
-Rows are the points of all clouds, flat; ``idx`` holds row numbers.
+Rows are the points of all clouds, flat: R of them, in the neighbourhoods of Q centres, which may
+be the same points or others; ``idx`` holds row numbers.
 """
 
 from typing import Any
@@ -15,11 +16,12 @@ BLOCK = 1 << 20
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the size of a float, in bytes
 
 
-def flat_index(idx: Tensor) -> Tensor:
-    """``(B, N, K)`` indices within each cloud to ``(B*N, K)`` row numbers."""
-    clouds, points, k = idx.shape
-    offset = torch.arange(clouds, device=idx.device) * points
-    return (idx + offset[:, None, None]).reshape(clouds * points, k)
+def flat_index(idx: Tensor, points: int | None = None) -> Tensor:
+    """``(B, M, K)`` indices within clouds of N ``points`` (M by default) to ``(B*M, K)`` row
+    numbers."""
+    clouds, centres, k = idx.shape
+    offset = torch.arange(clouds, device=idx.device) * (centres if points is None else points)
+    return (idx + offset[:, None, None]).reshape(clouds * centres, k)
 
 
 def take_rows(values: Tensor, idx: Tensor) -> Tensor:
@@ -32,7 +34,7 @@ def take_rows(values: Tensor, idx: Tensor) -> Tensor:
 
 
 def neighbour_sum(values: Tensor, idx: Tensor) -> Tensor:
-    """Sum of each row's neighbours: ``(R, C)`` and ``(R, K)`` to ``(R, C)``."""
+    """Sum of each centre's neighbours: ``(R, C)`` and ``(Q, K)`` to ``(Q, C)``."""
     return F.embedding_bag(idx, values, mode="sum")
 
 
@@ -41,18 +43,20 @@ def in_degree(idx: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
     return torch.bincount(idx.reshape(-1), minlength=rows).to(dtype)
 
 
-def reverse_neighbour_sum(values: Tensor, idx: Tensor) -> Tensor:
-    """For each row, the sum over the rows that have it as a neighbour: the transposed sum."""
+def reverse_neighbour_sum(values: Tensor, idx: Tensor, rows: int | None = None) -> Tensor:
+    """For each of R ``rows`` (Q by default), the sum over the centres that have it as a neighbour:
+    the transposed sum, ``(Q, C)`` and ``(Q, K)`` to ``(R, C)``."""
     k = idx.shape[1]
     flat = idx.reshape(-1)
     order = torch.sort(flat, stable=True).indices  # edges grouped by the neighbour they point to
-    degree = torch.bincount(flat, minlength=values.shape[0])
+    degree = torch.bincount(flat, minlength=len(values) if rows is None else rows)
     starts = degree.cumsum(0) - degree
     return F.embedding_bag(order // k, values, starts, mode="sum")
 
 
 def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
-    """Maximum over each row's neighbours, and which of the K it was, both ``(R, C)``.
+    """Maximum over each centre's neighbours, and which of the K it was: ``(R, C)`` and ``(Q, K)``
+    to twice ``(Q, C)``.
 
     On the CPU K passes over blocks that stay in cache; on a GPU blocks of edges.
     """
@@ -114,7 +118,7 @@ def slot_type(k: int) -> torch.dtype:
 
 
 def slot_rows(idx: Tensor, slot: Tensor) -> Tensor:
-    """Row numbers of :func:`neighbour_max`'s winners, ``(R, C)`` int64."""
+    """Row numbers of :func:`neighbour_max`'s winners, ``(Q, C)`` int64."""
     return idx.gather(1, slot.long())
 
 
@@ -127,12 +131,14 @@ class NeighbourMax(torch.autograd.Function):
             return _max_only(values, idx)
         best, slot = neighbour_max(values, idx)
         ctx.save_for_backward(idx, slot)
+        ctx.rows = len(values)
         return best
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return torch.zeros_like(grad).scatter_add_(0, slot_rows(*ctx.saved_tensors), grad), None
+        zeros = grad.new_zeros(ctx.rows, grad.shape[1])
+        return zeros.scatter_add_(0, slot_rows(*ctx.saved_tensors), grad), None
 
 
 def _max_only(values: Tensor, idx: Tensor) -> Tensor:

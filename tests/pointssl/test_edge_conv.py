@@ -104,6 +104,31 @@ def test_zero_scales(kind: str, training: bool):
     assert_same(fast, slow, 1e-10)
 
 
+def at(conv: Callable[..., Tensor], chosen: list[int]) -> Callable[..., Tensor]:
+    """``conv`` with these points as centres."""
+    return lambda x, *others, **options: conv(x, *others, centres=x[:, chosen], **options)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+@pytest.mark.parametrize("chosen", [[7, 3, 12, 0], [5], [9, *range(30), 9]])
+def test_centres_are_a_few_of_the_points(
+    kind: str, training: bool, slope: float, chosen: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """Or one, or more than there are points."""
+    for module in (gather, double_edge_conv_module):
+        monkeypatch.setattr(module, "BLOCK", 500)
+    layer = Layer(kind).double().train(training)
+    x = torch.randn(3, 30, C, dtype=torch.float64)
+    idx = knn_reference(x, 6)[:, chosen]
+    ours, reference = (
+        outcome(layer, at(conv, chosen), x, idx, slope=slope) for conv in PAIRS[kind]
+    )
+    assert ours["y"].shape[:2] == (3, len(chosen))
+    assert_same(ours, reference, 1e-10)
+
+
 @pytest.mark.parametrize("kind", PAIRS)
 @pytest.mark.parametrize("slope", [0.0, 0.01, 0.5])
 def test_slopes(kind: str, slope: float):
@@ -212,6 +237,14 @@ def test_gradcheck(kind: str, training: bool):
 
     assert torch.autograd.gradcheck(
         run, (x, *layer.parameters()), eps=1e-7, atol=1e-5, fast_mode=True
+    )
+
+    def run_elsewhere(x: Tensor, centres: Tensor, *_: Tensor) -> Tensor:
+        return layer.run(PAIRS[kind][0], x, idx[:, :4], centres=centres)
+
+    centres = torch.randn(1, 4, C, dtype=torch.float64, requires_grad=True)  # not of the points
+    assert torch.autograd.gradcheck(
+        run_elsewhere, (x, centres, *layer.parameters()), eps=1e-7, atol=1e-5, fast_mode=True
     )
 
 
