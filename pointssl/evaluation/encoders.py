@@ -15,6 +15,7 @@ from pointssl.encoders import (
     given_arguments,
 )
 from pointssl.evaluation.cache import weights_hash
+from pointssl.evaluation.pooling import BACKBONES_OWN, named_feature
 from pointssl.facts import encoder_facts
 from pointssl.zoo.opening import describe_import, open_checkpoint
 from pointssl_datasets.errors import UsageError
@@ -27,7 +28,7 @@ class Subject:
     Attributes:
         name: for tables, e.g. ``"pretrained"`` or ``"random init"``.
         encoder: in evaluation mode.
-        facts: backbone, arguments, hash of the weights: what the features depend on.
+        facts: backbone, arguments, hash of the weights, which feature: what features depend on.
         serve: how clouds must be served: ``points``, ``normals``, ``normalise``.
         trained_on: what the encoder saw, or None for a random initialisation.
         notes: lines for the user.
@@ -85,13 +86,14 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
     if "task" in facts:
         on = facts["trained_on"].get("dataset")
         notes += (f"the encoder was fine-tuned with labels, for {facts['task']} on {on}",)
+    about = _facts(facts["backbone"], arguments, encoder, options)
     return Subject(
         "fine-tuned" if labels else "pretrained",
         encoder.eval(),
-        _facts(facts["backbone"], arguments, encoder),
+        about,
         serve,
         facts["trained_on"],
-        notes,
+        notes + _feature_note(about),
     )
 
 
@@ -104,16 +106,16 @@ def random_subject(options: WeightsOptions, seed: int) -> Subject:
     arguments = complete_arguments(name, arguments)
     serve = {"points": 1024, "normals": False, "normalise": "unit-sphere", **_serve(options)}
     encoder = build_encoder(name, seed=seed, **arguments)
-    facts = _facts(name, arguments, encoder)
-    return Subject("random init", encoder.eval(), facts, serve, None)
+    facts = _facts(name, arguments, encoder, options)
+    return Subject("random init", encoder.eval(), facts, serve, None, _feature_note(facts))
 
 
 def baseline_of(subject: Subject, options: FeatureOptions) -> Subject:
     """What ``subject`` would be without training: the row that stands in every table."""
     name = subject.facts["backbone"]
     encoder = build_encoder(name, seed=options.init_seed, **subject.arguments)
-    facts = _facts(name, subject.arguments, encoder)
-    return Subject("random init", encoder.eval(), facts, subject.serve, None)
+    facts = _facts(name, subject.arguments, encoder, options)
+    return Subject("random init", encoder.eval(), facts, subject.serve, None, _feature_note(facts))
 
 
 SERVED = ("points", "normals", "normalise")
@@ -136,9 +138,23 @@ def merged(
     return {**stored, **given}, changed
 
 
-def _facts(name: str, arguments: dict[str, Any], encoder: nn.Module) -> dict[str, Any]:
-    weights = weights_hash(encoder.state_dict())
-    return {"backbone": name, "backbone_args": arguments, "weights": weights}
+def _facts(
+    name: str, arguments: dict[str, Any], encoder: nn.Module, options: WeightsOptions
+) -> dict[str, Any]:
+    """What features depend on; fine-tuning reads no pooled feature and has no such options."""
+    chosen = getattr(options, "pool", None), getattr(options, "layer", None)
+    return {
+        "backbone": name,
+        "backbone_args": arguments,
+        "weights": weights_hash(encoder.state_dict()),
+        "feature": named_feature(encoder, *chosen),
+    }
+
+
+def _feature_note(facts: dict[str, Any]) -> tuple[str, ...]:
+    """A line for every result whose feature is not the backbone's own."""
+    chosen = facts["feature"]
+    return () if chosen == BACKBONES_OWN else (f"the feature of a cloud is the {chosen}",)
 
 
 def where(path: Path | None) -> str:

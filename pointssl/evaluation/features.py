@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import read_batches, shard_rows
 from pointssl.evaluation.cache import FeatureCache
+from pointssl.evaluation.pooling import cloud_feature
 from pointssl_datasets.errors import UserError
 from pointssl_datasets.mixing import Clouds
 
@@ -22,6 +23,8 @@ def extract(
     dataset: Clouds,
     world: World,
     *,
+    pool: str | None = None,
+    layer: str | None = None,
     batch_size: int = 32,
     progress: bool = False,
     title: str = "features",
@@ -30,6 +33,9 @@ def extract(
 
     Each item is computed on one rank and goes to its row by its index, so none counts twice
     however the set divides. The encoder is used in evaluation mode.
+
+    Args:
+        pool, layer: which feature, see :func:`pointssl.evaluation.pooling.cloud_feature`.
 
     Returns:
         ``(len(dataset), D)`` float32.
@@ -43,7 +49,10 @@ def extract(
     hidden = not (progress and world.is_main)
     with tqdm(total=len(dataset), desc=title, unit="cloud", leave=False, disable=hidden) as bar:
         for batch in batches:
-            parts.append(encoder(batch["xyz"], batch.get("feats")).cloud.float())
+            feature = cloud_feature(
+                encoder, batch["xyz"], batch.get("feats"), pool=pool, layer=layer
+            )
+            parts.append(feature.float())
             rows.append(batch["index"])
             bar.update(len(batch["index"]) * world.size)
     index, features = gather_uneven(rows, parts, world)

@@ -37,6 +37,7 @@ from pointssl.recipes.frozen import (
     print_and_save,
     serve_seeds,
 )
+from pointssl_datasets.errors import UsageError
 from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.packing.arrays import read_array
 
@@ -61,6 +62,11 @@ def answer(config: EvalFewshotConfig, world: World) -> dict[str, Any]:
     """The episodes, drawn or read, answered by each subject; results by row, on rank 0."""
     protocol = FEWSHOT[config.protocol]
     world.say(f"few-shot by {where(config.weights)} on {config.data}, protocol {protocol.name}")
+    if protocol.finetune and (config.pool or config.layer):
+        raise UsageError(
+            f"--protocol {protocol.name} trains the whole network on the backbone's own feature: "
+            "leave --pool and --layer out"
+        )
     subjects = find_subjects(config)
     points = None
     if protocol.points:

@@ -44,6 +44,8 @@ def features_of(
         dataset,
         world,
         feature_cache(options) if use_cache else None,
+        pool=options.pool,
+        layer=options.layer,
         batch_size=options.batch_size,
         progress=options.progress,
         title=f"{subject.name}, {dataset.split}",

@@ -121,7 +121,7 @@ def facts_of(config: EvalOptions, subject: Subject, train: Clouds, test: Clouds)
         "points": train.points,
         "sampling": train.facts()["sampling"],
         "turn": {"train": config.turn_train, "test": config.turn_test},
-        "feature": "cloud feature of the backbone",
+        "feature": subject.facts["feature"],
         "selected_on": "train split only",
         "trained_on": subject.trained_on,
     }
