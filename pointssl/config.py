@@ -219,6 +219,14 @@ class FeatureOptions(MachineOptions, WeightsOptions):
     """Which encoder turns which clouds into features."""
 
     init_seed: int = option(0, "Seed of a random initialisation.", "Encoder", low=0)
+    pool: Literal["max", "mean", "max+mean", "cls", "cls+max"] | None = option(
+        None, "How a layer's features become one; default: the backbone's own feature.", "Encoder"
+    )
+    layer: str | None = option(
+        None,
+        "Layer whose features are pooled (`pointssl inspect` lists them); default: the last.",
+        "Encoder",
+    )
     batch_size: int = option(32, "Clouds per step over all processes.", "Machine", low=1)
 
 
