@@ -1,0 +1,233 @@
+"""PointNet++: a small PointNet in balls around few points, then in balls around fewer."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointssl.backbones.features import Features
+from pointssl.backbones.layers import PointLayer, with_feats
+from pointssl.backbones.pointnet import point_layers
+from pointssl.ops.gather import take_rows
+from pointssl.ops.interpolation import interpolate
+from pointssl.ops.neighbours import ball
+from pointssl.ops.sampling import farthest_points
+from pointssl_datasets.errors import UsageError
+
+
+class Ball(nn.Module):
+    """Layers on the points within a radius, and their maximum.
+
+    They see each point's offset from the middle of the ball beside its features. The first layer
+    is applied to points and middles instead of their pairs, of which there are many more.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: Sequence[int], radius: float, k: int, order: str
+    ) -> None:
+        super().__init__()
+        self.first = PointLayer(3 + in_channels, channels[0], slope=0.0, bias=True)
+        self.rest = point_layers(*channels)
+        self.radius, self.k, self.order = radius, k, order
+
+    def forward(self, xyz: Tensor, x: Tensor, places: Tensor) -> Tensor:
+        """Points ``(B, N, 3)``, ``(B, N, C)`` and middles ``(B, M, 3)`` to ``(B, M, O)``."""
+        idx = ball(places, xyz, self.radius, self.k, self.order)
+        of_points = self.first.linear(torch.cat((xyz, x), dim=-1))
+        of_places = F.linear(places, self.first.linear.weight[:, :3])
+        pairs = self.first.activate(take_rows(of_points, idx) - of_places[:, :, None])
+        return self.rest(pairs).amax(dim=2)
+
+
+class SetAbstraction(nn.Module):
+    """Balls of one size or several around points far from each other.
+
+    ``xyz (B, N, 3)`` and ``x (B, N, C)`` to the places ``(B, M, 3)`` and the features of all sizes
+    side by side.
+    """
+
+    def __init__(self, centres: int, balls: Sequence[Ball], start: str) -> None:
+        super().__init__()
+        self.centres, self.start = centres, start
+        self.balls = nn.ModuleList(balls)
+
+    def forward(self, xyz: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        places = take_rows(xyz, farthest_points(xyz, self.centres, self.start))
+        return places, torch.cat([ball(xyz, x, places) for ball in self.balls], dim=-1)
+
+
+class FeaturePropagation(nn.Module):
+    """Layers on features of many points beside those interpolated from few.
+
+    The first layer is applied before the interpolation, which changes nothing: both are linear, and
+    the weights of an interpolation add up to one.
+    """
+
+    def __init__(self, fine: int, coarse: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.fine = fine
+        self.first = PointLayer(fine + coarse, channels[0], slope=0.0, bias=True)
+        self.rest = point_layers(*channels)
+
+    def forward(
+        self, xyz: Tensor, x: Tensor, places: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """``x (B, N, fine)`` at ``xyz`` and ``values (B, M, coarse)`` at ``places`` to ``xyz`` and
+        ``(B, N, O)``."""
+        linear = self.first.linear
+        of_fine, of_coarse = linear.weight[:, : self.fine], linear.weight[:, self.fine :]
+        y = interpolate(F.linear(values, of_coarse, linear.bias), places, xyz)
+        if self.fine:
+            y = y + F.linear(x, of_fine)
+        return xyz, self.rest(self.first.activate(y))
+
+
+class PointNet2(nn.Module):
+    """Qi et al. 2017, PointNet++ (arXiv 1706.02413), in the form of Pointnet_Pointnet2_pytorch.
+
+    Args:
+        embedding: channels of the last layer, on all that the last stage left.
+        hidden: of the layers before it.
+        centres: for each stage, how many points are kept; at most as many as there are.
+        radii, neighbours, channels: for each stage and each size of its balls the radius, the most
+            points within, and the layers' channels.
+        group_all: have the last layers; without them the last stage's maximum is the cloud feature.
+        absolute: the first stage sees coordinates beside offsets, as in segmentation.
+        decoder: carry the features back to the points, with layers of ``decoder_channels``,
+            deepest first. The cloud feature then also has the maximum over the decoded points.
+        skip_input: the last of these layers sees the points' own channels; not so in scenes.
+        in_channels: 3 for coordinates, 6 with normals.
+        order: of the points in a ball: the ``"nearest"``, or the ``"first"`` as public code has it.
+        start: of the farthest point sampling, see :func:`pointssl.ops.sampling.farthest_points`.
+
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` gives as point features the decoder's,
+    or without one the points' channels beside every stage's features from the three nearest
+    centres. A cloud may have a single point.
+    """
+
+    def __init__(
+        self,
+        embedding: int = 1024,
+        hidden: Sequence[int] = (256, 512),
+        centres: Sequence[int] = (512, 128),
+        radii: Sequence[Sequence[float]] = ((0.2,), (0.4,)),
+        neighbours: Sequence[Sequence[int]] = ((32,), (64,)),
+        channels: Sequence[Sequence[Sequence[int]]] = (((64, 64, 128),), ((128, 128, 256),)),
+        group_all: bool = True,
+        absolute: bool = False,
+        decoder: bool = False,
+        decoder_channels: Sequence[Sequence[int]] = ((256, 256), (256, 128), (128, 128, 128)),
+        skip_input: bool = True,
+        in_channels: int = 3,
+        order: str = "nearest",
+        start: str = "far",
+    ) -> None:
+        super().__init__()
+        _check(centres, radii, neighbours, channels)
+        self.in_channels = in_channels
+        self.absolute = absolute
+        own = in_channels if absolute else in_channels - 3
+        widths = [own, *(sum(layers[-1] for layers in stage) for stage in channels)]
+        self.stages = nn.ModuleList(
+            SetAbstraction(
+                count,
+                [
+                    Ball(width, layers, radius, k, order)
+                    for radius, k, layers in zip(*sizes, strict=True)
+                ],
+                start,
+            )
+            for width, count, *sizes in zip(
+                widths[:-1], centres, radii, neighbours, channels, strict=True
+            )
+        )
+        self.last = point_layers(3 + widths[-1], *hidden, embedding) if group_all else None
+        self.layers = tuple(f"stages.{i}" for i in range(len(centres)))
+        self.cloud_dim, self.point_dim = widths[-1], in_channels + sum(widths[1:])
+        deepest = widths[-1]
+        fine = [in_channels if skip_input else 0, *widths[1:-1]]
+        if self.last is not None:
+            self.layers += ("last",)
+            self.cloud_dim = deepest = embedding
+            fine.append(widths[-1])
+        self.decoder: nn.ModuleList | None = None
+        if decoder:
+            if len(decoder_channels) != len(fine):
+                raise UsageError(
+                    f"decoder_channels {list(decoder_channels)}: expected channels for each of "
+                    f"{len(fine)} steps back to the points"
+                )
+            coarse = [deepest, *(layers[-1] for layers in decoder_channels)]
+            self.decoder = nn.ModuleList(
+                FeaturePropagation(*step)
+                for step in zip(reversed(fine), coarse[:-1], decoder_channels, strict=True)
+            )
+            self.layers += tuple(f"decoder.{i}" for i in range(len(decoder_channels)))
+            self.point_dim = coarse[-1]
+            self.cloud_dim += coarse[-1]
+
+    def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
+        points = with_feats(xyz, feats, self.in_channels)
+        places, x = xyz, points if self.absolute else points[..., 3:]
+        passed = [(xyz, points)]
+        for stage in self.stages:
+            places, x = stage(places, x)
+            passed.append((places, x))
+        if self.last is not None:
+            x = self.last(torch.cat((places, x), dim=-1))
+        cloud = x.max(dim=1).values
+        if self.decoder is None:
+            carried = [interpolate(x, places, xyz) for places, x in passed[1:]]
+            return Features(cloud, torch.cat((points, *carried), dim=-1))
+        if self.last is None:
+            passed.pop()  # that is where x stands
+        else:  # one place, wherever, that all points see
+            places, x = xyz[:, :1], cloud[:, None]
+        for step, (fine, own) in zip(self.decoder, reversed(passed), strict=True):
+            places, x = step(fine, own, places, x)
+        return Features(torch.cat((cloud, x.max(dim=1).values), dim=-1), x)
+
+
+class PointNet2MSG(PointNet2):
+    """:class:`PointNet2` with balls of several sizes around each point, as its classifier has."""
+
+    def __init__(
+        self,
+        embedding: int = 1024,
+        hidden: Sequence[int] = (256, 512),
+        centres: Sequence[int] = (512, 128),
+        radii: Sequence[Sequence[float]] = ((0.1, 0.2, 0.4), (0.2, 0.4, 0.8)),
+        neighbours: Sequence[Sequence[int]] = ((16, 32, 128), (32, 64, 128)),
+        channels: Sequence[Sequence[Sequence[int]]] = (
+            ((32, 32, 64), (64, 64, 128), (64, 96, 128)),
+            ((64, 64, 128), (128, 128, 256), (128, 128, 256)),
+        ),
+        group_all: bool = True,
+        absolute: bool = False,
+        decoder: bool = False,
+        decoder_channels: Sequence[Sequence[int]] = ((256, 256), (256, 128), (128, 128)),
+        skip_input: bool = True,
+        in_channels: int = 3,
+        order: str = "nearest",
+        start: str = "far",
+    ) -> None:
+        super().__init__(
+            embedding, hidden, centres, radii, neighbours, channels, group_all, absolute, decoder,
+            decoder_channels, skip_input, in_channels, order, start,
+        )  # fmt: skip
+
+
+def _check(
+    centres: Sequence[int],
+    radii: Sequence[Sequence[float]],
+    neighbours: Sequence[Sequence[int]],
+    channels: Sequence[Sequence[Sequence[int]]],
+) -> None:
+    """Raises UsageError unless there is one of each for every stage and every size of a ball."""
+    sizes = [[len(stage) for stage in each] for each in (radii, neighbours, channels)]
+    if any(counts != sizes[0] or len(counts) != len(centres) for counts in sizes):
+        raise UsageError(
+            f"{len(centres)} centres, and for the balls of each stage {sizes[0]} radii, {sizes[1]} "
+            f"neighbours and {sizes[2]} channels: expected equally many"
+        )
