@@ -7,8 +7,53 @@ K = 6
 SMALL: dict[str, dict] = {
     "dgcnn": {"k": K, "embedding": 32},
     "dgcnn_seg": {"k": K, "embedding": 32},
+    "pct": {
+        "k": K,
+        "embedding": 32,
+        "channels": (8, 8),
+        "local_channels": (16, 16),
+        "centres": (24, 12),
+        "attentions": 2,
+    },
+    "pointnet": {
+        "embedding": 32,
+        "channels": (8, 16),
+        "tnet_channels": (8, 16),
+        "tnet_hidden": (8,),
+    },
+    "pointnet2": {
+        "embedding": 32,
+        "hidden": (16,),
+        "centres": (16, 8),
+        "radii": ((0.8,), (1.6,)),
+        "neighbours": ((5,), (4,)),
+        "channels": (((8, 8, 16),), ((16, 8),)),
+        "decoder_channels": ((16,), (16, 8), (8,)),
+    },
+    "pointnet2_msg": {
+        "embedding": 32,
+        "hidden": (16,),
+        "centres": (16, 8),
+        "radii": ((0.4, 0.8), (1.6, 3.2)),
+        "neighbours": ((4, 8), (4, 16)),
+        "channels": (((8, 16), (8, 8)), ((8, 16), (16,))),
+    },
 }
-VARIANTS: dict[str, tuple[str, dict]] = {}
+VARIANTS: dict[str, tuple[str, dict]] = {
+    "pointnet for parts": ("pointnet", {"channels": (8, 16, 16, 24), "transform_after": 3}),
+    "pointnet unaligned": ("pointnet", {"align": False, "feature_transform": False}),
+    "pointnet2 for parts": ("pointnet2", {"decoder": True, "absolute": True}),
+    "pointnet2 for scenes": (
+        "pointnet2",
+        {
+            "decoder": True,
+            "absolute": True,
+            "group_all": False,
+            "skip_input": False,
+            "decoder_channels": ((16,), (16, 8)),
+        },
+    ),
+}
 """More names for the contract: name of the test -> backbone, further arguments."""
 
 
