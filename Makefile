@@ -7,10 +7,10 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow docs bench bench-data clean
+.PHONY: help install demo test test-slow docs bench bench-backbones bench-data clean
 
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 install: $(READY)  ## Create .venv with pointssl (editable) and the tools of `make test`.
 
@@ -39,6 +39,9 @@ docs: $(READY)  ## Build the manual into site/; a broken link is an error.
 
 bench: $(READY)  ## Time the kernels and a training step on this machine.
 	$(PY) -m pointssl.bench
+
+bench-backbones: $(READY)  ## Parameters, multiply-adds, throughput and memory of every backbone.
+	$(PY) -m pointssl.bench_backbones
 
 bench-data: $(READY)  ## Time reading datasets as they are distributed, and packed.
 	$(PY) -m pointssl.bench_data

@@ -127,9 +127,9 @@ def measure_memory(case: Case, side: str, device: torch.device) -> int:
         before = torch.cuda.memory_allocated(device)
         step(xyz)
         return torch.cuda.max_memory_allocated(device) - before
-    before = _process_memory("VmRSS")
+    before = process_memory("VmRSS")
     step(xyz)
-    return _process_memory("VmHWM") - before
+    return process_memory("VmHWM") - before
 
 
 def measure_memory_afresh(case: Case, side: str, device: torch.device, threads: int) -> float:
@@ -143,7 +143,7 @@ def measure_memory_afresh(case: Case, side: str, device: torch.device, threads: 
     return int(answer.stdout) / 1e6
 
 
-def _process_memory(key: str) -> int:
+def process_memory(key: str) -> int:
     """``VmRSS``, what this process holds, or ``VmHWM``, the most it ever held; bytes.
 
     Not ``getrusage``, whose maximum starts from that of the parent process.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pointssl import bench
+from pointssl import bench, bench_backbones
 
 CPU = torch.device("cpu")
 
@@ -28,3 +28,13 @@ def test_a_row():
     assert all(number > 0 for number in numbers)
     textbook, ours = numbers[4:6]  # MB
     assert ours < textbook
+
+
+def test_table_of_backbones(capsys):
+    bench_backbones.main(
+        ["--backbone", "dgcnn", "--clouds", "2", "--points", "64", "--repeats", "1"]
+        + ["--device", "cpu"]
+    )
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    assert row[:3] == ["dgcnn", "2048", "0.62"]
+    assert all(float(cell) > 0 for cell in row[3:])
