@@ -7,6 +7,7 @@ K = 6
 SMALL: dict[str, dict] = {
     "dgcnn": {"k": K, "embedding": 32},
     "dgcnn_seg": {"k": K, "embedding": 32},
+    "point_transformer": {"k": K, "embedding": 16, "blocks": 2},
     "pct": {
         "k": K,
         "embedding": 32,
@@ -40,6 +41,7 @@ SMALL: dict[str, dict] = {
     },
 }
 VARIANTS: dict[str, tuple[str, dict]] = {
+    "point_transformer with a decoder": ("point_transformer", {"decoder": True}),
     "pointnet for parts": ("pointnet", {"channels": (8, 16, 16, 24), "transform_after": 3}),
     "pointnet unaligned": ("pointnet", {"align": False, "feature_transform": False}),
     "pointnet2 for parts": ("pointnet2", {"decoder": True, "absolute": True}),

@@ -6,6 +6,7 @@ To add one, write a module in one file and name it here, or pass ``--backbone my
 BACKBONES: dict[str, str] = {
     "dgcnn": "pointssl.backbones.dgcnn:DGCNN",
     "dgcnn_seg": "pointssl.backbones.dgcnn_seg:DGCNNSeg",
+    "point_transformer": "pointssl.backbones.point_transformer:PointTransformer",
     "pct": "pointssl.backbones.pct:PCT",
     "pointnet": "pointssl.backbones.pointnet:PointNet",
     "pointnet2": "pointssl.backbones.pointnet2:PointNet2",

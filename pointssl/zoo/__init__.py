@@ -8,7 +8,7 @@ import importlib
 
 from pointssl.zoo.family import Family
 
-MODULES: tuple[str, ...] = ("pointssl.zoo.dgcnn",)
+MODULES: tuple[str, ...] = ("pointssl.zoo.dgcnn", "pointssl.zoo.point_transformer")
 
 
 def families() -> tuple[Family, ...]:

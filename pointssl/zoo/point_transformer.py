@@ -25,7 +25,7 @@ def attention(ours: str, theirs: str) -> dict[str, str]:
 
 
 def count(weights: Weights, pattern: str) -> int:
-    """How many modules there are of a name with a number in it, e.g. ``blocks\\.(\\d+)\\.``."""
+    r"""How many modules there are of a name with a number in it, e.g. ``blocks\.(\d+)\.``."""
     found = (re.match(pattern, key) for key in weights)
     return 1 + max((int(match[1]) for match in found if match), default=-1)
 
@@ -49,8 +49,8 @@ def decoder_keys(weights: Weights) -> dict[str, str]:
     for i in range(count(weights, r"transition_ups\.(\d+)\.")):
         keys |= attention(f"up_blocks.{i + 1}", f"transformers.{i}")
         for our, their in {"coarse": "fc1", "fine": "fc2"}.items():
-            keys |= renamed(f"ups.{i}.{our}.0", f"transition_ups.{i}.{their}.0")
-            keys |= renamed(f"ups.{i}.{our}.1", f"transition_ups.{i}.{their}.2", *NORM)
+            keys |= renamed(f"ups.{i}.{our}.linear", f"transition_ups.{i}.{their}.0")
+            keys |= renamed(f"ups.{i}.{our}.norm", f"transition_ups.{i}.{their}.2", *NORM)
     return keys
 
 
@@ -115,12 +115,18 @@ def packed_arguments(weights: Weights) -> dict[str, Any]:
     widths = [len(weights[f"enc{stage + 1}.0.linear.weight"]) for stage in range(len(depths))]
     channels = weights["enc1.0.linear.weight"].shape[1]
     shared = len(weights["enc1.1.transformer2.linear_w.2.weight"])
-    return {"in_channels": channels, "widths": widths, "depths": depths, "share": widths[0] // shared}
+    return {
+        "in_channels": channels,
+        "widths": widths,
+        "depths": depths,
+        "share": widths[0] // shared,
+    }
 
 
 QQ456CVB = "https://github.com/qq456cvb/Point-Transformers"
+POSTECH = "https://github.com/POSTECH-CVLab/point-transformer"
+STAGES = ("enc1.0.linear.weight", "enc1.1.transformer2.linear_w.2.weight", "enc2.0.bn.weight")
 UNIT = {"points": 1024, "normalise": "unit-sphere", "up_axis": "y"}
-POSTECH_MARKS = ("enc1.0.linear.weight", "enc1.1.transformer2.linear_w.2.weight", "enc2.0.bn.weight")
 ROOMS = {"points": 80000, "normalise": "none", "up_axis": "z"}
 
 FAMILIES = (
@@ -130,7 +136,11 @@ FAMILIES = (
         "one-hot category stands behind coordinates and normals in its input",
         source=QQ456CVB,
         backbone="point_transformer",
-        marks=("transition_ups.0.fc1.0.weight", "transformer2.w_qs.weight", "backbone.fc1.0.weight"),
+        marks=(
+            "transition_ups.0.fc1.0.weight",
+            "transformer2.w_qs.weight",
+            "backbone.fc1.0.weight",
+        ),
         keys=decoder_keys,
         arguments=lambda weights: {**encoder_arguments(weights, "backbone."), "decoder": True},
         recipe={"k": 16},
@@ -160,9 +170,9 @@ FAMILIES = (
     Family(
         name="point-transformer-s3dis",
         title="Point Transformer of its first author, scene segmentation (Zhao et al. 2021)",
-        source="https://github.com/POSTECH-CVLab/point-transformer",
+        source=POSTECH,
         backbone="point_transformer_packed",
-        marks=(*POSTECH_MARKS, "dec1.0.linear1.0.weight"),
+        marks=(*STAGES, "dec1.0.linear1.0.weight"),
         keys=packed_decoder_keys,
         arguments=lambda weights: {**packed_arguments(weights), "decoder": True},
         recipe={"k": 16, "first_k": 8, "strides": [1, 4, 4, 4, 4]},
@@ -174,9 +184,9 @@ FAMILIES = (
     Family(
         name="point-transformer-packed",
         title="the encoder of such a Point Transformer alone",
-        source="https://github.com/POSTECH-CVLab/point-transformer",
+        source=POSTECH,
         backbone="point_transformer_packed",
-        marks=POSTECH_MARKS,
+        marks=STAGES,
         keys=packed_keys,
         arguments=packed_arguments,
         recipe={"k": 16, "first_k": 8, "strides": [1, 4, 4, 4, 4]},

@@ -1,0 +1,197 @@
+"""Point Transformer: attention between a point and its neighbours, with a weight per channel."""
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointssl.backbones.features import Features
+from pointssl.backbones.layers import PointLayer, with_feats
+from pointssl.ops.exporting import is_exporting
+from pointssl.ops.gather import BLOCK, flat_index, take_rows
+from pointssl.ops.interpolation import interpolate
+from pointssl.ops.neighbours import knn, knn_among
+from pointssl.ops.sampling import farthest_points
+
+
+class VectorAttention(nn.Module):
+    """A residual block: ``y_i = x_i + W sum_j a_ij (v_j + p_ij)``.
+
+    ``p_ij`` is an MLP of the difference of the places; ``a_ij`` is an MLP of ``q_i - k_j + p_ij``,
+    over the root of its channels and through a softmax over the neighbours, channel by channel.
+
+    ``(B, N, C)``, and for its B*N rows differences ``(R, K, 3)`` and row numbers ``(R, K)`` of the
+    neighbours, to ``(B, N, C)``.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.into = nn.Linear(channels, width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.place = nn.Sequential(
+            nn.Linear(3, width), nn.ReLU(inplace=True), nn.Linear(width, width)
+        )
+        self.weigh = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, width)
+        )
+        self.back = nn.Linear(width, channels)
+
+    def forward(self, x: Tensor, apart: Tensor, idx: Tensor) -> Tensor:
+        rows = self.into(x.flatten(0, 1))
+        query, key, value = self.query(rows), self.key(rows), self.value(rows)
+        parts = zip(*(t.split(_step(query, idx)) for t in (query, apart, idx)), strict=True)
+        found = [self._attend(q, key, value, near, where) for q, near, where in parts]
+        return x + self.back(torch.cat(found)).view_as(x)
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, apart: Tensor, idx: Tensor
+    ) -> Tensor:
+        """``sum_j a_ij (v_j + p_ij)`` for a block of queries, ``(R, D)``."""
+        place = self.place(apart)
+        edges = query[:, None] - _rows(key, idx) + place
+        weight = (self.weigh(edges) / math.sqrt(query.shape[1])).softmax(dim=1)
+        return (weight * (_rows(value, idx) + place)).sum(1)
+
+
+def _step(query: Tensor, idx: Tensor) -> int:
+    """Rows whose edges stay in a CPU's cache, where three products over edges follow each other."""
+    if is_exporting():
+        return len(query)
+    block = BLOCK // 4 if query.device.type == "cpu" else 128 * BLOCK
+    return max(1, block // (idx.shape[1] * query.shape[1]))
+
+
+def _rows(values: Tensor, idx: Tensor) -> Tensor:
+    """``(R, D)`` and row numbers ``(..., K)`` to ``(..., K, D)``."""
+    return values.index_select(0, idx.reshape(-1)).view(*idx.shape, -1)
+
+
+class TransitionDown(nn.Module):
+    """A quarter of the points, each with the maximum over its neighbours' edges.
+
+    An edge is ``[x_j - x_i ; f_j]`` through two layers with batch norm. ``(B, N, 3)`` and
+    ``(B, N, C)`` to ``(B, N // 4, 3)`` and ``(B, N // 4, O)``.
+    """
+
+    def __init__(self, channels: int, out_channels: int, k: int, start: str) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(3 + channels, out_channels)
+        self.norm1 = nn.BatchNorm1d(out_channels)
+        self.linear2 = nn.Linear(out_channels, out_channels)
+        self.norm2 = nn.BatchNorm1d(out_channels)
+        self.k = k
+        self.start = start
+
+    def forward(self, xyz: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        points = xyz.shape[1]
+        centres = take_rows(xyz, farthest_points(xyz, max(1, points // 4), self.start))
+        idx = knn_among(centres, xyz, min(self.k, points))
+        apart = take_rows(xyz, idx) - centres[:, :, None]
+        of_place, of_point = self.linear1.weight.split([3, x.shape[-1]], dim=1)
+        # What a neighbour brings along is multiplied once for the point, not once for each edge.
+        edges = F.linear(apart, of_place, self.linear1.bias)
+        edges = (edges + take_rows(F.linear(x, of_point), idx)).flatten(0, 2)
+        edges = self.norm2(self.linear2(F.relu(self.norm1(edges), inplace=True)))
+        best = edges.view(*idx.shape, -1).amax(dim=2)
+        return centres, F.relu(best)
+
+
+class TransitionUp(nn.Module):
+    """Features of few points carried to many and added to what those have, each after a layer."""
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.coarse = PointLayer(coarse, fine, slope=0.0, bias=True)
+        self.fine = PointLayer(fine, fine, slope=0.0, bias=True)
+
+    def forward(self, x: Tensor, places: Tensor, skip: Tensor, xyz: Tensor) -> Tensor:
+        """``(B, M, C)`` at ``(B, M, 3)`` and ``(B, N, O)`` at ``(B, N, 3)`` to ``(B, N, O)``."""
+        return interpolate(self.coarse(x), places, xyz) + self.fine(skip)
+
+
+class PointTransformer(nn.Module):
+    """Attention blocks on ever fewer points: each of ``blocks`` transitions keeps a quarter of the
+    points and doubles the channels, from 32 on.
+
+    Zhao et al. 2021 (arXiv 2012.09164), in the form of qq456cvb/Point-Transformers.
+
+    Args:
+        k: neighbours of a point, itself included.
+        embedding: channels of the attention inside every block.
+        blocks: transitions, each followed by a block.
+        in_channels: 3 for coordinates, 6 with normals.
+        decoder: carry the features back up to all points, by transitions and blocks of its own.
+        start: of the farthest points, ``"far"`` or ``"first"``; see
+            :func:`pointssl.ops.sampling.farthest_points`.
+
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` gives the mean over the deepest points
+    as cloud feature, and as point features those of all stages, interpolated and side by side; with
+    the decoder its output, whose maximum then stands behind the mean. Raises UserError if N < k.
+    """
+
+    def __init__(
+        self,
+        k: int = 16,
+        embedding: int = 512,
+        blocks: int = 4,
+        in_channels: int = 3,
+        decoder: bool = False,
+        start: str = "far",
+    ) -> None:
+        super().__init__()
+        self.k = k
+        self.in_channels = in_channels
+        widths = [32 * 2**stage for stage in range(blocks + 1)]
+        self.first = nn.Sequential(
+            nn.Linear(in_channels, 32), nn.ReLU(inplace=True), nn.Linear(32, 32)
+        )
+        self.blocks = nn.ModuleList(VectorAttention(width, embedding) for width in widths)
+        self.downs = nn.ModuleList(
+            TransitionDown(before, after, k, start) for before, after in pairwise(widths)
+        )
+        self.layers = tuple(f"blocks.{stage}" for stage in range(blocks + 1))
+        self.cloud_dim, self.point_dim = widths[-1], sum(widths)
+        self.bottom: nn.Sequential | None = None
+        if decoder:
+            self.bottom = nn.Sequential(
+                nn.Linear(widths[-1], 512), nn.ReLU(inplace=True),
+                nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Linear(512, widths[-1]),
+            )  # fmt: skip
+            upward = widths[::-1]
+            self.ups = nn.ModuleList(
+                TransitionUp(coarse, fine) for coarse, fine in pairwise(upward)
+            )
+            self.up_blocks = nn.ModuleList(VectorAttention(width, embedding) for width in upward)
+            self.layers += tuple(f"up_blocks.{stage}" for stage in range(blocks + 1))
+            self.cloud_dim, self.point_dim = widths[-1] + 32, 32
+
+    def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
+        x = self.first(with_feats(xyz, feats, self.in_channels))
+        stages = []
+        places, near = xyz, _edges(xyz, knn(xyz, self.k))
+        for stage, block in enumerate(self.blocks):
+            if stage:
+                places, x = self.downs[stage - 1](places, x)
+                near = _edges(places, knn(places, min(self.k, places.shape[1])))
+            x = block(x, *near)
+            stages.append((places, near, x))
+        cloud = x.mean(dim=1)
+        if self.bottom is None:
+            carried = [interpolate(x, places, xyz) for places, _, x in stages[1:]]
+            return Features(cloud, torch.cat((stages[0][2], *carried), dim=-1))
+        x = self.up_blocks[0](self.bottom(x), *near)
+        for up, block, stage in zip(self.ups, self.up_blocks[1:], stages[-2::-1], strict=True):
+            finer, near, skip = stage
+            x = block(up(x, places, skip, finer), *near)
+            places = finer
+        return Features(torch.cat((cloud, x.amax(dim=1)), dim=-1), x)
+
+
+def _edges(xyz: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
+    """``x_i - x_j`` ``(B*N, K, 3)`` and row numbers ``(B*N, K)`` of neighbours ``(B, N, K)``."""
+    apart = xyz[:, :, None] - take_rows(xyz, idx)
+    return apart.flatten(0, 1), flat_index(idx)
