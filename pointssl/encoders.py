@@ -107,9 +107,9 @@ def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
 
     path = Path(path)
     checkpoint = open_checkpoint(path)
-    for line in describe_import(checkpoint["facts"]):
-        print(line)
     facts = encoder_facts(checkpoint, path)
+    for line in describe_import(facts):
+        print(line)
     arguments = {**facts["backbone_args"], **overrides}
     make = partial(build_encoder, facts["backbone"], **arguments)
     return build_fitting(make, facts["backbone"], checkpoint["encoder"], path)

@@ -57,6 +57,19 @@ def is_one_of(value: Any, *words: str) -> bool:
     return isinstance(value, str) and value in words
 
 
+def _is_import(value: Any) -> bool:
+    """What :func:`pointssl.zoo.opening.facts_of` writes."""
+    texts = ("family", "title", "source", "labels", "under")
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), str) for name in texts)
+        and isinstance(value.get("loaded"), int)
+        and isinstance(value.get("left"), dict)
+        and all(isinstance(value.get(name), list) for name in ("recipe", "notes"))
+        and all(isinstance(line, str) for name in ("recipe", "notes") for line in value[name])
+    )
+
+
 Rules = Mapping[str, tuple[Callable[[Any], bool], str]]
 ENCODER_FACTS: Rules = {
     "backbone": (lambda v: isinstance(v, str), "a name"),
@@ -68,7 +81,7 @@ ENCODER_FACTS: Rules = {
     "normals": (lambda v: isinstance(v, bool), "true or false"),
     "normalise": (lambda v: is_one_of(v, "unit-sphere", "none"), "unit-sphere or none"),
     "up_axis": (lambda v: is_one_of(v, "x", "y", "z"), "x, y or z"),
-    "imported": (lambda v: isinstance(v, dict), "facts of an import"),
+    "imported": (lambda v: _is_import(v), "facts of an import"),
     "trained_on": (
         lambda v: (
             isinstance(v, dict)

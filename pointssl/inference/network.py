@@ -12,7 +12,7 @@ from pointssl.encoders import build_encoder, build_fitting
 from pointssl.facts import encoder_facts
 from pointssl.tasks.facts import CHANNELS, channels_of
 from pointssl.tasks.loading import load_task
-from pointssl.zoo.opening import open_checkpoint
+from pointssl.zoo.opening import describe_import, open_checkpoint
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
             facts.get("category") == "given",
         )
     facts = encoder_facts(checkpoint, path, "points", "normals", "normalise", named=named)
+    for line in describe_import(facts):
+        print(line)
     make = partial(build_encoder, facts["backbone"], **facts["backbone_args"])
     encoder = build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
     channels = ("normals",) if facts["normals"] else ()

@@ -62,14 +62,18 @@ def facts_of(found: Recognised, nests: tuple[str, ...]) -> dict[str, Any]:
 
 
 def describe_import(facts: Mapping[str, Any]) -> list[str]:
-    """Lines about a public checkpoint: what it is, what of it was loaded, what was assumed."""
+    """Lines about a public checkpoint: what it is, what of it was loaded, what was assumed.
+
+    Args:
+        facts: as :func:`pointssl.facts.encoder_facts` returns them; none about one of ours.
+    """
     imported = facts.get("imported")
     if not imported:
         return []
     under = f", under {imported['under']!r}" if imported["under"] else ""
     left = listed(imported["left"]) or "nothing"
     arguments = facts["backbone_args"]
-    recipe = [f"{name} {arguments[name]}" for name in imported["recipe"]]
+    recipe = [f"{name} {arguments.get(name)}" for name in imported["recipe"]]
     recipe += [f"{facts['points']} points", f"normalise {facts['normalise']}"]
     lines = [
         f"recognised {imported['family']}: {imported['title']}, {imported['source']}",

@@ -192,6 +192,16 @@ def test_foreign_facts_in_a_safetensors_file(tmp_path):
             open_checkpoint(tmp_path / "w.safetensors")
 
 
+def test_damaged_facts_of_an_import(tmp_path):
+    torch.save(public_dgcnn(), tmp_path / "w.pth")
+    checkpoint = open_checkpoint(tmp_path / "w.pth")
+    for broken in ({}, [], {**checkpoint["facts"]["imported"], "left": 3}):
+        facts = {**checkpoint["facts"], "imported": broken}
+        torch.save({**checkpoint, "facts": facts}, tmp_path / "ours.pt")
+        with pytest.raises(UserError, match="imported is .*, expected facts of an import"):
+            pointssl.load_encoder(tmp_path / "ours.pt")
+
+
 def test_zoo_lists_every_family(capfd):
     text = worked(capfd, "zoo")
     entries = json.loads(worked(capfd, "zoo", "--json"))
