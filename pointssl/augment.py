@@ -146,20 +146,25 @@ def two_views(
     ranks: int = 1,
     augment: str = "crosspoint",
     rotate: str = "up",
+    image_augment: str | None = None,
 ) -> dict[str, Tensor]:
     """What a cross-modal method takes: two views of each cloud, and its picture in [0, 1].
 
     Args:
         batch: ``xyz (B, N, 3)``, and where the data have them ``feats (B, N, 3)`` and
-            ``image (B, 3, H, W) uint8``.
+            ``image (B, 3, H, W) uint8``, or ``image_feature (B, D)`` in its place.
         rank, ranks: which rows of the global batch these are.
         augment: ``crosspoint``, or ``none`` for the clouds as they are.
+        image_augment: the same of the pictures; None: as ``augment``.
 
     Returns:
-        ``xyz1, xyz2 (B, N, 3)``, ``feats1, feats2``, ``image (B, 3, H, W) float32``, ``index``.
+        ``xyz1, xyz2 (B, N, 3)``, ``feats1, feats2``, ``image (B, 3, H, W) float32`` or
+        ``image_feature``, ``index``.
     """
-    if augment not in ("crosspoint", "none"):
-        raise UsageError(f"--augment {augment!r}: choose crosspoint or none")
+    image_augment = image_augment or augment
+    for flag, value in (("--augment", augment), ("--image-augment", image_augment)):
+        if value not in ("crosspoint", "none"):
+            raise UsageError(f"{flag} {value!r}: choose crosspoint or none")
     count = len(batch["xyz"])
     draw = Draw(generator, count * ranks, slice(rank * count, (rank + 1) * count))
     views = {"index": batch["index"]}
@@ -172,7 +177,9 @@ def two_views(
             views["feats" + number] = feats
     if "image" in batch:
         image = batch["image"].float() / 255
-        views["image"] = image_view(image, draw) if augment == "crosspoint" else image
+        views["image"] = image_view(image, draw) if image_augment == "crosspoint" else image
+    if "image_feature" in batch:
+        views["image_feature"] = batch["image_feature"]
     return views
 
 

@@ -168,13 +168,27 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
     )
 
     image_encoder: str = option(
-        "resnet50", "resnet18, resnet34, resnet50, none, or package.module:Class.", "Image"
+        "resnet50",
+        "resnet18, resnet34, resnet50, timm:NAME, none, or package.module:Class.",
+        "Image",
     )
     image_size: int = option(224, "Side of the pictures, pixels.", "Image", low=8)
     image_weights: Path | None = option(
-        None, "Weights of the image encoder (torchvision's keys).", "Image"
+        None, "Weights of the image encoder (torchvision's keys; timm's of timm:NAME).", "Image"
+    )
+    image_pretrained: bool = option(
+        False, "Fetch the published weights of timm:NAME from the hub, or its cache.", "Image"
+    )
+    image_layers: int | None = option(
+        None, "Keep the first blocks or stages of timm:NAME; default: all.", "Image", low=1
+    )
+    image_augment: Literal["crosspoint", "none"] | None = option(
+        None, "Augmentation of the pictures; default: as --augment.", "Image"
     )
     freeze_image: bool = option(False, "Do not train the image encoder.", "Image")
+    image_cache: bool = option(
+        True, "Compute features of frozen, unaugmented pictures once, and keep them.", "Image"
+    )
 
     run_dir: Path = option(
         Path("runs/pretrain"), "Folder of the run: checkpoints, logs, pictures.", "Run"

@@ -2,19 +2,19 @@
 
 ResNet-18, -34 and -50 (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016) with
 torchvision's state-dict keys and initialisation, so that its weights load as they are. The
-classifier ``fc`` is left out. To add an encoder, write a module with an attribute ``dim`` and name
-it in :data:`IMAGE_ENCODERS`, or pass ``--image-encoder my_package.module:MyEncoder``.
+classifier ``fc`` is left out. ``timm:NAME`` is one of timm's models, see
+:mod:`pointssl.timm_images`. To add an encoder, write a module with an attribute ``dim`` and name it
+in :data:`IMAGE_ENCODERS`, or pass ``--image-encoder my_package.module:MyEncoder``.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointssl_datasets.errors import UsageError, UserError
+from pointssl.image_weights import load_weights
+from pointssl_datasets.errors import UsageError
 from pointssl_datasets.resolve import resolve
 
 IMAGE_ENCODERS: dict[str, str] = {
@@ -22,6 +22,8 @@ IMAGE_ENCODERS: dict[str, str] = {
     "resnet34": "pointssl.images:resnet34",
     "resnet50": "pointssl.images:resnet50",
 }
+
+TIMM = "timm:"  # before the name of a model of timm's
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -154,23 +156,46 @@ def resnet50() -> ResNet:
     return ResNet(Bottleneck, (3, 4, 6, 3))
 
 
-def build_image_encoder(name: str, weights: Path | None = None, seed: int = 0) -> nn.Module:
+def build_image_encoder(
+    name: str,
+    weights: Path | None = None,
+    seed: int = 0,
+    *,
+    size: int | None = None,
+    layers: int | None = None,
+    pretrained: bool = False,
+) -> nn.Module:
     """The image encoder called ``name``: (B, 3, H, W) float in [0, 1] -> (B, D), D = ``.dim``.
 
     Args:
-        name: a key of :data:`IMAGE_ENCODERS`, or ``package.module:Class`` (called without
-            arguments).
-        weights: a state dict as ``.pth``, ``.pt`` or ``.safetensors``; see :func:`load_weights`.
+        name: a key of :data:`IMAGE_ENCODERS`, ``timm:NAME``, or ``package.module:Class`` (called
+            without arguments).
+        weights: a state dict as ``.pth``, ``.pt`` or ``.safetensors``; see
+            :func:`~pointssl.image_weights.load_weights`.
         seed: of the initialisation; the global random state is left as it was.
+        size, layers, pretrained: of a model of timm's; see
+            :func:`~pointssl.timm_images.timm_encoder`.
 
     Raises:
         UsageError: no such encoder, or it has no integer attribute ``dim``.
         UserError: the weights can't be read or do not fit.
     """
-    make = resolve(name, IMAGE_ENCODERS, "image encoder")
+    if pretrained and weights is not None:
+        raise UsageError(f"--image-pretrained and --image-weights {weights}: choose one of them")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not CUDA's, which fork_rng leaves out
-        encoder = make()
+        if name.startswith(TIMM):
+            from pointssl.timm_images import timm_encoder
+
+            timm_name = name.removeprefix(TIMM)
+            return timm_encoder(timm_name, weights, size=size, layers=layers, pretrained=pretrained)
+        encoder = resolve(name, IMAGE_ENCODERS, "image encoder")()
+    for flag, given in (("--image-layers", layers is not None), ("--image-pretrained", pretrained)):
+        if given:
+            raise UsageError(
+                f"{flag}: is for {TIMM}NAME, not for --image-encoder {name}; "
+                "give a file of weights with --image-weights"
+            )
     if not isinstance(encoder, nn.Module) or not isinstance(getattr(encoder, "dim", None), int):
         raise UsageError(
             f"image encoder {name!r}: expected an nn.Module with an integer attribute `dim`, "
@@ -179,57 +204,3 @@ def build_image_encoder(name: str, weights: Path | None = None, seed: int = 0) -
     if weights is not None:
         load_weights(encoder, weights)
     return encoder
-
-
-def load_weights(encoder: nn.Module, path: Path) -> None:
-    """Load a state dict strictly; only a classifier ``fc.*`` may be left over.
-
-    Batch norm's ``num_batches_tracked``, which torchvision's oldest files lack, may be missing:
-    it is a counter that nothing here reads.
-
-    Raises:
-        UserError: the file can't be read, or the keys or shapes are not the encoder's.
-    """
-    state, own = _read_tensors(path), encoder.state_dict()
-    counters = {key for key in own if key.endswith(".num_batches_tracked")}
-    problems = {
-        "missing": [key for key in own if key not in state and key not in counters],
-        "unexpected": [k for k in state if k not in own and k not in ("fc.weight", "fc.bias")],
-        "of another shape": [k for k in own if k in state and state[k].shape != own[k].shape],
-    }
-    if any(problems.values()):
-        found = "; ".join(_first(keys, how) for how, keys in problems.items() if keys)
-        raise UserError(
-            f"{path}: not the weights of this image encoder: {found}. "
-            "Choose the --image-encoder they belong to; the keys are torchvision's."
-        )
-    encoder.load_state_dict({key: state.get(key, own[key]) for key in own})
-
-
-def _first(keys: list[str], how: str) -> str:
-    """``"5 keys missing (conv1.weight, bn1.weight, bn1.bias, ...)"``."""
-    more = ", ..." if len(keys) > 3 else ""
-    return f"{len(keys)} key{'s'[: len(keys) != 1]} {how} ({', '.join(keys[:3])}{more})"
-
-
-def _read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """A file of named tensors; nothing in it is executed."""
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}. Check --image-weights.") from None
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # what is no such file fails in whatever way its bytes lead to
-        raise UserError(
-            f"{path}: neither a safetensors file nor a PyTorch file of tensors alone. "
-            "Check that it was downloaded completely; save it again as a plain state dict."
-        ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(
-            f"{path}: expected a state dict (key: tensor), got something else. "
-            "Save the image encoder's state_dict() alone."
-        )
-    return state

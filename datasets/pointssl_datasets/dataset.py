@@ -163,7 +163,7 @@ class CloudDataset(Dataset[Sample]):
         self.place = place and (folder / "place.npy").exists()
         self.folder = folder
         self.has_images = images is not None
-        self._images_folder = images
+        self.images_folder = images
         self._fps: dict[int, NDArray[np.int64]] = {}
         if normals and not (folder / "normals.npy").exists():
             why = next((n for n in meta["notes"] if n.startswith("normals left out")), "")
@@ -186,9 +186,9 @@ class CloudDataset(Dataset[Sample]):
         self._place = read_array(folder, "place") if self.place else None
         self._part = read_array(folder, "part") if (folder / "part.npy").exists() else None
         self._views = None
-        if self._images_folder is not None:
-            offsets = np.array(read_array(self._images_folder, "image_offsets"))
-            self._views = (read_array(self._images_folder, "images"), offsets)
+        if self.images_folder is not None:
+            offsets = np.array(read_array(self.images_folder, "image_offsets"))
+            self._views = (read_array(self.images_folder, "images"), offsets)
 
     def _check_points(self, points: int | None) -> int:
         stored = np.diff(self._offsets)
@@ -232,6 +232,12 @@ class CloudDataset(Dataset[Sample]):
         if self._part is not None:
             found["part"] = self._part[span]
         return found
+
+    def replace_pictures(self, rows: NDArray[np.float32]) -> None:
+        """Serve ``image_feature (D,)``, of ``rows (V, D)``, in place of the picture of the same
+        number among the V of ``images_folder``."""
+        _, offsets = self._views  # type: ignore[misc]
+        self._views = (rows, offsets)
 
     def facts(self) -> dict[str, Any]:
         """Plain values that identify exactly what is served (in epoch 0)."""
@@ -278,7 +284,8 @@ class CloudDataset(Dataset[Sample]):
         if self._part is not None:
             sample["part"] = torch.from_numpy(self._part[start:end][rows])
         if self._views is not None:
-            sample["image"] = self._view(index, *self._views)
+            picture = self._view(index, *self._views)
+            sample["image" if picture.dim() == 3 else "image_feature"] = picture
         return sample
 
     def _choose(self, index: int, stored: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -292,8 +299,10 @@ class CloudDataset(Dataset[Sample]):
             self._fps[index] = rows
         return rows
 
-    def _view(self, index: int, images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Tensor:
-        """``(3, H, W)`` uint8: one of the cloud's pictures."""
+    def _view(self, index: int, images: NDArray[Any], offsets: NDArray[np.int64]) -> Tensor:
+        """One of the cloud's pictures, ``(3, H, W)`` uint8, or what stands for it, ``(D,)``."""
         rng = choice.generator(choice.VIEW, self.seed, self.epoch, index)
-        picture = np.array(images[rng.integers(offsets[index], offsets[index + 1])])
-        return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+        picture = torch.from_numpy(
+            np.array(images[rng.integers(offsets[index], offsets[index + 1])])
+        )
+        return picture.permute(2, 0, 1).contiguous() if picture.dim() == 3 else picture

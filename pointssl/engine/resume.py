@@ -11,7 +11,7 @@ from pointssl_datasets.errors import UsageError
 
 # Options that may differ between the runs of one run directory: they do not change its numbers.
 FREE_OPTIONS = ("device", "threads", "progress", "max_time", "run_dir", "resume", "save_every",
-                "cache_dir", "data_root", "pictures", "votes")  # fmt: skip
+                "cache_dir", "data_root", "pictures", "votes", "image_cache")  # fmt: skip
 
 
 def earlier_run(

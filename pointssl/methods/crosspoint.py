@@ -25,6 +25,8 @@ class CrossPoint(nn.Module):
         freeze_image: leave the image encoder as it is; its head is still trained.
     """
 
+    takes_image_features = True  # an `image_feature` in the batch stands for the `image`
+
     def __init__(
         self,
         encoder: Any,
@@ -64,7 +66,8 @@ class CrossPoint(nn.Module):
 
         Args:
             batch: ``xyz1, xyz2 (B, N, 3)``, optional ``feats1, feats2 (B, N, C)``, and
-                ``image (B, 3, H, W)`` in [0, 1] if there is an image encoder.
+                ``image (B, 3, H, W)`` in [0, 1] if there is an image encoder, or what it makes
+                of it, ``image_feature (B, dim)``.
 
         Returns:
             ``loss``; ``loss_within`` and ``loss_cross``; ``retrieval_*``, the share of rows whose
@@ -84,7 +87,10 @@ class CrossPoint(nn.Module):
             "negatives": float(within.negatives),
         }
         if self.image_encoder is not None:
-            z_image = self.image_head(self.image_encoder(batch["image"]))
+            features = batch.get("image_feature")
+            if features is None:
+                features = self.image_encoder(batch["image"])
+            z_image = self.image_head(features)
             cross = nt_xent((z1 + z2) / 2, z_image, self.temperature)
             outputs["loss"] = outputs["loss"] + self.cross_weight * cross.loss
             outputs["loss_cross"] = cross.loss

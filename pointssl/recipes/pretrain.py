@@ -20,6 +20,12 @@ from pointssl.engine.schedule import scaled_lr
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.methods import METHODS
 from pointssl.recipes.data import open_split
+from pointssl.recipes.pretrain_images import (
+    frozen_at_random,
+    image_encoder_of,
+    pictures_stay_the_same,
+    serve_features,
+)
 from pointssl_datasets import GENERATED
 from pointssl_datasets.errors import UsageError, UserError
 from pointssl_datasets.mixing import Clouds
@@ -45,6 +51,13 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     dataset = open_dataset(config, world)
     steps = count_steps(len(dataset), config.batch_size)
     method, facts = build_method(config, dataset)
+
+    def begin() -> None:
+        """With the weights that are trained on, be they of a checkpoint."""
+        describe(config, dataset, method, steps, world)
+        if pictures_stay_the_same(config, method):
+            serve_features(config, dataset, method, world)
+
     trained = train_in_run_dir(
         method,
         config,
@@ -55,10 +68,10 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         batches=lambda epoch, start: epoch_batches(config, dataset, epoch, start, world),
         prepare=partial(
             two_views, rank=world.rank, ranks=world.size,
-            augment=config.augment, rotate=config.rotate,
+            augment=config.augment, rotate=config.rotate, image_augment=config.image_augment,
         ),
         report=partial(report_epoch, world=world),
-        describe=lambda: describe(config, dataset, method, steps, world),
+        describe=begin,
     )  # fmt: skip
     if not trained:
         world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
@@ -96,22 +109,12 @@ def open_dataset(config: PretrainConfig, world: World) -> Clouds:
 def build_method(config: PretrainConfig, dataset: Clouds) -> tuple[nn.Module, dict[str, Any]]:
     """The method with its encoders, and the facts about the encoder that later commands need."""
     arguments = {"in_channels": 6 if config.normals else 3, **given_arguments(config)}
-    if config.image_encoder == "none" and config.image_weights is not None:
-        raise UsageError(
-            f"--image-weights {config.image_weights}: there is no image encoder to load them into; "
-            "leave --image-encoder none out, or --image-weights"
-        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = build_encoder(config.backbone, **arguments)
-        image_encoder = None
-        if config.image_encoder != "none":
-            from pointssl.images import build_image_encoder
-
-            image_encoder = build_image_encoder(config.image_encoder, config.image_weights)
         method = resolve(config.method, METHODS, "method", nn.Module)(
             encoder,
-            image_encoder,
+            image_encoder_of(config),
             projection=config.projection,
             temperature=config.temperature,
             within_weight=config.within_weight,
@@ -164,6 +167,11 @@ def describe(
         f"{2 * config.batch_size - 2} negatives a row, lr {lr:g}, {steps} steps x {config.epochs} "
         f"epochs" + (f"; the last {left} clouds of each shuffled epoch are dropped" if left else "")
     )
+    if frozen_at_random(config):
+        world.say(
+            "warning: the image encoder is frozen with random weights: give it some with "
+            "--image-weights, or --image-pretrained of timm:NAME"
+        )
     if world.size > 1 and not config.sync_bn and config.batch_size // world.size < 16:
         world.say(
             f"warning: batch norm sees {config.batch_size // world.size} clouds per process; "

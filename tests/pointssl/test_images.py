@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointssl.image_weights import load_weights
 from pointssl.images import (
     IMAGE_ENCODERS,
     IMAGENET_MEAN,
@@ -16,7 +17,6 @@ from pointssl.images import (
     BasicBlock,
     Bottleneck,
     build_image_encoder,
-    load_weights,
 )
 from pointssl_datasets.errors import UsageError, UserError
 

@@ -1,0 +1,86 @@
+"""What `pretrain` does with its image encoder: builds it, and spares it work that never changes."""
+
+from typing import cast
+
+from torch import nn
+
+from pointssl.config import PretrainConfig
+from pointssl.engine.distributed import World, local_batch
+from pointssl_datasets.errors import UsageError
+from pointssl_datasets.mixing import Clouds
+from pointssl_datasets.paths import cache_root
+
+
+def image_encoder_of(config: PretrainConfig) -> nn.Module | None:
+    """The image encoder that the options name; None of ``none``.
+
+    Raises:
+        UsageError: options of an image encoder, of which there is none; or as
+            :func:`~pointssl.images.build_image_encoder`.
+        UserError: as there.
+    """
+    if config.image_encoder != "none":
+        from pointssl.images import build_image_encoder
+
+        return build_image_encoder(
+            config.image_encoder,
+            config.image_weights,
+            size=config.image_size,
+            layers=config.image_layers,
+            pretrained=config.image_pretrained,
+        )
+    useless = {
+        f"--image-weights {config.image_weights}": config.image_weights is not None,
+        "--image-pretrained": config.image_pretrained,
+        f"--image-layers {config.image_layers}": config.image_layers is not None,
+    }
+    for flag in [flag for flag, given in useless.items() if given]:
+        verb = "cut" if "layers" in flag else "load them into"
+        raise UsageError(
+            f"{flag}: there is no image encoder to {verb}; "
+            f"leave --image-encoder none out, or {flag.split()[0]}"
+        )
+    return None
+
+
+def frozen_at_random(config: PretrainConfig) -> bool:
+    """Whether a teacher has nothing to teach, so far as one can see: the user's own may load
+    weights itself."""
+    from pointssl.images import IMAGE_ENCODERS, TIMM
+
+    ours = config.image_encoder in IMAGE_ENCODERS or config.image_encoder.startswith(TIMM)
+    weights = config.image_weights is not None or config.image_pretrained
+    return ours and config.freeze_image and not weights
+
+
+def pictures_stay_the_same(config: PretrainConfig, method: nn.Module) -> bool:
+    """Whether a picture has the same feature in every epoch, and the method takes that instead."""
+    return (
+        config.image_encoder != "none"
+        and config.freeze_image
+        and config.image_cache
+        and (config.image_augment or config.augment) == "none"
+        and getattr(method, "takes_image_features", False)
+    )
+
+
+def serve_features(
+    config: PretrainConfig, dataset: Clouds, method: nn.Module, world: World
+) -> None:
+    """The frozen encoder's features in place of the pictures; from the cache if they are there."""
+    from pointssl.evaluation.cache import FeatureCache
+    from pointssl.evaluation.picture_features import serve_picture_features
+
+    cache = FeatureCache(cache_root(config.cache_dir) / "features")
+    if not world.is_main:
+        cache.say = lambda line: None  # the others read the same files
+    serve_picture_features(
+        cast(nn.Module, method.image_encoder),
+        {"name": config.image_encoder, "layers": config.image_layers},
+        dataset,
+        world,
+        cache,
+        batch_size=local_batch(config.batch_size, world),
+        amp=config.amp,
+        progress=config.progress,
+    )
