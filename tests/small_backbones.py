@@ -4,10 +4,14 @@
 """
 
 K = 6
+# Left-out branches are random: without them two forward passes in training give the same.
+PATCHES = {"groups": 8, "group_size": 6, "depth": 2, "taps": (1, 2), "drop_path": 0.0}
 SMALL: dict[str, dict] = {
     "dgcnn": {"k": K, "embedding": 32},
     "dgcnn_seg": {"k": K, "embedding": 32},
     "point_transformer": {"k": K, "embedding": 16, "blocks": 2},
+    "mamba": {**PATCHES, "embedding": 16, "state": 4},
+    "patch_transformer": {**PATCHES, "embedding": 16, "heads": 2},
     "pct": {
         "k": K,
         "embedding": 32,
@@ -42,6 +46,15 @@ SMALL: dict[str, dict] = {
 }
 VARIANTS: dict[str, tuple[str, dict]] = {
     "point_transformer with a decoder": ("point_transformer", {"decoder": True}),
+    "mamba along a Hilbert curve": (
+        "mamba",
+        {"order": "hilbert", "cell": 0.1, "group_channels": 8},
+    ),
+    "patch_transformer with a class token": (
+        "patch_transformer",
+        {"class_token": True, "group_channels": 8, "residual_scale": 2.0},
+    ),
+    "patch_transformer as in ReCon": ("patch_transformer", {"normed_residual": True}),
     "pointnet for parts": ("pointnet", {"channels": (8, 16, 16, 24), "transform_after": 3}),
     "pointnet unaligned": ("pointnet", {"align": False, "feature_transform": False}),
     "pointnet2 for parts": ("pointnet2", {"decoder": True, "absolute": True}),

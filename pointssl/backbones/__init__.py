@@ -7,6 +7,8 @@ BACKBONES: dict[str, str] = {
     "dgcnn": "pointssl.backbones.dgcnn:DGCNN",
     "dgcnn_seg": "pointssl.backbones.dgcnn_seg:DGCNNSeg",
     "point_transformer": "pointssl.backbones.point_transformer:PointTransformer",
+    "mamba": "pointssl.backbones.mamba:PointMamba",
+    "patch_transformer": "pointssl.backbones.patch_transformer:PatchTransformer",
     "pct": "pointssl.backbones.pct:PCT",
     "pointnet": "pointssl.backbones.pointnet:PointNet",
     "pointnet2": "pointssl.backbones.pointnet2:PointNet2",

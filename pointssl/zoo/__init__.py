@@ -8,7 +8,11 @@ import importlib
 
 from pointssl.zoo.family import Family
 
-MODULES: tuple[str, ...] = ("pointssl.zoo.dgcnn", "pointssl.zoo.point_transformer")
+MODULES: tuple[str, ...] = (
+    "pointssl.zoo.dgcnn",
+    "pointssl.zoo.point_transformer",
+    "pointssl.zoo.masked",
+)
 
 
 def families() -> tuple[Family, ...]:

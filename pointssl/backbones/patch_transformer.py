@@ -1,0 +1,203 @@
+"""A plain transformer over patches of points, as masked pretraining uses it."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointssl.backbones.features import Features
+from pointssl.backbones.layers import with_feats
+from pointssl.backbones.patches import (
+    DropPath,
+    Patches,
+    check_rate,
+    check_taps,
+    drop_path_rates,
+    init_as_vit,
+)
+from pointssl.ops.interpolation import interpolate
+from pointssl_datasets.errors import UsageError
+
+
+class Attention(nn.Module):
+    """Self-attention of several heads, ``(B, M, C)`` to the same. Vaswani et al. 2017."""
+
+    def __init__(self, channels: int, heads: int, attention_dropout: float, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.attention_dropout = heads, attention_dropout
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.proj = nn.Linear(channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, each ``(B, H, M, C / H)``."""
+        return self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self._split(x)
+        dropout = self.attention_dropout if self.training else 0.0
+        found = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return self.dropout(self.proj(found.transpose(1, 2).flatten(2)))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """How much each token looks at each other: ``(B, H, M, M)``, rows sum to 1."""
+        q, k, _ = self._split(x)
+        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
+
+
+class Block(nn.Module):
+    """Attention, then two layers on every token, each behind a norm and beside a residual.
+
+    ``(B, M, C)`` to the same; Dosovitskiy et al. 2021. With ``normed_residual`` the residual is
+    taken behind the norm, ``n = norm(x); n + f(n)``, as in ReCon's blocks.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        residual_scale: float = 1.0,
+        normed_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attention = Attention(channels, heads, attention_dropout, dropout)
+        self.norm2 = nn.LayerNorm(channels)
+        self.linear1 = nn.Linear(channels, 4 * channels)
+        self.linear2 = nn.Linear(4 * channels, channels)
+        self.dropout = nn.Dropout(dropout)
+        self.drop_path = DropPath(drop_path)
+        self.residual_scale, self.normed_residual = residual_scale, normed_residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm1(x)
+        x = self._add(x, normed, self.attention(normed))
+        normed = self.norm2(x)
+        inner = self.dropout(F.gelu(self.linear1(normed)))
+        return self._add(x, normed, self.dropout(self.linear2(inner)))
+
+    def _add(self, x: Tensor, normed: Tensor, branch: Tensor) -> Tensor:
+        residual = normed if self.normed_residual else x
+        return residual + self.drop_path(branch) / self.residual_scale
+
+
+class PatchTransformer(nn.Module):
+    """The trunk of Point-BERT, Point-MAE and ReCon.
+
+    Groups of neighbours around farthest points become tokens by a mini-PointNet; the position of
+    each, an MLP of its centre, is added in front of every block. Yu et al. 2022 (arXiv 2111.14819),
+    Pang et al. 2022 (arXiv 2203.06604), Qi et al. 2023 (arXiv 2302.02318).
+
+    Args:
+        groups: tokens of a cloud; at most as many as it has points.
+        group_size: points of a group; at most as many as the cloud has.
+        depth: blocks.
+        embedding: channels of the tokens.
+        heads: of the attention.
+        class_token: a learned token, with a learned position, in front of the others. Point-BERT
+            and the fine-tuned Point-MAE have one, Point-MAE's pretraining has none.
+        group_channels: of the mini-PointNet, with a linear bridge to ``embedding``; 0 for no
+            bridge. Point-BERT has 256.
+        in_channels: 3 for coordinates, 6 with normals.
+        taps: the blocks, from 1, whose outputs the point features are made of; at most ``depth``.
+        drop_path: rate of left-out branches in the last block, from 0 linearly over the depth.
+        dropout, attention_dropout: rates.
+        residual_scale: a branch is divided by it (LV-ViT, Jiang et al. 2021, arXiv 2104.10858).
+        normed_residual: the residual stream passes through the norms, as in ReCon's blocks.
+        start: of the sampling: ``far``, or ``first`` as public code has it.
+
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))``. The cloud feature is, with a class
+    token, that token beside the maximum over the others (fine-tuning in Point-BERT and Point-MAE);
+    without one the maximum plus the mean over the tokens, as the published linear SVMs on frozen
+    trunks of this kind have it (Point-M2AE's code, and ReCon's for its patches). The point features
+    are the tokens behind the blocks ``taps``, each through the last norm as in Point-MAE's part
+    segmentation, carried to the points by their three nearest centres and set side by side.
+    """
+
+    def __init__(
+        self,
+        groups: int = 64,
+        group_size: int = 32,
+        depth: int = 12,
+        embedding: int = 384,
+        heads: int = 6,
+        class_token: bool = False,
+        group_channels: int = 0,
+        in_channels: int = 3,
+        taps: Sequence[int] = (4, 8, 12),
+        drop_path: float = 0.1,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        residual_scale: float = 1.0,
+        normed_residual: bool = False,
+        start: str = "far",
+    ) -> None:
+        super().__init__()
+        if embedding % heads:
+            raise UsageError(f"embedding {embedding}: expected a multiple of the {heads} heads")
+        if not residual_scale > 0:
+            raise UsageError(f"residual_scale {residual_scale}: expected a number above 0")
+        check_rate("dropout", dropout)
+        check_rate("attention_dropout", attention_dropout)
+        self.in_channels = in_channels
+        self.taps = check_taps(taps, depth)
+        self.class_token = class_token
+        self.cloud_dim = 2 * embedding if class_token else embedding
+        self.point_dim = len(self.taps) * embedding
+        self.layers = ("patches", *(f"blocks.{i}" for i in range(depth)), "norm")
+        self.patches = Patches(groups, group_size, embedding, group_channels, in_channels, start)
+        self.blocks = nn.ModuleList(
+            Block(
+                embedding, heads, rate, dropout, attention_dropout, residual_scale, normed_residual
+            )
+            for rate in drop_path_rates(drop_path, depth)
+        )
+        self.norm = nn.LayerNorm(embedding)
+        init_as_vit(self)
+        if class_token:
+            self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(embedding), std=0.02))
+            self.token_position = nn.Parameter(
+                nn.init.trunc_normal_(torch.empty(embedding), std=0.02)
+            )
+
+    def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
+        centres, tokens = self.patches(with_feats(xyz, feats, self.in_channels))
+        outputs = self.trunk(tokens, self.patches.position(centres), self.taps)
+        last, taps = outputs[-1], outputs[:-1]
+        if self.class_token:
+            cloud = torch.cat((last[:, 0], last[:, 1:].amax(dim=1)), dim=-1)
+            taps = [tokens[:, 1:] for tokens in taps]
+        else:
+            cloud = last.amax(dim=1) + last.mean(dim=1)
+        return Features(cloud, interpolate(torch.cat(taps, dim=-1), centres, xyz))
+
+    def trunk(self, tokens: Tensor, positions: Tensor, taps: Sequence[int] = ()) -> list[Tensor]:
+        """The blocks on any tokens, e.g. on those that a mask leaves.
+
+        Args:
+            tokens: ``(B, M, embedding)``, of ``patches.embed``, without the class token.
+            positions: the same shape, of ``patches.position``.
+            taps: blocks whose outputs are wanted.
+
+        Returns:
+            Behind each of the blocks ``taps`` and behind the last block the tokens through the last
+            norm, ``(B, M, embedding)``, with the class token in front where there is one.
+        """
+        if self.class_token:
+            tokens = _in_front(self.token, tokens)
+            positions = _in_front(self.token_position, positions)
+        found = {}
+        for number, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens + positions)
+            if number in taps or number == len(self.blocks):
+                found[number] = self.norm(tokens)
+        return [found[tap] for tap in (*taps, len(self.blocks))]
+
+
+def _in_front(row: Tensor, rows: Tensor) -> Tensor:
+    """One row in front of the others of every cloud: ``(C,)`` and ``(B, M, C)``."""
+    return torch.cat((row.expand(len(rows), 1, -1), rows), dim=1)

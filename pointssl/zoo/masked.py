@@ -1,0 +1,277 @@
+"""Trunks over patches: Point-MAE, Point-BERT, ReCon, PointMamba, and what PointGPT is not."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from pointssl.zoo.family import NORM, Family, Weights, renamed
+
+# Ours -> theirs, within the mini-PointNet and within a block of a transformer or of Mamba.
+NET = {"linear1": "first_conv.0", "linear2": "first_conv.3"}
+NET |= {"linear3": "second_conv.0", "linear4": "second_conv.3"}
+BLOCK = {"norm1": "norm1", "norm2": "norm2", "attention.proj": "attn.proj"}
+BLOCK |= {"linear1": "mlp.fc1", "linear2": "mlp.fc2"}
+MIXER = {"into.weight": "in_proj.weight", "select.weight": "x_proj.weight"}
+MIXER |= {"back.weight": "out_proj.weight", "log_rates": "A_log", "skip": "D"}
+
+
+def patches_keys(weights: Weights) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for ours, theirs in NET.items():
+        keys |= renamed(f"patches.net.{ours}", f"encoder.{theirs}")
+    keys |= renamed("patches.net.norm1", "encoder.first_conv.1", *NORM)
+    keys |= renamed("patches.net.norm2", "encoder.second_conv.1", *NORM)
+    for layer in (0, 2):
+        keys |= renamed(f"patches.position.{layer}", f"pos_embed.{layer}")
+    return keys | (renamed("patches.bridge", "reduce_dim") if _bridged(weights) else {})
+
+
+def transformer_keys(weights: Weights) -> dict[str, str]:
+    """All but the class token."""
+    keys = patches_keys(weights) | renamed("norm", "norm")
+    for i in range(_depth(weights, "attn.qkv.weight")):
+        keys[f"blocks.{i}.attention.qkv.weight"] = f"blocks.blocks.{i}.attn.qkv.weight"
+        for ours, theirs in BLOCK.items():
+            keys |= renamed(f"blocks.{i}.{ours}", f"blocks.blocks.{i}.{theirs}")
+    return keys
+
+
+def keys_with_token(weights: Weights) -> dict[str, str]:
+    return transformer_keys(weights) | {"token": "cls_token", "token_position": "cls_pos"}
+
+
+def mamba_keys(weights: Weights) -> dict[str, str]:
+    keys = patches_keys(weights) | renamed("norm.0", "blocks.norm_f")
+    if _ordered(weights):
+        for order in (0, 1):
+            keys[f"serialise.scales.{order}"] = f"OrderScale_gamma_{order + 1}"
+            keys[f"serialise.shifts.{order}"] = f"OrderScale_beta_{order + 1}"
+    else:
+        keys |= renamed("norm.1", "norm")
+    for i in range(_depth(weights, "mixer.A_log")):
+        ours, theirs = f"blocks.{i}", f"blocks.layers.{i}"
+        keys |= renamed(f"{ours}.norm", f"{theirs}.norm")
+        keys |= renamed(f"{ours}.mixer.conv", f"{theirs}.mixer.conv1d")
+        keys |= renamed(f"{ours}.mixer.step", f"{theirs}.mixer.dt_proj")
+        keys |= {f"{ours}.mixer.{our}": f"{theirs}.mixer.{their}" for our, their in MIXER.items()}
+    return keys
+
+
+def patches_arguments(weights: Weights, depth: int) -> dict[str, Any]:
+    """The taps are the thirds of the depth: 4, 8 and 12 of 12 blocks, as published."""
+    first, last = weights["encoder.first_conv.0.weight"], weights["encoder.second_conv.3.weight"]
+    return {
+        "in_channels": first.shape[1],
+        "embedding": len(weights["pos_embed.2.weight"]),
+        "group_channels": len(last) if _bridged(weights) else 0,
+        "depth": depth,
+        "taps": sorted({-(-depth * third // 3) for third in (1, 2, 3)}),
+    }
+
+
+def transformer_arguments(weights: Weights) -> dict[str, Any]:
+    arguments = patches_arguments(weights, _depth(weights, "attn.qkv.weight"))
+    # Shapes do not tell the heads; all of these code bases give each 64 channels.
+    return {**arguments, "heads": max(1, arguments["embedding"] // 64)}
+
+
+def arguments_with_token(weights: Weights) -> dict[str, Any]:
+    return {**transformer_arguments(weights), "class_token": True}
+
+
+def mamba_arguments(weights: Weights) -> dict[str, Any]:
+    mixer = "blocks.layers.0.mixer"
+    arguments = patches_arguments(weights, _depth(weights, "mixer.A_log"))
+    inner, state = weights[f"{mixer}.A_log"].shape
+    return {
+        **arguments,
+        "order": "hilbert" if _ordered(weights) else "xyz",
+        "state": state,
+        "conv": weights[f"{mixer}.conv1d.weight"].shape[-1],
+        "expand": inner // arguments["embedding"],
+    }
+
+
+def flat_token(weights: Weights) -> Mapping[str, Tensor]:
+    """The class token and its position as vectors; theirs are ``(1, 1, C)``."""
+    flat = {key: weights[key].flatten() for key in ("cls_token", "cls_pos") if key in weights}
+    return {**weights, **flat}
+
+
+def _depth(weights: Weights, ending: str) -> int:
+    return sum(key.startswith("blocks.") and key.endswith("." + ending) for key in weights)
+
+
+def _bridged(weights: Weights) -> bool:
+    return "reduce_dim.weight" in weights
+
+
+def _ordered(weights: Weights) -> bool:
+    return "OrderScale_gamma_1" in weights
+
+
+PATCHES = ("encoder.first_conv.0.weight", "encoder.second_conv.3.weight", "pos_embed.2.weight")
+BLOCKS = (*PATCHES, "blocks.blocks.0.attn.qkv.weight", "norm.weight")
+MIXERS = (*PATCHES, "blocks.layers.0.mixer.A_log", "blocks.norm_f.weight")
+CLASSIFIER = "cls_head_finetune.0.weight"
+PARTS = "label_conv.0.weight"
+CONTRAST = "blocks.blocks.0.attn_contrast.q.weight"
+UNIT = {"points": 1024, "normalise": "unit-sphere", "up_axis": "y"}
+PART_SERVE = {**UNIT, "points": 2048}
+SHAPENET = "ShapeNet (55 categories)"
+THEN = f"{SHAPENET}, then ModelNet40 or ScanObjectNN"
+CLASSES = "classes of ModelNet40 or ScanObjectNN"
+LARGER = "2048 points, groups 128"  # with which ScanObjectNN was fine-tuned
+
+POINT_MAE = Family(
+    name="point-mae",
+    title="Point-MAE, pretrained (Pang et al. 2022), or another trunk with its keys",
+    source="https://github.com/Pang-Yatian/Point-MAE",
+    backbone="patch_transformer",
+    marks=BLOCKS,
+    without=("cls_token", "reduce_dim.weight", CONTRAST),
+    keys=transformer_keys,
+    arguments=transformer_arguments,
+    recipe={"groups": 64, "group_size": 32, "heads": 6},
+    serve=UNIT,
+    trained_on=SHAPENET,
+    published="linear SVM: ModelNet40 91.0 (table 1 of Point-M2AE's paper)",
+)
+POINT_BERT = replace(
+    POINT_MAE,
+    name="point-bert",
+    title="Point-BERT, pretrained (Yu et al. 2022)",
+    source="https://github.com/Julie-tang00/Point-BERT",
+    marks=(*BLOCKS, "reduce_dim.weight", "cls_token", "lm_head.weight"),
+    without=(),
+    keys=keys_with_token,
+    arguments=arguments_with_token,
+    prepare=flat_token,
+    published="linear SVM: ModelNet40 87.4 (table 1 of Point-M2AE's paper)",
+)
+RECON = replace(
+    POINT_MAE,
+    name="recon",
+    title="ReCon, pretrained (Qi et al. 2023): the patches' trunk, no class tokens",
+    source="https://github.com/qizekun/ReCon",
+    marks=(*BLOCKS, CONTRAST),
+    without=(),
+    recipe={"groups": 64, "group_size": 32, "heads": 6, "normed_residual": True},
+    published="linear SVM: ModelNet40 93.4, on [maximum of the class tokens | maximum plus mean of "
+    "the patches], of which the second half is here",
+)
+POINT_MAMBA = Family(
+    name="point-mamba",
+    title="PointMamba, first version, pretrained (Liang et al. 2024)",
+    source="https://github.com/LMD0311/PointMamba",
+    backbone="mamba",
+    marks=(*MIXERS, "norm.weight"),
+    without=("cls_token",),
+    keys=mamba_keys,
+    arguments=mamba_arguments,
+    recipe={"groups": 64, "group_size": 32},
+    serve=UNIT,
+    trained_on=SHAPENET,
+    published="none without labels",
+)
+HILBERT = replace(
+    POINT_MAMBA,
+    name="point-mamba-hilbert",
+    title="PointMamba along Hilbert curves, pretrained (Liang et al. 2024)",
+    marks=(*MIXERS, "OrderScale_gamma_1", "OrderScale_beta_2"),
+    recipe={"groups": 64, "group_size": 32, "cell": 0.02},
+)
+PARTSEG_RECIPE = {"groups": 128, "group_size": 32}
+
+FAMILIES = (
+    replace(
+        POINT_MAE,
+        name="pointgpt",
+        title="PointGPT (Chen et al. 2023)",
+        source="https://github.com/CGuangyan-BIT/PointGPT",
+        marks=("blocks.layers.0.ln_1.weight", "blocks.sos", "encoder.first_conv.0.weight"),
+        without=(),
+        published="ScanObjectNN, hardest, 86.9, fine-tuned (PointGPT-S)",
+        refused="It is another network, which pointssl does not have: its attention is causal over "
+        "patches in the order of a walk, with sinusoids of the place, and its residuals pass "
+        "through the norms",
+    ),
+    replace(
+        RECON,
+        name="recon-cls",
+        title=RECON.title.replace("pretrained", "fine-tuned classifier"),
+        marks=(*RECON.marks, CLASSIFIER),
+        trained_on=THEN,
+        labels=CLASSES,
+        published=f"ScanObjectNN, hardest, 90.6, with votes 91.3 ({LARGER})",
+    ),
+    RECON,
+    POINT_BERT,
+    replace(
+        POINT_BERT,
+        name="point-bert-finetuned",
+        title="Point-BERT, fine-tuned (Yu et al. 2022)",
+        marks=(*BLOCKS, "reduce_dim.weight", "cls_token"),
+        trained_on=THEN,
+        labels=f"{CLASSES}, or parts of ShapeNetPart",
+        published=f"ModelNet40 92.7, with votes 93.2; ScanObjectNN, hardest, 83.1 ({LARGER})",
+    ),
+    replace(
+        POINT_MAE,
+        name="point-mae-cls",
+        title="Point-MAE, fine-tuned classifier (Pang et al. 2022)",
+        marks=(*BLOCKS, "cls_token", "cls_pos"),
+        without=("reduce_dim.weight", CONTRAST),
+        keys=keys_with_token,
+        arguments=arguments_with_token,
+        prepare=flat_token,
+        trained_on=THEN,
+        labels=CLASSES,
+        published=f"ModelNet40, with votes, 93.8; ScanObjectNN, hardest, 85.2 ({LARGER})",
+    ),
+    replace(
+        POINT_MAE,
+        name="point-mae-partseg",
+        title="Point-MAE, fine-tuned part segmentation (Pang et al. 2022)",
+        marks=(*BLOCKS, PARTS),
+        recipe={**PARTSEG_RECIPE, "heads": 6},
+        serve=PART_SERVE,
+        trained_on=f"{SHAPENET}, then ShapeNetPart",
+        labels="parts of ShapeNetPart",
+        published="ShapeNetPart instance mIoU 86.1",
+    ),
+    POINT_MAE,
+    replace(
+        HILBERT,
+        name="point-mamba-hilbert-cls",
+        title=HILBERT.title.replace("pretrained", "fine-tuned classifier"),
+        marks=(*HILBERT.marks, CLASSIFIER),
+        trained_on=THEN,
+        labels=CLASSES,
+        published=f"ModelNet40 93.6; ScanObjectNN, hardest, 89.3 ({LARGER})",
+    ),
+    HILBERT,
+    replace(
+        POINT_MAMBA,
+        name="point-mamba-cls",
+        title=POINT_MAMBA.title.replace("pretrained", "fine-tuned classifier"),
+        marks=(*POINT_MAMBA.marks, CLASSIFIER),
+        trained_on=THEN,
+        labels=CLASSES,
+        published=f"ModelNet40 93.6; ScanObjectNN, hardest, 84.9, with rotations 88.2 ({LARGER})",
+    ),
+    replace(
+        POINT_MAMBA,
+        name="point-mamba-partseg",
+        title=POINT_MAMBA.title.replace("pretrained", "fine-tuned part segmentation"),
+        marks=(*POINT_MAMBA.marks, PARTS),
+        recipe=PARTSEG_RECIPE,
+        serve=PART_SERVE,
+        trained_on=f"{SHAPENET}, then ShapeNetPart",
+        labels="parts of ShapeNetPart",
+        published="ShapeNetPart instance mIoU 86.0",
+    ),
+    POINT_MAMBA,
+)
