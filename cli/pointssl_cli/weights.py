@@ -42,7 +42,7 @@ def as_text(entries: list[dict[str, Any]]) -> str:
         }
         if entry["refused"]:
             facts = {"from": entry["source"], "not loaded": entry["refused"]}
-        lines += ["", f"{entry['name']}: {entry['title']}"]
+        lines += ["", *textwrap.wrap(f"{entry['name']}: {entry['title']}", 100)]
         for name, text in facts.items():
             label = f"  {name:<11}"
             lines += textwrap.wrap(

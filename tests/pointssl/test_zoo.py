@@ -207,7 +207,7 @@ def test_zoo_lists_every_family(capfd):
     entries = json.loads(worked(capfd, "zoo", "--json"))
     assert [entry["name"] for entry in entries] == [family.name for family in families()]
     for entry in entries:
-        assert f"{entry['name']}: {entry['title']}" in text
+        assert f"{entry['name']}: {entry['title'][:30]}" in text
     assert all(len(line) <= 100 or "http" in line for line in text.splitlines())
 
 
