@@ -37,7 +37,9 @@ class Ball(nn.Module):
         of_points = self.first.linear(torch.cat((xyz, x), dim=-1))
         of_places = F.linear(places, self.first.linear.weight[:, :3])
         pairs = self.first.activate(take_rows(of_points, idx) - of_places[:, :, None])
-        return self.rest(pairs).amax(dim=2)
+        pairs = self.rest(pairs)
+        # The same values; that of amax is had faster, but its gradient takes twice as long.
+        return pairs.max(dim=2).values if self.training else pairs.amax(dim=2)
 
 
 class SetAbstraction(nn.Module):
