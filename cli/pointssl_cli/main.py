@@ -25,6 +25,7 @@ from pointssl_cli.evaluations import (
 from pointssl_cli.export import export
 from pointssl_cli.extract import extract
 from pointssl_cli.failures import explain, report
+from pointssl_cli.inspect_encoder import inspect_encoder
 from pointssl_cli.predict import predict
 from pointssl_cli.pretrain import pretrain
 from pointssl_cli.weights import import_weights, zoo
@@ -44,6 +45,7 @@ app.command("eval-fewshot")(eval_fewshot)
 app.command("eval-cluster")(eval_cluster)
 app.command("eval-retrieval")(eval_retrieval)
 app.command("eval-all")(eval_all)
+app.command("inspect")(inspect_encoder)
 app.command("predict")(predict)
 app.command("export")(export)
 app.command("import")(import_weights)

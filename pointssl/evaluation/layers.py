@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from pointssl.ops.gather import take_rows
+from pointssl.ops.neighbours import knn_among
 from pointssl_datasets.errors import UsageError
 from pointssl_datasets.resolve import nearest
 
@@ -26,6 +29,60 @@ class Layer(NamedTuple):
 def layer_names(encoder: nn.Module) -> tuple[str, ...]:
     """The layers of an encoder, shallow to deep, as it names them; none for a foreign one."""
     return tuple(getattr(encoder, "layers", ()))
+
+
+@torch.no_grad()
+def layers_found(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = None) -> tuple[str, ...]:
+    """:func:`layer_names`, or where there are none, its children that give features of points.
+
+    Those are the direct children (and the members of lists of modules) whose output in a forward
+    pass is ``(B, M, C)`` or ``(places, features)``; ``(B, C, N)`` is channels first and not taken.
+
+    Args:
+        xyz: ``(B, N, 3)``.
+    """
+    if layer_names(encoder):
+        return layer_names(encoder)
+    found: list[str] = []
+    batch, points = xyz.shape[:2]
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            pair = _pair(output)
+            features = output if pair is None else pair[1]
+            if not isinstance(features, Tensor) or features.dim() != 3:
+                return
+            rows, channels = features.shape[1:]
+            first = channels == points != rows  # B, C, N
+            if len(features) == batch and not first and name not in found:
+                found.append(name)
+
+        return hook
+
+    children: dict[str, nn.Module] = {}
+    for name, module in encoder.named_children():
+        if isinstance(module, nn.ModuleList):
+            children |= {f"{name}.{i}": member for i, member in enumerate(module)}
+        else:
+            children[name] = module
+    hooks = [module.register_forward_hook(watch(name)) for name, module in children.items()]
+    try:
+        encoder(xyz, feats)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return tuple(found)
+
+
+def on_points(layer: Layer, xyz: Tensor) -> Tensor | None:
+    """Features of the layer at each point of ``xyz (B, N, 3)``: those of the nearest place.
+
+    Returns:
+        ``(B, N, C)``; None where the layer's places are not known.
+    """
+    if layer.xyz is None or layer.xyz is xyz:
+        return None if layer.xyz is None else layer.features
+    return take_rows(layer.features, knn_among(xyz, layer.xyz, 1)[..., 0])
 
 
 def layer_outputs(

@@ -1,0 +1,150 @@
+"""What `pointssl inspect` has found: told, written and drawn."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pointssl.engine.runlog import write_json
+from pointssl.evaluation.cka import cka_matrix
+from pointssl.evaluation.encoders import Subject
+from pointssl.evaluation.inspect_report import (
+    how_counted,
+    how_measured,
+    layers_table,
+    modules_table,
+    totals_lines,
+    warnings_of,
+)
+from pointssl.evaluation.inspection import Inside
+from pointssl.evaluation.layer_board import write_board
+from pointssl.evaluation.layer_pictures import cka_picture, component_colours, layers_sheet
+from pointssl.inspect_config import InspectConfig
+from pointssl.options import to_dict
+from pointssl.recipes.frozen import draw
+from pointssl_datasets.mixing import Clouds
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A network and all that was seen of it."""
+
+    label: str
+    subject: Subject
+    modules: list[dict[str, Any]]
+    totals: dict[str, Any]
+    inside: Inside
+
+
+def told(
+    config: InspectConfig, found: list[Inspected], clouds: Clouds, chosen: list[int]
+) -> dict[str, Any]:
+    """Everything as plain values."""
+    result: dict[str, Any] = {
+        "config": to_dict(config),
+        "data": clouds.facts(),
+        "clouds": [str(clouds.names[i]) for i in chosen],
+        "points": clouds.points,
+        "networks": [
+            {
+                "label": seen.label,
+                "name": seen.subject.name,
+                **seen.subject.facts,
+                "serve": seen.subject.serve,
+                "notes": list(seen.subject.notes),
+                "totals": seen.totals,
+                "modules": seen.modules,
+                "layers": seen.inside.statistics,
+                "attention": seen.inside.attention,
+            }
+            for seen in found
+        ],
+    }
+    if config.compare:
+        result["cka"] = {
+            "estimator": "linear CKA, HSIC without bias (Song et al. 2012)",
+            "rows": len(next(iter(found[0].inside.sampled.values()), [])),
+            "layers": [list(seen.inside.sampled) for seen in found],
+            **{
+                name: _plain(cka_matrix(found[i].inside.sampled, found[j].inside.sampled))
+                for name, i, j in (("first", 0, 0), ("both", 0, 1), ("second", 1, 1))
+            },
+        }
+    return result
+
+
+def _plain(matrix: list[list[float]]) -> list[list[float | None]]:
+    """JSON has no NaN."""
+    return [[value if np.isfinite(value) else None for value in row] for row in matrix]
+
+
+def report(config: InspectConfig, found: list[Inspected], result: dict[str, Any]) -> None:
+    """Prints the tables and writes ``inspect.json``, the pictures and the TensorBoard events."""
+    first = found[0].totals["clouds"]
+    print(f"{len(result['clouds'])} clouds of {config.data} {config.split}, "
+          f"{result['points']} points each, seed {config.seed}")  # fmt: skip
+    for seen in found:
+        subject = seen.subject
+        k = subject.arguments.get("k", getattr(subject.encoder, "k", None))
+        print(f"\n{seen.label}: {subject.facts['backbone']}, {subject.name}"
+              f"{'' if k is None else f', k = {k}'}")  # fmt: skip
+        for note in subject.notes:
+            print(f"note: {note}")
+        if not config.compare:
+            print(f"\none pass of {first} clouds:")
+            print("\n".join(modules_table(seen.modules, config.depth)))
+        print()
+        print("\n".join(layers_table(seen.inside.statistics)))
+        if not seen.inside.statistics:
+            print("- no layers: it names none, and none of its children gives features (B, M, C)")
+        for line in warnings_of(seen.inside.statistics):
+            print(line)
+        for name in seen.inside.unplaced:
+            print(f"- {name}: its places are not known; not drawn, not compared")
+    print(f"\none pass of {first} clouds:")
+    print("\n".join(totals_lines({seen.label: seen.totals for seen in found})))
+    peak = found[0].totals["peak_bytes"] is not None
+    print("\n".join(how_counted(config.passes, peak)))
+    layers = [row for seen in found for row in seen.inside.statistics.values()]
+    print("\n".join(how_measured(layers)), flush=True)
+    write_json(config.out / "inspect.json", result)
+    print(f"numbers: {config.out / 'inspect.json'}")
+    draw_all(config, found, result)
+
+
+def draw_all(config: InspectConfig, found: list[Inspected], result: dict[str, Any]) -> None:
+    """The sheets of layers, the heat maps of CKA, and both for TensorBoard."""
+    pictures, meshes = {}, {}
+    for number, seen in enumerate(found):
+        painted = {name: component_colours(f) for name, f in seen.inside.shown.items()}
+        if not painted:
+            continue
+        suffix = "" if len(found) == 1 else f"_{'ab'[number]}"
+        names = result["clouds"][: len(seen.inside.xyz)]
+        clouds = list(zip(names, seen.inside.xyz.numpy(), strict=True))
+        stats = seen.inside.statistics
+        layers = {
+            name: (f"{stats[name]['places']} x {stats[name]['channels']}", colours)
+            for name, colours in painted.items()
+        }
+        path = config.out / f"layers{suffix}.png"
+        title = f"{seen.label}: first three principal components at each layer"
+        draw("layers", path, layers_sheet, clouds, layers, title)
+        pictures[f"layers{suffix}"] = path
+        for layer, colours in painted.items():
+            for (name, xyz), paint in zip(clouds, colours, strict=True):
+                meshes[f"{layer}{suffix}/{name.replace('/', '_')}"] = (xyz, paint)
+    if config.compare and all(result["cka"]["layers"]):
+        a, b = (seen.label for seen in found)
+        rows, columns = result["cka"]["layers"]
+        panels = [
+            (a, a, rows, rows, result["cka"]["first"]),
+            (a, b, rows, columns, result["cka"]["both"]),
+            (b, b, columns, columns, result["cka"]["second"]),
+        ]
+        draw("CKA", config.out / "cka.png", cka_picture, panels)
+        pictures["cka"] = config.out / "cka.png"
+    pictures = {tag: path for tag, path in pictures.items() if path.exists()}
+    if pictures:
+        write_board(config.out / "tensorboard", pictures, meshes)
+        print(f"to turn them about: tensorboard --logdir {config.out / 'tensorboard'}")
