@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointssl.backbones.layers import PointLayer
+from pointssl.ops.packed import per_point
 
 
 class ProjectionHead(nn.Sequential):
@@ -118,14 +119,22 @@ class PointHead(nn.Module):
         self.dropouts = nn.ModuleList(nn.Dropout(share) for share in dropout)
         self.out = nn.Linear(hidden[-1], parts, bias=False)
 
-    def forward(self, points: Tensor, cloud: Tensor, category: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        points: Tensor,
+        cloud: Tensor,
+        category: Tensor | None = None,
+        sizes: Sequence[int] | None = None,
+    ) -> Tensor:
         """Features ``(B, N, C)`` and ``(B, D)`` and one-hot ``(B, categories)`` to
-        ``(B, N, parts)``."""
+        ``(B, N, parts)``; with the ``sizes`` of packed clouds ``(T, C)`` to ``(T, parts)``."""
         if self.category is not None:
             cloud = torch.cat((cloud, self.category(category)), dim=1)
-        of_cloud, of_point = self.first.weight.split([cloud.shape[1], points.shape[2]], dim=1)
-        x = F.linear(points, of_point) + F.linear(cloud, of_cloud)[:, None]
-        x = F.leaky_relu(self.norm(x.flatten(0, 1)), self.slope).view_as(x)
+        of_cloud, of_point = self.first.weight.split([cloud.shape[1], points.shape[-1]], dim=1)
+        of_all = F.linear(cloud, of_cloud)
+        of_all = of_all[:, None] if sizes is None else per_point(of_all, sizes)
+        x = F.linear(points, of_point) + of_all
+        x = F.leaky_relu(self.norm(x.flatten(0, -2)), self.slope).view_as(x)
         x = self.dropouts[0](x)
         for layer, dropout in zip(self.layers, list(self.dropouts)[1:], strict=True):
             x = dropout(layer(x))

@@ -10,6 +10,13 @@ SMALL: dict[str, dict] = {
     "dgcnn": {"k": K, "embedding": 32},
     "dgcnn_seg": {"k": K, "embedding": 32},
     "point_transformer": {"k": K, "embedding": 16, "blocks": 2},
+    "point_transformer_packed": {
+        "k": K,
+        "first_k": 4,
+        "widths": (16, 24, 32),
+        "depths": (1, 1, 2),
+        "strides": (1, 4, 4),
+    },
     "mamba": {**PATCHES, "embedding": 16, "state": 4},
     "patch_transformer": {**PATCHES, "embedding": 16, "heads": 2},
     "pct": {
@@ -46,6 +53,7 @@ SMALL: dict[str, dict] = {
 }
 VARIANTS: dict[str, tuple[str, dict]] = {
     "point_transformer with a decoder": ("point_transformer", {"decoder": True}),
+    "point_transformer_packed with a decoder": ("point_transformer_packed", {"decoder": True}),
     "mamba along a Hilbert curve": (
         "mamba",
         {"order": "hilbert", "cell": 0.1, "group_channels": 8},

@@ -7,6 +7,9 @@ BACKBONES: dict[str, str] = {
     "dgcnn": "pointssl.backbones.dgcnn:DGCNN",
     "dgcnn_seg": "pointssl.backbones.dgcnn_seg:DGCNNSeg",
     "point_transformer": "pointssl.backbones.point_transformer:PointTransformer",
+    "point_transformer_packed": (
+        "pointssl.backbones.point_transformer_packed:PackedPointTransformer"
+    ),
     "mamba": "pointssl.backbones.mamba:PointMamba",
     "patch_transformer": "pointssl.backbones.patch_transformer:PatchTransformer",
     "pct": "pointssl.backbones.pct:PCT",

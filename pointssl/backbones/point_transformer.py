@@ -184,8 +184,8 @@ class PointTransformer(nn.Module):
             carried = [interpolate(x, places, xyz) for places, _, x in stages[1:]]
             return Features(cloud, torch.cat((stages[0][2], *carried), dim=-1))
         x = self.up_blocks[0](self.bottom(x), *near)
-        for up, block, stage in zip(self.ups, self.up_blocks[1:], stages[-2::-1], strict=True):
-            finer, near, skip = stage
+        above = stages[-2::-1]
+        for up, block, (finer, near, skip) in zip(self.ups, self.up_blocks[1:], above, strict=True):
             x = block(up(x, places, skip, finer), *near)
             places = finer
         return Features(torch.cat((cloud, x.amax(dim=1)), dim=-1), x)

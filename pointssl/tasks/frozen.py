@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pointssl.backbones.features import Features
+from pointssl_datasets.errors import UserError
 
 Task = TypeVar("Task", bound=nn.Module)
 
@@ -18,7 +19,17 @@ def keep_frozen(task: Task) -> Task:
     return task
 
 
-def encode(task: Any, xyz: Tensor, feats: Tensor | None) -> Features:
-    """The encoder's features, without a graph where it is frozen."""
+def encode(task: Any, xyz: Tensor, feats: Tensor | None, offsets: Tensor | None = None) -> Features:
+    """The encoder's features, without a graph where it is frozen.
+
+    Raises:
+        UserError: ``offsets`` of packed clouds, and an encoder that takes equal sizes only.
+    """
+    packed = () if offsets is None else (offsets,)
+    if packed and not getattr(task.encoder, "packed", False):
+        raise UserError(
+            f"{type(task.encoder).__name__} takes clouds of equal sizes, (B, N, 3): of the "
+            "backbones point_transformer_packed takes packed ones"
+        )
     with torch.set_grad_enabled(torch.is_grad_enabled() and not task.freeze_backbone):
-        return task.encoder(xyz, feats)
+        return task.encoder(xyz, feats, *packed)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pointssl.heads import PointHead
 from pointssl.losses import smoothed_cross_entropy
+from pointssl.ops.packed import sizes_of
 from pointssl.tasks.frozen import encode, keep_frozen
 from pointssl_datasets.errors import UserError
 
@@ -54,30 +55,38 @@ class PointSegmentation(nn.Module):
         return keep_frozen(self)
 
     def logits(
-        self, xyz: Tensor, feats: Tensor | None = None, category: Tensor | None = None
+        self,
+        xyz: Tensor,
+        feats: Tensor | None = None,
+        category: Tensor | None = None,
+        offsets: Tensor | None = None,
     ) -> Tensor:
-        """``(B, N, parts)`` of clouds ``(B, N, 3)`` of the categories ``(B,)``.
+        """``(B, N, parts)`` of clouds ``(B, N, 3)`` of the categories ``(B,)``; of packed clouds
+        ``(T, 3)`` with offsets ``(B,)`` it is ``(T, parts)``.
 
         Raises:
-            UserError: the head wants to be told the category, and is not.
+            UserError: the head wants to be told the category, and is not; or the encoder does not
+                take packed clouds.
         """
-        features = encode(self, xyz, feats)
+        features = encode(self, xyz, feats, offsets)
+        sizes = None if offsets is None else sizes_of(offsets, len(xyz))
         onehot = None
         if self.categories:
             if category is None:
                 raise UserError("this network takes the category of every cloud: give it")
             onehot = F.one_hot(category, self.categories).to(features.cloud.dtype)
-        return self.head(features.points, features.cloud, onehot)
+        return self.head(features.points, features.cloud, onehot, sizes)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
         """Loss and point accuracy.
 
         Args:
             batch: ``xyz (B, N, 3)``, ``part (B, N)``, ``label (B,)`` (the category), and where the
-                data have them ``feats (B, N, C)``.
+                data have them ``feats (B, N, C)``; or packed, ``(T, ...)``, with ``offsets (B,)``.
         """
         category = batch["label"] if self.categories else None
-        logits = self.logits(batch["xyz"], batch.get("feats"), category).flatten(0, 1)
+        logits = self.logits(batch["xyz"], batch.get("feats"), category, batch.get("offsets"))
+        logits = logits.flatten(0, -2)
         part = batch["part"].flatten()
         with torch.no_grad():
             accuracy = (logits.argmax(dim=1) == part).float().mean()

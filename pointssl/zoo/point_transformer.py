@@ -16,7 +16,7 @@ ATTENTION = {
 
 
 def attention(ours: str, theirs: str) -> dict[str, str]:
-    keys = {}
+    keys: dict[str, str] = {}
     for our, their in ATTENTION.items():
         keys |= renamed(f"{ours}.{our}", f"{theirs}.{their}")
     for our, their in {"query": "w_qs", "key": "w_ks", "value": "w_vs"}.items():
@@ -63,19 +63,20 @@ def encoder_arguments(weights: Weights, under: str = "") -> dict[str, Any]:
 
 
 # The published networks of POSTECH: a stage is `enc1` to `enc5`, its first layer thins out.
-LAYER = {"linear_q": (), "linear_k": (), "linear_v": (), "linear_p.0": (), "linear_p.3": ()}
-LAYER |= {"linear_w.2": (), "linear_w.5": (), "linear_p.1": NORM, "linear_w.0": NORM}
-LAYER |= {"linear_w.3": NORM}
+LINEARS = ("linear_q", "linear_k", "linear_v", "linear_p.0", "linear_p.3")
+LINEARS += ("linear_w.2", "linear_w.5")
+NORMS = ("linear_p.1", "linear_w.0", "linear_w.3")
 
 
 def bottleneck(ours: str, theirs: str) -> dict[str, str]:
-    keys = {}
+    keys: dict[str, str] = {}
     for layer in (1, 3):
         keys |= renamed(f"{ours}.linear{layer}", f"{theirs}.linear{layer}", "weight")
     for norm in (1, 2, 3):
         keys |= renamed(f"{ours}.norm{norm}", f"{theirs}.bn{norm}", *NORM)
-    for layer, names in LAYER.items():
-        keys |= renamed(f"{ours}.attention.{layer}", f"{theirs}.transformer2.{layer}", *names)
+    for part in (*LINEARS, *NORMS):
+        names = NORM if part in NORMS else ()
+        keys |= renamed(f"{ours}.attention.{part}", f"{theirs}.transformer2.{part}", *names)
     return keys
 
 
@@ -101,10 +102,12 @@ def packed_decoder_keys(weights: Weights) -> dict[str, str]:
     stages = len(packed_stages(weights))
     for stage in range(stages):  # ours counts from the deepest on
         ours, theirs = f"ups.{stage}", f"dec{stages - stage}"
-        for layer in (1, 2):
-            keys |= renamed(f"{ours}.linear{layer}.0", f"{theirs}.0.linear{layer}.0")
-            if stage or layer == 1:
-                keys |= renamed(f"{ours}.linear{layer}.1", f"{theirs}.0.linear{layer}.1", *NORM)
+        for our, their in {"own": "linear1", "deeper": "linear2"}.items():
+            head = not stage and our == "deeper"  # of the mean of the cloud: no norm
+            linear = f"{ours}.{our}" if head else f"{ours}.{our}.linear"
+            keys |= renamed(linear, f"{theirs}.0.{their}.0")
+            if not head:
+                keys |= renamed(f"{ours}.{our}.norm", f"{theirs}.0.{their}.1", *NORM)
         for block in range(count(weights, rf"{theirs}\.(\d+)\.") - 1):
             keys |= bottleneck(f"{ours}.blocks.{block}", f"{theirs}.{block + 1}")
     return keys
@@ -112,15 +115,25 @@ def packed_decoder_keys(weights: Weights) -> dict[str, str]:
 
 def packed_arguments(weights: Weights) -> dict[str, Any]:
     depths = packed_stages(weights)
-    widths = [len(weights[f"enc{stage + 1}.0.linear.weight"]) for stage in range(len(depths))]
-    channels = weights["enc1.0.linear.weight"].shape[1]
-    shared = len(weights["enc1.1.transformer2.linear_w.2.weight"])
+    layers = [weights[f"enc{stage + 1}.0.linear.weight"] for stage in range(len(depths))]
+    widths = [len(layer) for layer in layers]
+    channels = layers[0].shape[1]
+    # A layer that also takes coordinates thins out: all published ones to a quarter.
+    thins = [
+        layer.shape[1] > before for layer, before in zip(layers, [channels, *widths], strict=False)
+    ]
     return {
         "in_channels": channels,
         "widths": widths,
         "depths": depths,
-        "share": widths[0] // shared,
+        "strides": [4 if thin else 1 for thin in thins],
+        "share": widths[0] // len(weights["enc1.1.transformer2.linear_w.2.weight"]),
     }
+
+
+def packed_decoder_arguments(weights: Weights) -> dict[str, Any]:
+    depth = count(weights, r"dec1\.(\d+)\.") - 1
+    return {**packed_arguments(weights), "decoder": True, "up_depth": depth}
 
 
 QQ456CVB = "https://github.com/qq456cvb/Point-Transformers"
@@ -174,8 +187,8 @@ FAMILIES = (
         backbone="point_transformer_packed",
         marks=(*STAGES, "dec1.0.linear1.0.weight"),
         keys=packed_decoder_keys,
-        arguments=lambda weights: {**packed_arguments(weights), "decoder": True},
-        recipe={"k": 16, "first_k": 8, "strides": [1, 4, 4, 4, 4]},
+        arguments=packed_decoder_arguments,
+        recipe={"k": 16, "first_k": 8},
         serve=ROOMS,
         trained_on="S3DIS, areas 1, 2, 3, 4 and 6 (4 cm voxels, colours from 0 to 1)",
         labels="things in the rooms of S3DIS",
@@ -189,7 +202,7 @@ FAMILIES = (
         marks=STAGES,
         keys=packed_keys,
         arguments=packed_arguments,
-        recipe={"k": 16, "first_k": 8, "strides": [1, 4, 4, 4, 4]},
+        recipe={"k": 16, "first_k": 8},
         serve=ROOMS,
         trained_on="unknown",
     ),

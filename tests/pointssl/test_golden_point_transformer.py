@@ -1,14 +1,18 @@
 """Point Transformer against the outputs of qq456cvb/Point-Transformers, through the zoo's keys."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 import torch
 from golden import load, load_golden, pick, relative
+from point_transformer_twin import Twin, random_weights
 from shared import needs_shared
 from torch import Tensor, nn
 
-from pointssl.encoders import build_encoder
+from pointssl.encoders import build_encoder, load_encoder
+from pointssl.ops.packed import pack
+from pointssl.zoo.opening import open_checkpoint
 from pointssl.zoo.recognise import below, recognise
 
 # Biases whose effect the next norm or softmax takes away have a gradient of zero but for rounding.
@@ -78,3 +82,40 @@ def test_network(file: str, name: str, family: str, layers: nn.Sequential):
 
 def head_keys(layers: nn.Module, name: str) -> dict[str, str]:
     return {key: f"{name}.{key}" for key, _ in layers.named_parameters()}
+
+
+def test_scenes_equal_a_slow_twin_with_public_weights(tmp_path: Path):
+    widths, depths = [8, 16, 24], [1, 2, 1]
+    weights = random_weights(6, widths, depths, share=4, classes=13)
+    path = tmp_path / "model_best.pth"
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in weights.items()}}, path)
+    imported = open_checkpoint(path)["facts"]["imported"]
+    assert imported["family"] == "point-transformer-s3dis"
+    assert imported["left"] == {"cls": 8}  # two linear layers and a norm
+    encoder = load_encoder(path, k=4, first_k=3, start="first").double()
+    twin = Twin(weights, neighbours=[3, 4, 4], share=4)
+
+    generator = torch.Generator().manual_seed(1)
+    clouds = [torch.randn(n, 6, generator=generator, dtype=torch.float64) for n in (70, 95)]
+    rows, offsets = pack(clouds)
+    with torch.no_grad():
+        features = encoder(rows[:, :3], rows[:, 3:], offsets)
+    points = features.points.split([70, 95])
+    for i, cloud in enumerate(clouds):
+        mean, decoded = twin(cloud[:, :3], cloud[:, 3:])
+        assert relative(features.cloud[i], torch.cat((mean, decoded.amax(0)))) < 1e-9
+        assert relative(points[i], decoded) < 1e-9
+
+
+def test_published_arguments():
+    """What the shapes of the published network for rooms say are our defaults."""
+    weights = random_weights(6, [32, 64, 128, 256, 512], [1, 2, 3, 5, 2], share=8, classes=13)
+    found = recognise(weights, Path("model_best.pth"))
+    encoder = build_encoder("point_transformer_packed", in_channels=6, decoder=True)
+    assert found.left == {"cls": 8}
+    load(encoder, found.weights)
+    theirs = inspect.signature(type(encoder)).parameters
+    for name, value in found.arguments.items():
+        default = theirs[name].default
+        changed = {"in_channels": 6, "decoder": True}.get(name)
+        assert value == (changed or (list(default) if isinstance(default, tuple) else default))

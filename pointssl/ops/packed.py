@@ -1,0 +1,190 @@
+"""Clouds of different sizes, packed: their points one after the other, and where each cloud ends.
+
+.. code-block:: text
+
+    xyz      a a a a b b c c c c c    (T, 3)
+    offsets          4   6         11 (B,)     sizes 4, 2, 5
+
+No operation here looks beyond a cloud, so that a cloud's result does not depend on those beside
+it. Where all sizes are equal the clouds go through the dense operations at once.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from pointssl.ops.gather import take_rows
+from pointssl.ops.neighbours import knn, knn_among
+from pointssl.ops.sampling import farthest_points
+from pointssl_datasets.errors import UserError
+
+
+def pack(clouds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Clouds ``(N_i, C)`` to ``(T, C)`` and offsets ``(B,)``: the row behind each cloud's last.
+
+    Raises:
+        UserError: no clouds, an empty one, or one that is not ``(N, C)`` with the others' C.
+    """
+    if not clouds:
+        raise UserError("no clouds to pack: expected a list of tensors (N, 3)")
+    channels = clouds[0].shape[-1] if clouds[0].dim() else 0
+    for place, cloud in enumerate(clouds):
+        if cloud.dim() != 2 or cloud.shape[1] != channels or not len(cloud):
+            raise UserError(
+                f"cloud {place} has the shape {tuple(cloud.shape)}: expected (N, {channels}) with "
+                "at least one point"
+            )
+    sizes = torch.tensor([len(cloud) for cloud in clouds], device=clouds[0].device)
+    return torch.cat(list(clouds)), sizes.cumsum(0)
+
+
+def sizes_of(offsets: Tensor, total: int) -> list[int]:
+    """Points of each cloud, from offsets ``(B,)`` into ``total`` points.
+
+    Raises:
+        UserError: not such offsets, or an empty cloud.
+    """
+    whole = isinstance(offsets, Tensor) and offsets.dim() == 1 and len(offsets) > 0
+    if not whole or offsets.is_floating_point() or offsets.dtype == torch.bool:
+        found = type(offsets).__name__
+        if isinstance(offsets, Tensor):
+            found = f"{offsets.dtype} {tuple(offsets.shape)}"
+        raise UserError(f"offsets: expected the end of each cloud, whole numbers (B,), got {found}")
+    ends = offsets.tolist()
+    sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    for cloud, size in enumerate(sizes):
+        if size < 0:
+            raise UserError(
+                f"offsets are not sorted: cloud {cloud} ends at {ends[cloud]}, before it begins; "
+                "expected the end of each cloud, not its size"
+            )
+        if size == 0:
+            raise UserError(
+                f"offsets: cloud {cloud} is empty (it ends at {ends[cloud]}): leave it out"
+            )
+    if ends[-1] != total:
+        raise UserError(f"offsets end at {ends[-1]}, but there are {total} points")
+    return sizes
+
+
+@torch.no_grad()
+def packed_farthest(xyz: Tensor, sizes: Sequence[int], counts: Sequence[int], start: str) -> Tensor:
+    """Row numbers of ``counts[i]`` points of cloud i, each the farthest from those before it.
+
+    All clouds walk together: they are filled up with copies of their first chosen point, which can
+    never be the farthest again.
+
+    Args:
+        xyz: ``(T, 3)``.
+        counts: at most ``sizes``.
+        start: see :func:`pointssl.ops.sampling.farthest_points`.
+
+    Returns:
+        ``(sum(counts),)`` int64.
+    """
+    filled = xyz.new_empty(len(sizes), 1 + max(sizes), 3)
+    rows = torch.empty(filled.shape[:2], dtype=torch.int64, device=xyz.device)
+    begin = 0
+    for cloud, size in enumerate(sizes):
+        part = xyz[begin : begin + size]
+        first = farthest_points(part[None], 1, start)[0]
+        filled[cloud], rows[cloud] = part[first], begin + first
+        filled[cloud, 1 : size + 1] = part
+        rows[cloud, 1 : size + 1] = torch.arange(begin, begin + size, device=xyz.device)
+        begin += size
+    chosen = rows.gather(1, farthest_points(filled, max(counts), "first"))
+    return torch.cat([row[:count] for row, count in zip(chosen, counts, strict=True)])
+
+
+@torch.no_grad()
+def packed_knn(
+    points: Tensor,
+    sizes: Sequence[int],
+    k: int,
+    queries: Tensor | None = None,
+    query_sizes: Sequence[int] | None = None,
+) -> Tensor:
+    """Row numbers of the ``k`` nearest points of each query, among the points of its cloud.
+
+    Where a cloud has fewer than ``k`` points, the nearest stands in the last places too.
+
+    Args:
+        points: ``(T, 3)``.
+        queries: ``(Q, 3)``; by default the points themselves.
+
+    Returns:
+        ``(Q, k)`` int64, in no order.
+    """
+    asking, asking_sizes = (points, sizes) if query_sizes is None else (queries, query_sizes)
+    assert asking is not None
+    found, begin = [], 0
+    for cloud, asks in _dense(points, sizes, asking, asking_sizes):
+        clouds, size = cloud.shape[:2]
+        count = min(k, size)
+        near = knn(cloud, count) if queries is None else knn_among(asks, cloud, count)
+        if count < k:
+            apart = (take_rows(cloud, near) - asks[:, :, None]).square().sum(-1)
+            nearest = near.gather(2, apart.argmin(dim=2, keepdim=True))
+            near = torch.cat((near, nearest.expand(-1, -1, k - count)), dim=2)
+        offset = begin + size * torch.arange(clouds, device=points.device)
+        found.append((near + offset[:, None, None]).flatten(0, 1))
+        begin += clouds * size
+    return torch.cat(found)
+
+
+def packed_interpolate(
+    values: Tensor,
+    places: Tensor,
+    sizes: Sequence[int],
+    targets: Tensor,
+    target_sizes: Sequence[int],
+    k: int = 3,
+) -> Tensor:
+    """Mean of the ``k`` nearest places' values, weighted by inverse distance; without gradient for
+    the places.
+
+    As the public code of Point Transformer has it; :func:`pointssl.ops.interpolation.interpolate`
+    weighs by the inverse square.
+
+    Args:
+        values: ``(T, C)`` at ``places (T, 3)``.
+        targets: ``(Q, 3)``.
+        k: of a cloud with fewer places all are used.
+
+    Returns:
+        ``(Q, C)``.
+    """
+    with torch.no_grad():
+        idx = packed_knn(places, sizes, k, targets, target_sizes)
+        weight = 1 / ((places[idx] - targets[:, None]).norm(dim=-1) + 1e-8)
+        have = per_point(torch.tensor(sizes, device=idx.device), target_sizes)
+        weight = weight * (torch.arange(k, device=idx.device) < have[:, None])
+        weight = (weight / weight.sum(1, keepdim=True)).to(values.dtype)
+    found = weight[:, 0, None] * values.index_select(0, idx[:, 0])
+    for place in range(1, k):  # one neighbour after the other: no (Q, k, C)
+        found = torch.addcmul(found, weight[:, place, None], values.index_select(0, idx[:, place]))
+    return found
+
+
+def per_cloud(values: Tensor, sizes: Sequence[int], reduce: str) -> Tensor:
+    """``"mean"`` or ``"max"`` over the points of each cloud, ``(T, C)`` to ``(B, C)``."""
+    clouds = [cloud for cloud, _ in _dense(values, sizes, values, sizes)]
+    return torch.cat([c.mean(dim=1) if reduce == "mean" else c.amax(dim=1) for c in clouds])
+
+
+def per_point(values: Tensor, sizes: Sequence[int]) -> Tensor:
+    """A cloud's row for each of its points, ``(B, ...)`` to ``(T, ...)``."""
+    repeats = torch.tensor(sizes, device=values.device)
+    return values.repeat_interleave(repeats, dim=0, output_size=sum(sizes))
+
+
+def _dense(
+    points: Tensor, sizes: Sequence[int], others: Tensor, other_sizes: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs ``(b, N, C)`` and ``(b, M, C)``: all clouds at once where their sizes are equal."""
+    if len(set(sizes)) == len(set(other_sizes)) == 1:
+        yield points.view(len(sizes), sizes[0], -1), others.view(len(sizes), other_sizes[0], -1)
+        return
+    for cloud, other in zip(points.split(sizes), others.split(other_sizes), strict=True):
+        yield cloud[None], other[None]
