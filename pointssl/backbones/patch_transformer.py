@@ -200,4 +200,5 @@ class PatchTransformer(nn.Module):
 
 def _in_front(row: Tensor, rows: Tensor) -> Tensor:
     """One row in front of the others of every cloud: ``(C,)`` and ``(B, M, C)``."""
-    return torch.cat((row.expand(len(rows), 1, -1), rows), dim=1)
+    clouds = rows.shape[0]  # its len() would be fixed in an exported graph
+    return torch.cat((row.expand(clouds, 1, -1), rows), dim=1)

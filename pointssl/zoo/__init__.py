@@ -12,6 +12,7 @@ MODULES: tuple[str, ...] = (
     "pointssl.zoo.dgcnn",
     "pointssl.zoo.point_transformer",
     "pointssl.zoo.masked",
+    "pointssl.zoo.point_mamba",
 )
 
 

@@ -1,4 +1,4 @@
-"""Trunks over patches: Point-MAE, Point-BERT, ReCon, PointMamba, and what PointGPT is not."""
+"""Transformers over patches: Point-MAE, Point-BERT, ReCon, and what PointGPT is not."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,13 +8,11 @@ from torch import Tensor
 
 from pointssl.zoo.family import NORM, Family, Weights, renamed
 
-# Ours -> theirs, within the mini-PointNet and within a block of a transformer or of Mamba.
+# Ours -> theirs, within the mini-PointNet and within a block.
 NET = {"linear1": "first_conv.0", "linear2": "first_conv.3"}
 NET |= {"linear3": "second_conv.0", "linear4": "second_conv.3"}
 BLOCK = {"norm1": "norm1", "norm2": "norm2", "attention.proj": "attn.proj"}
 BLOCK |= {"linear1": "mlp.fc1", "linear2": "mlp.fc2"}
-MIXER = {"into.weight": "in_proj.weight", "select.weight": "x_proj.weight"}
-MIXER |= {"back.weight": "out_proj.weight", "log_rates": "A_log", "skip": "D"}
 
 
 def patches_keys(weights: Weights) -> dict[str, str]:
@@ -31,7 +29,7 @@ def patches_keys(weights: Weights) -> dict[str, str]:
 def transformer_keys(weights: Weights) -> dict[str, str]:
     """All but the class token."""
     keys = patches_keys(weights) | renamed("norm", "norm")
-    for i in range(_depth(weights, "attn.qkv.weight")):
+    for i in range(depth_of(weights, "attn.qkv.weight")):
         keys[f"blocks.{i}.attention.qkv.weight"] = f"blocks.blocks.{i}.attn.qkv.weight"
         for ours, theirs in BLOCK.items():
             keys |= renamed(f"blocks.{i}.{ours}", f"blocks.blocks.{i}.{theirs}")
@@ -40,23 +38,6 @@ def transformer_keys(weights: Weights) -> dict[str, str]:
 
 def keys_with_token(weights: Weights) -> dict[str, str]:
     return transformer_keys(weights) | {"token": "cls_token", "token_position": "cls_pos"}
-
-
-def mamba_keys(weights: Weights) -> dict[str, str]:
-    keys = patches_keys(weights) | renamed("norm.0", "blocks.norm_f")
-    if _ordered(weights):
-        for order in (0, 1):
-            keys[f"serialise.scales.{order}"] = f"OrderScale_gamma_{order + 1}"
-            keys[f"serialise.shifts.{order}"] = f"OrderScale_beta_{order + 1}"
-    else:
-        keys |= renamed("norm.1", "norm")
-    for i in range(_depth(weights, "mixer.A_log")):
-        ours, theirs = f"blocks.{i}", f"blocks.layers.{i}"
-        keys |= renamed(f"{ours}.norm", f"{theirs}.norm")
-        keys |= renamed(f"{ours}.mixer.conv", f"{theirs}.mixer.conv1d")
-        keys |= renamed(f"{ours}.mixer.step", f"{theirs}.mixer.dt_proj")
-        keys |= {f"{ours}.mixer.{our}": f"{theirs}.mixer.{their}" for our, their in MIXER.items()}
-    return keys
 
 
 def patches_arguments(weights: Weights, depth: int) -> dict[str, Any]:
@@ -72,7 +53,7 @@ def patches_arguments(weights: Weights, depth: int) -> dict[str, Any]:
 
 
 def transformer_arguments(weights: Weights) -> dict[str, Any]:
-    arguments = patches_arguments(weights, _depth(weights, "attn.qkv.weight"))
+    arguments = patches_arguments(weights, depth_of(weights, "attn.qkv.weight"))
     # Shapes do not tell the heads; all of these code bases give each 64 channels.
     return {**arguments, "heads": max(1, arguments["embedding"] // 64)}
 
@@ -81,26 +62,13 @@ def arguments_with_token(weights: Weights) -> dict[str, Any]:
     return {**transformer_arguments(weights), "class_token": True}
 
 
-def mamba_arguments(weights: Weights) -> dict[str, Any]:
-    mixer = "blocks.layers.0.mixer"
-    arguments = patches_arguments(weights, _depth(weights, "mixer.A_log"))
-    inner, state = weights[f"{mixer}.A_log"].shape
-    return {
-        **arguments,
-        "order": "hilbert" if _ordered(weights) else "xyz",
-        "state": state,
-        "conv": weights[f"{mixer}.conv1d.weight"].shape[-1],
-        "expand": inner // arguments["embedding"],
-    }
-
-
 def flat_token(weights: Weights) -> Mapping[str, Tensor]:
     """The class token and its position as vectors; theirs are ``(1, 1, C)``."""
     flat = {key: weights[key].flatten() for key in ("cls_token", "cls_pos") if key in weights}
     return {**weights, **flat}
 
 
-def _depth(weights: Weights, ending: str) -> int:
+def depth_of(weights: Weights, ending: str) -> int:
     return sum(key.startswith("blocks.") and key.endswith("." + ending) for key in weights)
 
 
@@ -108,13 +76,8 @@ def _bridged(weights: Weights) -> bool:
     return "reduce_dim.weight" in weights
 
 
-def _ordered(weights: Weights) -> bool:
-    return "OrderScale_gamma_1" in weights
-
-
 PATCHES = ("encoder.first_conv.0.weight", "encoder.second_conv.3.weight", "pos_embed.2.weight")
 BLOCKS = (*PATCHES, "blocks.blocks.0.attn.qkv.weight", "norm.weight")
-MIXERS = (*PATCHES, "blocks.layers.0.mixer.A_log", "blocks.norm_f.weight")
 CLASSIFIER = "cls_head_finetune.0.weight"
 PARTS = "label_conv.0.weight"
 CONTRAST = "blocks.blocks.0.attn_contrast.q.weight"
@@ -162,28 +125,7 @@ RECON = replace(
     published="linear SVM: ModelNet40 93.4, on [maximum of the class tokens | maximum plus mean of "
     "the patches], of which the second half is here",
 )
-POINT_MAMBA = Family(
-    name="point-mamba",
-    title="PointMamba, first version, pretrained (Liang et al. 2024)",
-    source="https://github.com/LMD0311/PointMamba",
-    backbone="mamba",
-    marks=(*MIXERS, "norm.weight"),
-    without=("cls_token",),
-    keys=mamba_keys,
-    arguments=mamba_arguments,
-    recipe={"groups": 64, "group_size": 32},
-    serve=UNIT,
-    trained_on=SHAPENET,
-    published="none without labels",
-)
-HILBERT = replace(
-    POINT_MAMBA,
-    name="point-mamba-hilbert",
-    title="PointMamba along Hilbert curves, pretrained (Liang et al. 2024)",
-    marks=(*MIXERS, "OrderScale_gamma_1", "OrderScale_beta_2"),
-    recipe={"groups": 64, "group_size": 32, "cell": 0.02},
-)
-PARTSEG_RECIPE = {"groups": 128, "group_size": 32}
+PART_RECIPE = {"groups": 128, "group_size": 32}
 
 FAMILIES = (
     replace(
@@ -236,42 +178,11 @@ FAMILIES = (
         name="point-mae-partseg",
         title="Point-MAE, fine-tuned part segmentation (Pang et al. 2022)",
         marks=(*BLOCKS, PARTS),
-        recipe={**PARTSEG_RECIPE, "heads": 6},
+        recipe={**PART_RECIPE, "heads": 6},
         serve=PART_SERVE,
         trained_on=f"{SHAPENET}, then ShapeNetPart",
         labels="parts of ShapeNetPart",
         published="ShapeNetPart instance mIoU 86.1",
     ),
     POINT_MAE,
-    replace(
-        HILBERT,
-        name="point-mamba-hilbert-cls",
-        title=HILBERT.title.replace("pretrained", "fine-tuned classifier"),
-        marks=(*HILBERT.marks, CLASSIFIER),
-        trained_on=THEN,
-        labels=CLASSES,
-        published=f"ModelNet40 93.6; ScanObjectNN, hardest, 89.3 ({LARGER})",
-    ),
-    HILBERT,
-    replace(
-        POINT_MAMBA,
-        name="point-mamba-cls",
-        title=POINT_MAMBA.title.replace("pretrained", "fine-tuned classifier"),
-        marks=(*POINT_MAMBA.marks, CLASSIFIER),
-        trained_on=THEN,
-        labels=CLASSES,
-        published=f"ModelNet40 93.6; ScanObjectNN, hardest, 84.9, with rotations 88.2 ({LARGER})",
-    ),
-    replace(
-        POINT_MAMBA,
-        name="point-mamba-partseg",
-        title=POINT_MAMBA.title.replace("pretrained", "fine-tuned part segmentation"),
-        marks=(*POINT_MAMBA.marks, PARTS),
-        recipe=PARTSEG_RECIPE,
-        serve=PART_SERVE,
-        trained_on=f"{SHAPENET}, then ShapeNetPart",
-        labels="parts of ShapeNetPart",
-        published="ShapeNetPart instance mIoU 86.0",
-    ),
-    POINT_MAMBA,
 )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import pointssl
 from pointssl.encoders import build_encoder
-from pointssl.zoo import masked
+from pointssl.zoo import masked, point_mamba
 from pointssl.zoo.family import Weights
 from pointssl.zoo.opening import open_checkpoint
 
@@ -91,12 +91,12 @@ CASES = {
         rows("cls_token", "cls_head_finetune.0.weight",
              *(f"blocks.blocks.0.{k}" for k in CONTRAST)),
     ),
-    "point-mamba": (MAMBA, masked.mamba_keys, "MAE_encoder.", rows("MAE_decoder.norm.weight")),
-    "point-mamba-cls": (MAMBA, masked.mamba_keys, "", rows("cls_head_finetune.0.weight")),
-    "point-mamba-partseg": (MAMBA, masked.mamba_keys, "", rows("label_conv.0.weight")),
-    "point-mamba-hilbert": (HILBERT, masked.mamba_keys, "MAE_encoder.", rows("mask_token")),
+    "point-mamba": (MAMBA, point_mamba.mamba_keys, "MAE_encoder.", rows("MAE_decoder.norm.weight")),
+    "point-mamba-cls": (MAMBA, point_mamba.mamba_keys, "", rows("cls_head_finetune.0.weight")),
+    "point-mamba-partseg": (MAMBA, point_mamba.mamba_keys, "", rows("label_conv.0.weight")),
+    "point-mamba-hilbert": (HILBERT, point_mamba.mamba_keys, "MAE_encoder.", rows("mask_token")),
     "point-mamba-hilbert-cls": (
-        HILBERT, masked.mamba_keys, "", rows("cls_head_finetune.0.weight")
+        HILBERT, point_mamba.mamba_keys, "", rows("cls_head_finetune.0.weight")
     ),
 }  # fmt: skip
 
@@ -116,8 +116,27 @@ def test_a_public_file_gives_the_same_network(tmp_path, name):
             assert torch.equal(one, other)
 
 
+def test_names_of_a_mamba_block():
+    """As mamba_ssm has them, inside PointMamba's list of layers."""
+    mixer = [f"mixer.{name}" for name in ("A_log", "D", "in_proj.weight", "x_proj.weight")]
+    mixer += ["mixer.conv1d.weight", "mixer.conv1d.bias", "mixer.out_proj.weight"]
+    block = [*mixer, "mixer.dt_proj.weight", "mixer.dt_proj.bias", "norm.weight", "norm.bias"]
+    names = {f"blocks.layers.0.{name}" for name in block}
+    around = {"blocks.norm_f.weight", "blocks.norm_f.bias"}
+    one = {"blocks.layers.0.mixer.A_log": torch.ones(1)}
+    found = set(point_mamba.mamba_keys(one).values())
+    patches = set(masked.patches_keys({}).values())
+    assert found == {*names, *around, *patches, "norm.weight", "norm.bias"}
+    scales = {f"OrderScale_{kind}_{i}" for kind in ("gamma", "beta") for i in (1, 2)}
+    found = set(point_mamba.mamba_keys(one | dict.fromkeys(scales, torch.ones(1))).values())
+    assert found == {*names, *around, *patches, *scales}
+
+
 def test_every_family_has_a_case():
-    assert {family.name for family in masked.FAMILIES} == {*CASES, "pointgpt"}
+    assert {family.name for family in (*masked.FAMILIES, *point_mamba.FAMILIES)} == {
+        *CASES,
+        "pointgpt",
+    }
 
 
 def test_the_query_network_of_point_bert_is_taken(tmp_path):
