@@ -13,6 +13,8 @@ MODULES: tuple[str, ...] = (
     "pointssl.zoo.point_transformer",
     "pointssl.zoo.masked",
     "pointssl.zoo.point_mamba",
+    "pointssl.zoo.pct",
+    "pointssl.zoo.pointnet",
 )
 
 
