@@ -229,7 +229,7 @@ def test_pictures_of_another_size(name, size):
     state, before = ours.model.state_dict(), own.model.state_dict()
     for key, value in before.items():
         if key != "pos_embed":
-            if "index" not in key and "attn_mask" not in key:  # of swin: of its windows
+            if "relative_position" not in key and "attn_mask" not in key:  # of swin's windows
                 assert torch.equal(state[key], value), key
             continue
         cells = size // own.model.patch_embed.patch_size[0]
