@@ -106,6 +106,14 @@ def _head_layers(family: str) -> set[str]:
 HEAD_LAYERS = {family: _head_layers(family) for family in FORMS}
 
 
+def test_a_file_without_a_feature_transform():
+    """As other code with these key names has it."""
+    weights = {k: v for k, v in public("pointnet-cls", 3).items() if "fstn" not in k}
+    found = recognise(weights, Path("pointnet"))
+    assert found.arguments["feature_transform"] is False
+    load(build_encoder("pointnet", **found.arguments), found.weights)
+
+
 def test_as_many_parameters_as_published():
     """3.47 million, with its head."""
     assert round(parameters(public("pointnet-cls", 3)) / 1e6, 2) == 3.47
