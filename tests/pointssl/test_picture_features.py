@@ -11,9 +11,11 @@ from PIL import Image
 from processes import run_ranks
 from tiny import flags, options, write_clouds
 
+from pointssl.augment import two_views
 from pointssl.config import PretrainConfig
 from pointssl.engine.checkpoint import load_checkpoint
 from pointssl.engine.distributed import World
+from pointssl.engine.loading import seeded
 from pointssl.engine.runlog import read_metrics
 from pointssl.engine.stopping import Stopped
 from pointssl.evaluation import picture_features as module
@@ -22,6 +24,7 @@ from pointssl.methods.crosspoint import CrossPoint
 from pointssl.recipes.pretrain import run
 from pointssl.recipes.pretrain_images import pictures_stay_the_same
 from pointssl_datasets.dataset import load_dataset
+from pointssl_datasets.errors import UsageError
 
 FROZEN = {"freeze_image": True, "image_augment": "none"}
 ALONE = World(0, 0, 1, torch.device("cpu"))
@@ -195,3 +198,37 @@ def test_a_method_that_wants_pictures_gets_them():
     config = PretrainConfig(freeze_image=True, image_augment="none")
     assert not pictures_stay_the_same(config, Mine())
     assert pictures_stay_the_same(config, CrossPoint.__new__(CrossPoint))
+
+
+@pytest.mark.parametrize("augment", ["crosspoint", "none"])
+def test_pictures_are_augmented_apart_from_clouds(augment):
+    batch = {
+        "xyz": torch.rand(4, 20, 3),
+        "image": torch.from_numpy(some_pictures(4)).permute(0, 3, 1, 2),
+        "index": torch.arange(4),
+    }
+    plain, changed, rows = (
+        two_views(given, seeded("cpu", 1), augment=augment, image_augment=image)
+        for given, image in [
+            (batch, "none"),
+            (batch, "crosspoint"),
+            ({**batch, "image_feature": torch.ones(4, 8)}, "none"),
+        ]
+    )
+    assert torch.equal(plain["image"], batch["image"] / 255)
+    assert not torch.allclose(changed["image"], plain["image"])
+    assert torch.equal(rows["image_feature"], torch.ones(4, 8))
+    for name in ("xyz1", "xyz2"):
+        assert torch.equal(plain[name], changed[name])
+        assert torch.equal(plain[name], batch["xyz"]) == (augment == "none")
+    with pytest.raises(UsageError, match="--image-augment 'strong'"):
+        two_views(batch, seeded("cpu", 1), image_augment="strong")
+
+
+def test_options_of_an_image_encoder_that_is_not_there(root, tmp_path, capfd):
+    for change, said in [
+        ({"image_layers": 2}, "--image-layers 2: there is no image encoder to cut"),
+        ({"image_pretrained": True}, "--image-pretrained: there is no image encoder to load"),
+    ]:
+        given = options(root, tmp_path / "run", image_encoder="none", **change)
+        assert said in refused(capfd, 2, "pretrain", *flags(given))
