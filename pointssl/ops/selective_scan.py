@@ -115,9 +115,10 @@ class _Scan(torch.autograd.Function):
                 grad_x[part] = grad_taken * dt[part]
                 grad_dt[part] = torch.einsum("tbdn,dn->tbd", grads, a).addcmul_(grad_taken, x[part])
                 grad_a += torch.einsum("tbdn,tbd->dn", grads, dt[part])
-        grads_in = (grad.transpose(0, 1) for grad in (grad_x, grad_dt, grad_b, grad_c))
-        of_x, of_dt, of_b, of_c = grads_in
-        return of_x, of_dt, grad_a, of_b, of_c, None
+        grad_x, grad_dt, grad_b, grad_c = (
+            grad.transpose(0, 1) for grad in (grad_x, grad_dt, grad_b, grad_c)
+        )
+        return grad_x, grad_dt, grad_a, grad_b, grad_c, None
 
 
 def _scan_twin(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
