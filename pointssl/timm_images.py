@@ -139,7 +139,7 @@ def check_name(name: str, models: Sequence[str], published: Sequence[str]) -> No
     near = known[:3] or difflib.get_close_matches(name, [*models, *published], n=3)
     meant = f", did you mean {' or '.join(near)}?" if near else "."
     raise UsageError(
-        f"--image-encoder timm:{name}: timm has no such model{meant} "
+        f"--image-encoder {'timm:' + name!r}: timm has no such model{meant} "
         "timm.list_models() and timm.list_pretrained() name all."
     )
 

@@ -48,9 +48,10 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     check_batch(config, world)
     path = config.run_dir / LAST
     earlier = earlier_run(path, config)
+    image_encoder = image_encoder_of(config)  # before hours of rendering for one that isn't there
     dataset = open_dataset(config, world)
     steps = count_steps(len(dataset), config.batch_size)
-    method, facts = build_method(config, dataset)
+    method, facts = build_method(config, dataset, image_encoder)
 
     def begin() -> None:
         """With the weights that are trained on, be they of a checkpoint."""
@@ -106,7 +107,9 @@ def open_dataset(config: PretrainConfig, world: World) -> Clouds:
     return dataset
 
 
-def build_method(config: PretrainConfig, dataset: Clouds) -> tuple[nn.Module, dict[str, Any]]:
+def build_method(
+    config: PretrainConfig, dataset: Clouds, image_encoder: nn.Module | None
+) -> tuple[nn.Module, dict[str, Any]]:
     """The method with its encoders, and the facts about the encoder that later commands need."""
     arguments = {"in_channels": 6 if config.normals else 3, **given_arguments(config)}
     with torch.random.fork_rng(devices=[]):
@@ -114,7 +117,7 @@ def build_method(config: PretrainConfig, dataset: Clouds) -> tuple[nn.Module, di
         encoder = build_encoder(config.backbone, **arguments)
         method = resolve(config.method, METHODS, "method", nn.Module)(
             encoder,
-            image_encoder_of(config),
+            image_encoder,
             projection=config.projection,
             temperature=config.temperature,
             within_weight=config.within_weight,

@@ -117,7 +117,7 @@ def test_unknown_names():
     models, published = ["vit_small", "vit_base", "resnet9"], ["vit_small.dino", "vit_small.clip"]
     for name in (*models, *published):
         check_name(name, models, published)
-    with pytest.raises(UsageError, match=r"timm:vit_smal: .* did you mean vit_small"):
+    with pytest.raises(UsageError, match=r"'timm:vit_smal': .* did you mean vit_small"):
         check_name("vit_smal", models, published)
     tags = r"did you mean vit_small\.dino or vit_small\.clip\?"
     with pytest.raises(UsageError, match=tags):
