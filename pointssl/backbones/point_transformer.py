@@ -12,6 +12,7 @@ from pointssl.backbones.layers import PointLayer, with_feats
 from pointssl.ops.exporting import is_exporting
 from pointssl.ops.gather import BLOCK, flat_index, take_rows
 from pointssl.ops.interpolation import interpolate
+from pointssl.ops.levels import rows_of
 from pointssl.ops.neighbours import knn, knn_among
 from pointssl.ops.sampling import farthest_points
 
@@ -43,31 +44,27 @@ class VectorAttention(nn.Module):
     def forward(self, x: Tensor, apart: Tensor, idx: Tensor) -> Tensor:
         rows = self.into(x.flatten(0, 1))
         query, key, value = self.query(rows), self.key(rows), self.value(rows)
-        parts = zip(*(t.split(_step(query, idx)) for t in (query, apart, idx)), strict=True)
-        found = [self._attend(q, key, value, near, where) for q, near, where in parts]
-        return x + self.back(torch.cat(found)).view_as(x)
+        if is_exporting():  # a graph of one piece, for any number of rows
+            found = self._attend(query, key, value, apart, idx)
+        else:
+            parts = zip(*(t.split(_step(query, idx)) for t in (query, apart, idx)), strict=True)
+            found = torch.cat([self._attend(q, key, value, *near) for q, *near in parts])
+        return x + self.back(found).view_as(x)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, apart: Tensor, idx: Tensor
     ) -> Tensor:
         """``sum_j a_ij (v_j + p_ij)`` for a block of queries, ``(R, D)``."""
         place = self.place(apart)
-        edges = query[:, None] - _rows(key, idx) + place
+        edges = query[:, None] - rows_of(key, idx) + place
         weight = (self.weigh(edges) / math.sqrt(query.shape[1])).softmax(dim=1)
-        return (weight * (_rows(value, idx) + place)).sum(1)
+        return (weight * (rows_of(value, idx) + place)).sum(1)
 
 
 def _step(query: Tensor, idx: Tensor) -> int:
     """Rows whose edges stay in a CPU's cache, where three products over edges follow each other."""
-    if is_exporting():
-        return len(query)
     block = BLOCK // 4 if query.device.type == "cpu" else 128 * BLOCK
     return max(1, block // (idx.shape[1] * query.shape[1]))
-
-
-def _rows(values: Tensor, idx: Tensor) -> Tensor:
-    """``(R, D)`` and row numbers ``(..., K)`` to ``(..., K, D)``."""
-    return values.index_select(0, idx.reshape(-1)).view(*idx.shape, -1)
 
 
 class TransitionDown(nn.Module):

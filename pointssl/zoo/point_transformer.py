@@ -63,8 +63,7 @@ def encoder_arguments(weights: Weights, under: str = "") -> dict[str, Any]:
 
 
 # The published networks of POSTECH: a stage is `enc1` to `enc5`, its first layer thins out.
-LINEARS = ("linear_q", "linear_k", "linear_v", "linear_p.0", "linear_p.3")
-LINEARS += ("linear_w.2", "linear_w.5")
+LINEARS = tuple(f"linear_{layer}" for layer in ("q", "k", "v", "p.0", "p.3", "w.2", "w.5"))
 NORMS = ("linear_p.1", "linear_w.0", "linear_w.3")
 
 
@@ -140,7 +139,7 @@ QQ456CVB = "https://github.com/qq456cvb/Point-Transformers"
 POSTECH = "https://github.com/POSTECH-CVLab/point-transformer"
 STAGES = ("enc1.0.linear.weight", "enc1.1.transformer2.linear_w.2.weight", "enc2.0.bn.weight")
 UNIT = {"points": 1024, "normalise": "unit-sphere", "up_axis": "y"}
-ROOMS = {"points": 80000, "normalise": "none", "up_axis": "z"}
+ROOMS = {"points": 80000, "normals": False, "normalise": "none", "up_axis": "z"}  # with colours
 
 FAMILIES = (
     Family(

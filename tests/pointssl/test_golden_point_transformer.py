@@ -10,7 +10,10 @@ from point_transformer_twin import Twin, random_weights
 from shared import needs_shared
 from torch import Tensor, nn
 
+from pointssl.backbones import point_transformer
 from pointssl.encoders import build_encoder, load_encoder
+from pointssl.ops.gather import flat_index
+from pointssl.ops.neighbours import knn
 from pointssl.ops.packed import pack
 from pointssl.zoo.opening import open_checkpoint
 from pointssl.zoo.recognise import below, recognise
@@ -82,6 +85,35 @@ def test_network(file: str, name: str, family: str, layers: nn.Sequential):
 
 def head_keys(layers: nn.Module, name: str) -> dict[str, str]:
     return {key: f"{name}.{key}" for key, _ in layers.named_parameters()}
+
+
+def test_attention_in_blocks_equals_the_formula(monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    block = point_transformer.VectorAttention(5, 7).double()
+    xyz, x = torch.randn(2, 11, 3).double(), torch.randn(2, 11, 5).double()
+    idx = knn(xyz, 4)
+    monkeypatch.setattr(point_transformer, "BLOCK", 4 * 4 * 7 * 3)  # three rows, the last one: one
+    parts = block(x, *point_transformer._edges(xyz, idx))
+    gradient = torch.autograd.grad(parts.square().sum(), list(block.parameters()))
+
+    query, key, value = (layer(block.into(x)) for layer in (block.query, block.key, block.value))
+    for b, i in [(b, i) for b in range(2) for i in range(11)]:
+        edges, values = [], []
+        for j in idx[b, i].tolist():
+            place = block.place(xyz[b, i] - xyz[b, j])
+            edges.append(block.weigh(query[b, i] - key[b, j] + place) / 7**0.5)
+            values.append(value[b, j] + place)
+        total = sum(edge.exp() for edge in edges)
+        y = sum(edge.exp() / total * v for edge, v in zip(edges, values, strict=True))
+        assert torch.allclose(parts[b, i], x[b, i] + block.back(y))
+
+    monkeypatch.undo()
+    whole = block(x, *point_transformer._edges(xyz, idx))
+    assert len(flat_index(idx)) < point_transformer._step(x.flatten(0, 1), flat_index(idx))
+    for ours, other in zip(
+        gradient, torch.autograd.grad(whole.square().sum(), list(block.parameters())), strict=True
+    ):
+        assert torch.allclose(ours, other, atol=1e-12)
 
 
 def test_scenes_equal_a_slow_twin_with_public_weights(tmp_path: Path):
