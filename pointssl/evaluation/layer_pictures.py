@@ -3,6 +3,7 @@ alike the layers of two encoders are."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -16,16 +17,17 @@ from pointssl_datasets.errors import UsageError
 QUANTILE = 0.02  # of the values at each end that a colour does not tell apart
 FAR = 0.95  # quantile of the lengths that none exceeds when components are sought
 MOST_LAYERS = 12  # columns of a sheet
+LABEL = 32  # characters of a line beside a heat map
 Colours = NDArray[np.float64]
 
 
 def component_colours(features: Tensor) -> Colours:
     """Red, green and blue by the first three principal components of all clouds together.
 
-    A feature that is farther from the mean than 95% are counts as no farther than those when the
+    A feature that is farther from the median than 95% are counts as no farther than those when the
     components are sought, and 2% of the values at each end of a component share its extreme colour:
-    a few outliers neither choose the components nor use up the colours. A component that nothing
-    varies along is medium everywhere; its sign is that with the larger sum of cubes.
+    a few outliers neither choose the components nor use up the colours. A component along which
+    nothing varies is medium everywhere; its sign is that of the sum of its cubes.
 
     Args:
         features: ``(S, N, C)`` of S clouds.
@@ -35,9 +37,10 @@ def component_colours(features: Tensor) -> Colours:
     """
     rows = features.flatten(0, 1).double()
     size = rows.abs().amax().clamp(min=1e-300)
-    rows = (rows - rows.mean(0)) / size
+    rows = (rows - rows.median(0).values) / size
     lengths = rows.norm(dim=1, keepdim=True)
     near = rows * (lengths.quantile(FAR) / lengths.clamp(min=1e-30)).clamp(max=1)
+    near = near - near.mean(0)
     directions = torch.linalg.eigh(near.mT @ near).eigenvectors
     values = rows @ directions.flip(1)[:, :3]
     values = values * torch.where((values**3).sum(0) < 0, -1.0, 1.0)
@@ -151,8 +154,8 @@ def cka_picture(
             place.set_yticks(range(len(rows)), rows, fontsize=7)
             place.tick_params(length=0)
             place.spines[:].set_visible(False)
-            place.set_xlabel(across, fontsize=8)
-            place.set_ylabel(down, fontsize=8)
+            place.set_xlabel(fill(across, LABEL), fontsize=8)
+            place.set_ylabel(fill(down, LABEL), fontsize=8)
             if max(len(rows), len(columns)) <= 15:
                 for (i, j), value in np.ndenumerate(matrix):
                     if np.isfinite(value):

@@ -53,9 +53,9 @@ def run(config: InspectConfig) -> dict[str, Any]:
             raise UsageError("inspect runs as one process: start it without torchrun")
         subjects = find_subjects(config)
         clouds = serve_clouds(config, list(subjects.values()), world)
-        if config.compare and config.clouds * clouds.points < 4:
-            raise UsageError("--compare needs 4 points at least: raise --points or --clouds")
         chosen = choose(clouds.labels, config.clouds, config.seed)
+        if config.compare and len(chosen) * clouds.points < 4:
+            raise UsageError("--compare needs 4 points at least: raise --points or --clouds")
         for note in clouds.notes:
             print(f"note: {note}")
         found = [

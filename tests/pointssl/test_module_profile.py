@@ -160,6 +160,22 @@ def test_the_table_is_a_tree_of_the_depth_that_is_asked_for(rows):
     assert lines[-1].startswith("    qkv")
     assert len(modules_table(list(rows.values()), 0)) == 4
     assert "--depth 2" in modules_table(list(rows.values()), 1)[-1]
+    on_a_gpu = [{**row, "peak_bytes": 2_000_000} for row in rows.values()]
+    lines = modules_table(on_a_gpu, 2)
+    assert lines[0].endswith("peak")
+    assert lines[2].endswith("2.00 MB")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_peak_is_at_least_what_a_module_holds_at_once():
+    encoder = nn.Sequential(nn.Linear(3, 512), nn.Linear(512, 4)).cuda()
+    encoder.forward = lambda xyz, feats: encoder[1](encoder[0](xyz))
+    rows = profile_modules(encoder, torch.randn(8, 1024, 3, device="cuda"), passes=2)
+    wide, narrow = 4 * 8 * 1024 * 512, 4 * 8 * 1024 * 4
+    assert wide + narrow <= rows[0]["peak_bytes"] < 2 * wide
+    assert wide <= rows[1]["peak_bytes"]
+    assert narrow <= rows[2]["peak_bytes"] < wide
+    assert rows[0]["seconds"] > 0
 
 
 @pytest.mark.parametrize(
