@@ -88,7 +88,7 @@ def layers_sheet(
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
         for row, (name, xyz) in enumerate(clouds):
             # Shading makes the colours darker. The view is the same in the whole row.
-            pictures = [drawn(xyz, 0.1 + 0.9 * layers[layer][1][row]) for layer in names]
+            pictures = [drawn(xyz, 0.2 + 0.8 * layers[layer][1][row]) for layer in names]
             low, high = _framed(pictures[0])
             for place, picture in zip(axes[row], pictures, strict=True):
                 place.imshow(picture, interpolation="antialiased")
