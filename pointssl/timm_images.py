@@ -154,15 +154,15 @@ def _published(timm: Any, name: str, model: Any) -> dict[str, Tensor]:
         state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # of the network, the hub, or the file that came
         hub = model.pretrained_cfg.get("hf_hub_id")
-        if not hub:
+        file = f"model.safetensors of the hub's {hub}" if hub else model.pretrained_cfg.get("url")
+        if not file:
             raise UserError(
-                f"--image-pretrained: there are no weights of timm:{name} on the hub; "
+                f"--image-pretrained: there are no published weights of timm:{name}; "
                 "timm.list_pretrained() names the models that have some"
             ) from None
         raise UserError(
             f"--image-pretrained: the weights of timm:{name} did not come ({_line(error)}). "
-            f"Without internet, fetch model.safetensors of the hub's {hub} on another machine, "
-            "and give it with --image-weights"
+            f"Without internet, fetch {file} on another machine, and give it with --image-weights"
         ) from None
     return state
 

@@ -367,6 +367,14 @@ def test_published_weights_from_the_cache_of_the_hub(tmp_path):
 
 
 @needs_timm
+def test_a_model_without_published_weights():
+    with pytest.raises(
+        UserError, match="there are no published weights of timm:efficientnet_lite1"
+    ):
+        encoder("efficientnet_lite1", pretrained=True)
+
+
+@needs_timm
 def test_pretraining_with_a_frozen_teacher_and_continuing(tmp_path, capfd):
     root = write_clouds(tmp_path / "clouds")
     torch.manual_seed(5)
