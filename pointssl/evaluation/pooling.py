@@ -45,12 +45,12 @@ def pooled(layer: Layer, pool: str, name: str) -> Tensor:
             f"--pool {pool}: the layer {name!r} of this encoder has no class token; "
             "choose max, mean or max+mean"
         )
-    parts = {
-        "cls": lambda: layer.token,
-        "max": lambda: layer.features.amax(dim=1),
-        "mean": lambda: layer.features.mean(dim=1),
+    parts: dict[str, Any] = {
+        "cls": layer.token,
+        "max": layer.features.amax(dim=1),
+        "mean": layer.features.mean(dim=1),
     }
-    return torch.cat([parts[part]() for part in pool.split("+")], dim=-1)
+    return torch.cat([parts[part] for part in pool.split("+")], dim=-1)
 
 
 def default_layer(encoder: nn.Module) -> str:

@@ -14,7 +14,8 @@ from pointssl.zoo import families
 from pointssl.zoo.family import Family, Weights
 from pointssl_datasets.errors import UserError
 
-PREFERRED = ("online", "student", "query", "transformer_q")  # of two encoders in one file, that which is trained
+# Of two encoders in one file that which is trained.
+PREFERRED = ("online", "student", "query", "transformer_q")
 
 
 @dataclass(frozen=True)

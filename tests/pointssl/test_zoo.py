@@ -198,7 +198,7 @@ def test_damaged_facts_of_an_import(tmp_path):
     for broken in ({}, [], {**checkpoint["facts"]["imported"], "left": 3}):
         facts = {**checkpoint["facts"], "imported": broken}
         torch.save({**checkpoint, "facts": facts}, tmp_path / "ours.pt")
-        with pytest.raises(UserError, match="imported is .*, expected facts of an import"):
+        with pytest.raises(UserError, match=r"imported is .*, expected facts of an import"):
             pointssl.load_encoder(tmp_path / "ours.pt")
 
 
