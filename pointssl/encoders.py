@@ -1,21 +1,17 @@
-"""Make a point encoder, or load one with everything that its numbers depend on."""
+"""Make a point encoder, with arguments that are checked."""
 
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from pointssl.backbones import BACKBONES
-from pointssl.engine.checkpoint import check_weights, load_weights
-from pointssl.facts import encoder_facts
-from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.errors import UsageError
 from pointssl_datasets.resolve import nearest, resolve
 
 
@@ -90,58 +86,6 @@ def _is_like(value: Any, default: Any) -> bool:
         is_list = isinstance(value, (tuple, list)) and len(value) > 0
         return is_list and all(_is_like(item, default[0]) for item in value)
     return True
-
-
-def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
-    """The encoder of a checkpoint, in evaluation mode: ours, or a public one.
-
-    Ours carry name and arguments. Public files are recognised by their keys
-    (:mod:`pointssl.zoo`), and what was recognised, loaded and left is printed; what their shapes
-    don't reveal comes from the recipe of the code that they are of. ``overrides`` replace
-    arguments, e.g. ``k=40``.
-
-    Raises:
-        UserError: a file that is not known, damaged, or lacks a part of its encoder.
-    """
-    from pointssl.zoo.opening import describe_import, open_checkpoint  # which needs this module
-
-    path = Path(path)
-    checkpoint = open_checkpoint(path)
-    facts = encoder_facts(checkpoint, path)
-    for line in describe_import(facts):
-        print(line)
-    arguments = {**facts["backbone_args"], **overrides}
-    make = partial(build_encoder, facts["backbone"], **arguments)
-    return build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
-
-
-def build_fitting(
-    make: Callable[[], nn.Module], backbone: str, weights: Mapping[str, Tensor], path: Path
-) -> nn.Module:
-    """What ``make`` builds, with the weights of a file and in evaluation mode.
-
-    The arguments are the file's, so shapes are compared before any memory is taken for them; not
-    with a backbone of the user's own, whose constructor may need the values of its tensors.
-
-    Raises:
-        UserError: it can't be built with such arguments, or the weights do not fit.
-    """
-    try:
-        if backbone in BACKBONES:
-            with torch.device("meta"):
-                outline = make()
-            check_weights(outline, weights, path)
-        module = make()
-    except UserError as error:
-        said = str(error)
-        raise type(error)(said if str(path) in said else f"{path}: {said}") from None
-    except Exception as error:  # a constructor fails in whatever way its arguments lead to
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(
-            f"{path}: the network that it describes can't be built: {said[:200]}"
-        ) from None
-    load_weights(module, weights, path)
-    return module.eval()
 
 
 def given_arguments(options: Any) -> dict[str, Any]:

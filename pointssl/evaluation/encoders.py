@@ -8,15 +8,11 @@ from typing import Any
 from torch import nn
 
 from pointssl.config import FeatureOptions, WeightsOptions
-from pointssl.encoders import (
-    build_encoder,
-    build_fitting,
-    complete_arguments,
-    given_arguments,
-)
+from pointssl.encoders import build_encoder, complete_arguments, given_arguments
 from pointssl.evaluation.cache import weights_hash
 from pointssl.evaluation.pooling import BACKBONES_OWN, named_feature
 from pointssl.facts import encoder_facts
+from pointssl.loading import build_fitting
 from pointssl.zoo.opening import describe_import, open_checkpoint
 from pointssl_datasets.errors import UsageError
 

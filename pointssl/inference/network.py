@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointssl.encoders import build_encoder, build_fitting
+from pointssl.encoders import build_encoder
 from pointssl.facts import encoder_facts
+from pointssl.loading import build_fitting
 from pointssl.tasks.facts import CHANNELS, channels_of
 from pointssl.tasks.loading import load_task
 from pointssl.zoo.opening import describe_import, open_checkpoint

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pointssl.encoders import build_encoder, build_fitting, parse_arguments
+from pointssl.encoders import build_encoder, parse_arguments
 from pointssl.facts import encoder_facts
+from pointssl.loading import build_fitting
 from pointssl.zoo import families
 from pointssl.zoo.opening import describe_import, open_checkpoint, save_encoder
 from pointssl.zoo_config import ImportConfig

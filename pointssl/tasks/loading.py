@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from pointssl.encoders import build_encoder, build_fitting
+from pointssl.encoders import build_encoder
 from pointssl.facts import encoder_facts
+from pointssl.loading import build_fitting
 from pointssl.tasks import TASKS
 from pointssl.tasks.facts import check_task_facts
 from pointssl.zoo.opening import open_checkpoint

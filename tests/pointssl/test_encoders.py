@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import pointssl
-from pointssl.encoders import build_encoder, load_encoder, parse_arguments
+from pointssl.encoders import build_encoder, parse_arguments
 from pointssl.engine.checkpoint import save_checkpoint
+from pointssl.loading import load_encoder
 from pointssl_datasets.errors import UsageError, UserError
 
 SMALL = {"k": 5, "embedding": 16}

@@ -22,7 +22,6 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from pointssl.backbones.dgcnn import DGCNN
 from pointssl.backbones.dgcnn_seg import DGCNNSeg
 from pointssl.config import PretrainConfig
-from pointssl.encoders import load_encoder
 from pointssl.engine.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import count_steps, read_batches, seeded, shard_rows, train_rows
@@ -31,6 +30,7 @@ from pointssl.engine.meters import Meters
 from pointssl.engine.runlog import RunLog, read_metrics
 from pointssl.engine.schedule import lr_at, scaled_lr
 from pointssl.engine.stopping import Stopped, StopRequest
+from pointssl.loading import load_encoder
 from pointssl.options import make
 from pointssl.recipes.pretrain import run
 from pointssl_datasets.errors import UsageError, UserError

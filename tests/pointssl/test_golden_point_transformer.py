@@ -11,7 +11,8 @@ from shared import needs_shared
 from torch import Tensor, nn
 
 from pointssl.backbones import point_transformer
-from pointssl.encoders import build_encoder, load_encoder
+from pointssl.encoders import build_encoder
+from pointssl.loading import load_encoder
 from pointssl.ops.gather import flat_index
 from pointssl.ops.neighbours import knn
 from pointssl.ops.packed import pack

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import estimator_checks, validation
 
-from pointssl.encoders import load_encoder
+from pointssl.loading import load_encoder
 from pointssl.sklearn import PointEncoder
 from pointssl_datasets.errors import UserError
 from pointssl_datasets.packing.pack import unit_sphere

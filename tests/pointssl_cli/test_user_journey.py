@@ -12,7 +12,7 @@ from processes import pointssl
 from tiny import flags
 
 from pointssl.config import PretrainConfig
-from pointssl.encoders import load_encoder
+from pointssl.loading import load_encoder
 from pointssl.options import make, to_dict
 from pointssl.recipes.eval_svm import leakage
 from pointssl_cli.main import main
