@@ -233,6 +233,13 @@ class FeatureOptions(MachineOptions, WeightsOptions):
     """Which encoder turns which clouds into features."""
 
     init_seed: int = option(0, "Seed of a random initialisation.", "Encoder", low=0)
+    batch_size: int = option(32, "Clouds per step over all processes.", "Machine", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudFeatureOptions(FeatureOptions):
+    """Which feature of a cloud."""
+
     pool: Literal["max", "mean", "max+mean", "cls", "cls+max"] | None = option(
         None, "How a layer's features become one; default: the backbone's own feature.", "Encoder"
     )
@@ -241,11 +248,10 @@ class FeatureOptions(MachineOptions, WeightsOptions):
         "Layer whose features are pooled (`pointssl inspect` lists them); default: the last.",
         "Encoder",
     )
-    batch_size: int = option(32, "Clouds per step over all processes.", "Machine", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractConfig(FeatureOptions):
+class ExtractConfig(CloudFeatureOptions):
     """`pointssl extract`: features of a dataset, into the cache and a file."""
 
     split: Literal["train", "test", "both"] = option("both", "Which split.", "Data")

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pointssl.config import FeatureOptions
+from pointssl.config import CloudFeatureOptions
 from pointssl.options import option
 from pointssl_datasets.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(FeatureOptions):
+class EvalOptions(CloudFeatureOptions):
     """What every evaluation on frozen features takes."""
 
     sampling: Literal["first", "random", "fps"] | None = option(  # type: ignore[assignment]

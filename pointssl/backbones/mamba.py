@@ -36,6 +36,8 @@ class Mixer(nn.Module):
         expand: channels inside, in multiples of C.
     """
 
+    no_decay = ("log_rates",)  # as the public code spares them of weight decay
+
     def __init__(self, channels: int, state: int, width: int, expand: int) -> None:
         super().__init__()
         inner, self.rank = expand * channels, math.ceil(channels / 16)

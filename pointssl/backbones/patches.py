@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import knn_among
-from pointssl.ops.sampling import farthest_points
+from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.errors import UsageError
 
 
@@ -71,6 +71,7 @@ class Patches(nn.Module):
         super().__init__()
         if group_channels < 0:
             raise UsageError(f"group_channels {group_channels}: expected at least 1, or 0 for none")
+        check_start(start)
         self.groups, self.size, self.start = groups, size, start
         self.net = MiniPointNet(in_channels, group_channels or embedding)
         self.bridge = nn.Linear(group_channels, embedding) if group_channels else nn.Identity()

@@ -11,7 +11,7 @@ from pointssl.backbones.layers import DoubleEdgeConv, PointLayer, with_feats
 from pointssl.ops.gather import take_rows
 from pointssl.ops.interpolation import interpolate
 from pointssl.ops.neighbours import knn_among, require_enough
-from pointssl.ops.sampling import farthest_points
+from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.errors import UsageError
 
 
@@ -26,6 +26,7 @@ class NeighbourEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.edge_conv = DoubleEdgeConv(in_channels, out_channels, out_channels, slope=0.0)
+        check_start(start)
         self.centres, self.k, self.start = centres, k, start
 
     def forward(self, xyz: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

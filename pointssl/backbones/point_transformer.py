@@ -1,7 +1,9 @@
 """Point Transformer: attention between a point and its neighbours, with a weight per channel."""
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,10 @@ from pointssl.ops.gather import BLOCK, flat_index, take_rows
 from pointssl.ops.interpolation import interpolate
 from pointssl.ops.levels import rows_of
 from pointssl.ops.neighbours import knn, knn_among
-from pointssl.ops.sampling import farthest_points
+from pointssl.ops.sampling import check_start, farthest_points
+from pointssl_datasets.errors import UsageError
+
+MOST = 8  # transitions: 4 ** 8 points become one
 
 
 class VectorAttention(nn.Module):
@@ -110,6 +115,17 @@ class TransitionUp(nn.Module):
         return interpolate(self.coarse(x), places, xyz) + self.fine(skip)
 
 
+class Stage(nn.Module):
+    """A transition to fewer or more points, where there is one, and the attention block there."""
+
+    transition: Any
+
+    def __init__(self, transition: nn.Module | None, block: VectorAttention) -> None:
+        super().__init__()
+        self.transition = transition
+        self.block = block
+
+
 class PointTransformer(nn.Module):
     """Attention blocks on ever fewer points: each of ``blocks`` transitions keeps a quarter of the
     points and doubles the channels, from 32 on.
@@ -140,17 +156,21 @@ class PointTransformer(nn.Module):
         start: str = "far",
     ) -> None:
         super().__init__()
+        if blocks > MOST:
+            raise UsageError(f"blocks {blocks}: expected at most {MOST}, as each doubles the width")
+        check_start(start)
         self.k = k
         self.in_channels = in_channels
         widths = [32 * 2**stage for stage in range(blocks + 1)]
         self.first = nn.Sequential(
             nn.Linear(in_channels, 32), nn.ReLU(inplace=True), nn.Linear(32, 32)
         )
-        self.blocks = nn.ModuleList(VectorAttention(width, embedding) for width in widths)
-        self.downs = nn.ModuleList(
-            TransitionDown(before, after, k, start) for before, after in pairwise(widths)
+        downs = [TransitionDown(before, after, k, start) for before, after in pairwise(widths)]
+        self.stages = nn.ModuleList(
+            Stage(down, VectorAttention(width, embedding))
+            for down, width in zip([None, *downs], widths, strict=True)
         )
-        self.layers = tuple(f"blocks.{stage}" for stage in range(blocks + 1))
+        self.layers = tuple(f"stages.{stage}.block" for stage in range(blocks + 1))
         self.cloud_dim, self.point_dim = widths[-1], sum(widths)
         self.bottom: nn.Sequential | None = None
         if decoder:
@@ -159,31 +179,32 @@ class PointTransformer(nn.Module):
                 nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Linear(512, widths[-1]),
             )  # fmt: skip
             upward = widths[::-1]
-            self.ups = nn.ModuleList(
-                TransitionUp(coarse, fine) for coarse, fine in pairwise(upward)
+            ups = [TransitionUp(coarse, fine) for coarse, fine in pairwise(upward)]
+            self.up_stages = nn.ModuleList(
+                Stage(up, VectorAttention(width, embedding))
+                for up, width in zip([None, *ups], upward, strict=True)
             )
-            self.up_blocks = nn.ModuleList(VectorAttention(width, embedding) for width in upward)
-            self.layers += tuple(f"up_blocks.{stage}" for stage in range(blocks + 1))
+            self.layers += tuple(f"up_stages.{stage}.block" for stage in range(blocks + 1))
             self.cloud_dim, self.point_dim = widths[-1] + 32, 32
 
     def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
         x = self.first(with_feats(xyz, feats, self.in_channels))
-        stages = []
+        passed = []
         places, near = xyz, _edges(xyz, knn(xyz, self.k))
-        for stage, block in enumerate(self.blocks):
-            if stage:
-                places, x = self.downs[stage - 1](places, x)
+        for stage in cast(Iterable[Stage], self.stages):
+            if stage.transition is not None:
+                places, x = stage.transition(places, x)
                 near = _edges(places, knn(places, min(self.k, places.shape[1])))
-            x = block(x, *near)
-            stages.append((places, near, x))
+            x = stage.block(x, *near)
+            passed.append((places, near, x))
         cloud = x.mean(dim=1)
         if self.bottom is None:
-            carried = [interpolate(x, places, xyz) for places, _, x in stages[1:]]
-            return Features(cloud, torch.cat((stages[0][2], *carried), dim=-1))
-        x = self.up_blocks[0](self.bottom(x), *near)
-        above = stages[-2::-1]
-        for up, block, (finer, near, skip) in zip(self.ups, self.up_blocks[1:], above, strict=True):
-            x = block(up(x, places, skip, finer), *near)
+            carried = [interpolate(x, places, xyz) for places, _, x in passed[1:]]
+            return Features(cloud, torch.cat((passed[0][2], *carried), dim=-1))
+        first, *upward = cast(Iterable[Stage], self.up_stages)
+        x = first.block(self.bottom(x), *near)
+        for stage, (finer, near, skip) in zip(upward, passed[-2::-1], strict=True):
+            x = stage.block(stage.transition(x, places, skip, finer), *near)
             places = finer
         return Features(torch.cat((cloud, x.amax(dim=1)), dim=-1), x)
 

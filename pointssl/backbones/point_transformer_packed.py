@@ -11,6 +11,7 @@ from pointssl.backbones.layers import PointLayer, with_feats
 from pointssl.ops.levels import Level, levels, rows_of
 from pointssl.ops.neighbours import require_enough
 from pointssl.ops.packed import packed_interpolate, per_cloud, per_point, sizes_of
+from pointssl.ops.sampling import check_start
 from pointssl_datasets.errors import UsageError, UserError
 
 
@@ -171,6 +172,7 @@ class PackedPointTransformer(nn.Module):
         self.k = k
         self.strides = list(strides)
         self.in_channels = in_channels
+        check_start(start)
         self.start = start
         self.stages = nn.ModuleList(
             Stage(before, after, stride, depth, share)

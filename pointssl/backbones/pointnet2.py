@@ -11,8 +11,8 @@ from pointssl.backbones.layers import PointLayer, with_feats
 from pointssl.backbones.pointnet import point_layers
 from pointssl.ops.gather import take_rows
 from pointssl.ops.interpolation import interpolate
-from pointssl.ops.neighbours import ball
-from pointssl.ops.sampling import farthest_points
+from pointssl.ops.neighbours import ball, check_order
+from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.errors import UsageError
 
 
@@ -127,6 +127,8 @@ class PointNet2(nn.Module):
     ) -> None:
         super().__init__()
         _check(centres, radii, neighbours, channels)
+        check_order(order)
+        check_start(start)
         self.in_channels = in_channels
         self.absolute = absolute
         own = in_channels if absolute else in_channels - 3
@@ -226,7 +228,10 @@ def _check(
     neighbours: Sequence[Sequence[int]],
     channels: Sequence[Sequence[Sequence[int]]],
 ) -> None:
-    """Raises UsageError unless there is one of each for every stage and every size of a ball."""
+    """Raises UsageError unless there is one of each for every stage and every size of a ball, and
+    the balls have a size."""
+    if min(min(stage) for stage in radii) <= 0:
+        raise UsageError(f"radii {[list(stage) for stage in radii]}: expected lengths above 0")
     sizes = [[len(stage) for stage in each] for each in (radii, neighbours, channels)]
     if any(counts != sizes[0] or len(counts) != len(centres) for counts in sizes):
         raise UsageError(

@@ -49,7 +49,8 @@ def parameter_groups(
 
     Args:
         task: has an ``encoder``; the rest is its head.
-        decay_all: also biases and the scales of norms, i.e. parameters of one dimension.
+        decay_all: also biases and the scales of norms, i.e. parameters of one dimension, and those
+            that their module names in ``no_decay``.
         layer_decay: layer i of the encoder's L, counted from the input, learns at
             ``layer_decay ** (L - i)`` of the rate (Clark et al. 2020, ELECTRA; Bao et al. 2021,
             BEiT). A layer is a direct child of the encoder; lists of modules count one by one.
@@ -58,6 +59,10 @@ def parameter_groups(
     encoder = cast(nn.Module, task.encoder)
     depth = layer_numbers(encoder)
     deepest = max(depth.values(), default=0) + 1
+    spared = {
+        f"{place}.{name}" for place, module in task.named_modules()
+        for name in getattr(module, "no_decay", ())
+    }  # fmt: skip
     groups: dict[tuple[float, float], Group] = {}
     for name, parameter in task.named_parameters():
         if not parameter.requires_grad:
@@ -65,7 +70,8 @@ def parameter_groups(
         scale = head_scale
         if name.startswith("encoder."):
             scale = layer_decay ** (deepest - depth[name.removeprefix("encoder.")])
-        decay = weight_decay if decay_all or parameter.dim() > 1 else 0.0
+        decays = decay_all or (parameter.dim() > 1 and name not in spared)
+        decay = weight_decay if decays else 0.0
         group = groups.setdefault(
             (scale, decay), {"params": [], "lr_scale": scale, "weight_decay": decay}
         )
@@ -81,9 +87,11 @@ def layer_numbers(encoder: nn.Module) -> dict[str, int]:
             blocks += [f"{name}.{place}." for place, _ in child.named_children()]
         else:
             blocks.append(f"{name}.")
+    weighed = [name for name, _ in encoder.named_parameters()]
+    blocks = [block for block in blocks if any(name.startswith(block) for name in weighed)]
     return {
         name: next((i for i, block in enumerate(blocks) if name.startswith(block)), 0)
-        for name, _ in encoder.named_parameters()
+        for name in weighed
     }
 
 

@@ -78,6 +78,9 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
         for name, (before, after) in {**changed, **moved}.items()
     )
     notes += tuple(describe_import(facts))
+    up = facts.get("up_axis", "y")
+    if up != "y":
+        notes += (f"trained with {up} up, and clouds are served with y up: expect less of it",)
     labels = "task" in facts or bool(facts.get("imported", {}).get("labels"))
     if "task" in facts:
         on = facts["trained_on"].get("dataset")

@@ -110,13 +110,16 @@ def layer_outputs(
             )
     found: dict[str, Layer] = {}
     places: dict[int, Tensor] = {xyz.shape[1]: xyz}
+    latest = xyz.shape[1]  # rows that the cloud was thinned out to, before any class token
     with_token = bool(getattr(encoder, "class_token", False))
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            nonlocal latest
             pair = _pair(output)
             if pair is not None:
-                places[pair[1].shape[1]] = pair[0]
+                latest = pair[1].shape[1]
+                places[latest] = pair[0]
             if name not in names:
                 return
             features = pair[1] if pair is not None else output
@@ -126,8 +129,7 @@ def layer_outputs(
                     f"--layer {name!r} gives {shape}, expected features of points (B, M, C)"
                 )
             token = None
-            rows = features.shape[1]
-            if with_token and rows not in places and rows - 1 in places:
+            if with_token and features.shape[1] == latest + 1:
                 token, features = features[:, 0], features[:, 1:]
             found[name] = Layer(places.get(features.shape[1]), features, token)
 

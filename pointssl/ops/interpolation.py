@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pointssl.ops.gather import take_rows
-from pointssl.ops.neighbours import knn_among
+from pointssl.ops.neighbours import exact, knn_among
 
 
 def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> Tensor:
@@ -21,6 +21,7 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
     Returns:
         ``(B, N, C)``.
     """
+    places, targets = exact(places), exact(targets)
     idx = knn_among(targets, places, min(k, places.shape[1]))
     squared = (take_rows(places, idx) - targets[:, :, None]).square().sum(-1)
     weight = 1 / (squared + 1e-8)
@@ -28,7 +29,7 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
     found = weight[..., 0, None] * take_rows(values, idx[..., 0])
     for place in range(1, idx.shape[-1]):  # one neighbour after the other: no (B, N, k, C)
         found = torch.addcmul(found, weight[..., place, None], take_rows(values, idx[..., place]))
-    return found
+    return found.to(values.dtype)
 
 
 def interpolate_reference(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> Tensor:

@@ -27,10 +27,17 @@ def knn(points: Tensor, k: int) -> Tensor:
         UserError: fewer points than ``k``.
     """
     require_enough(points.shape[1], k)
+    points = exact(points)
     # Subtracting the mean costs nothing and keeps digits when a cloud lies far from the origin.
     points = points - points.mean(dim=1, keepdim=True)
     if is_exporting():
         return knn_twin(points, k)
+    with torch.autocast(points.device.type, enabled=False):
+        return _knn(points, k)
+
+
+def _knn(points: Tensor, k: int) -> Tensor:
+    """:func:`knn` of points around the origin, in their own precision."""
     if points.device.type != "cpu":
         squared = points.square().sum(-1)
         closeness = torch.baddbmm(squared[:, None, :], points, points.mT, beta=-1, alpha=2)
@@ -46,6 +53,7 @@ def knn(points: Tensor, k: int) -> Tensor:
 GROUP = 8
 ROWS = 256  # a block of distances stays in cache
 QUERIES = 2048
+ORDERS = ("nearest", "first")  # of the points in a ball
 
 
 def _knn_in_blocks(points: Tensor, k: int, out: Tensor) -> None:
@@ -87,17 +95,19 @@ def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
         UserError: fewer points than ``k``.
     """
     require_enough(points.shape[1], k)
+    queries, points = exact(queries), exact(points)
     middle = points.mean(dim=1, keepdim=True)
     queries, points = queries - middle, points - middle
     squared = points.square().sum(-1)[:, None, :]
     if is_exporting():
         return (2 * (queries @ points.mT) - squared).topk(k, dim=-1, sorted=False).indices
-    blocks = [  # a block of distances at a time, as there are Q x N of them
-        torch.baddbmm(squared, part, points.mT, beta=-1, alpha=2)
-        .topk(k, dim=-1, sorted=False)
-        .indices
-        for part in queries.split(QUERIES, dim=1)
-    ]
+    with torch.autocast(points.device.type, enabled=False):
+        blocks = [  # a block of distances at a time, as there are Q x N of them
+            torch.baddbmm(squared, part, points.mT, beta=-1, alpha=2)
+            .topk(k, dim=-1, sorted=False)
+            .indices
+            for part in queries.split(QUERIES, dim=1)
+        ]
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
 
 
@@ -127,18 +137,29 @@ def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "n
     Returns:
         ``(B, Q, min(k, N))`` int64, nearest or lowest index first.
     """
+    check_order(order)
     k = min(k, points.shape[1])
+    queries, points = exact(queries), exact(points)
     distance = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist")
     if order == "nearest":
         distance, found = distance.topk(k, largest=False, dim=-1, sorted=True)
         return torch.where(distance <= radius, found, found[..., :1])
-    if order != "first":
-        raise UsageError(f"order {order!r}: expected nearest or first")
     inside = distance <= radius
     rank = torch.arange(points.shape[1], device=points.device)
     found = torch.where(inside, rank, points.shape[1]).topk(k, largest=False, sorted=True).values
     first = torch.where(inside.any(-1), found[..., 0], distance.argmin(-1))[..., None]
     return torch.where(found < points.shape[1], found, first)
+
+
+def exact(places: Tensor) -> Tensor:
+    """At least single precision: in half of it near points are as good as equal."""
+    return places.float() if places.dtype in (torch.float16, torch.bfloat16) else places
+
+
+def check_order(order: str) -> None:
+    """Raises UsageError unless :func:`ball` knows the order; for constructors."""
+    if order not in ORDERS:
+        raise UsageError(f"order {order!r}: expected one of {', '.join(ORDERS)}")
 
 
 def require_enough(points: int, k: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pointssl.ops.gather import take_rows
-from pointssl.ops.neighbours import knn, knn_among
+from pointssl.ops.neighbours import exact, knn, knn_among
 from pointssl.ops.sampling import farthest_points
 from pointssl_datasets.errors import UserError
 
@@ -157,7 +157,8 @@ def packed_interpolate(
     """
     with torch.no_grad():
         idx = packed_knn(places, sizes, k, targets, target_sizes)
-        weight = 1 / ((places[idx] - targets[:, None]).norm(dim=-1) + 1e-8)
+        apart = exact(places)[idx] - exact(targets)[:, None]
+        weight = 1 / (apart.norm(dim=-1) + 1e-8)
         have = per_point(torch.tensor(sizes, device=idx.device), target_sizes)
         weight = weight * (torch.arange(k, device=idx.device) < have[:, None])
         weight = (weight / weight.sum(1, keepdim=True)).to(values.dtype)

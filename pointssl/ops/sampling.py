@@ -24,15 +24,14 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
     Returns:
         ``(B, min(count, N))`` int64.
     """
+    check_start(start)
     clouds, points = xyz.shape[:2]
     count = min(count, points)
     chosen = torch.empty(clouds, count, dtype=torch.int64, device=xyz.device)
     if start == "first":
         latest = torch.zeros(clouds, dtype=torch.int64, device=xyz.device)
-    elif start == "far":
-        latest = (xyz - xyz.mean(1, keepdim=True)).square().sum(-1).argmax(1)
     else:
-        raise UsageError(f"start {start!r}: expected one of {', '.join(STARTS)}")
+        latest = (xyz - xyz.mean(1, keepdim=True)).square().sum(-1).argmax(1)
     distance = xyz.new_full((clouds, points), torch.inf)
     rows = torch.arange(clouds, device=xyz.device)
     columns = xyz.mT.contiguous()  # an axis in a row: sums over three axes are then three additions
@@ -42,6 +41,12 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
         distance = torch.minimum(distance, apart[:, 0] + apart[:, 1] + apart[:, 2])
         latest = distance.argmax(1)
     return chosen
+
+
+def check_start(start: str) -> None:
+    """Raises UsageError unless it is one of :data:`STARTS`; for constructors."""
+    if start not in STARTS:
+        raise UsageError(f"start {start!r}: expected one of {', '.join(STARTS)}")
 
 
 def farthest_points_reference(xyz: Tensor, count: int, start: str = "far") -> list[list[int]]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.config import FeatureOptions
+from pointssl.config import CloudFeatureOptions, FeatureOptions
 from pointssl.engine.distributed import World
 from pointssl.evaluation.cache import FeatureCache
 from pointssl.evaluation.encoders import Subject
@@ -30,7 +30,7 @@ def serve_split(
 
 
 def features_of(
-    options: FeatureOptions,
+    options: CloudFeatureOptions,
     subject: Subject,
     dataset: Clouds,
     world: World,

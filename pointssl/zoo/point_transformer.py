@@ -32,25 +32,29 @@ def count(weights: Weights, pattern: str) -> int:
 
 def encoder_keys(weights: Weights, under: str = "") -> dict[str, str]:
     keys = renamed("first.0", f"{under}fc1.0") | renamed("first.2", f"{under}fc1.2")
-    keys |= attention("blocks.0", f"{under}transformer1")
+    keys |= attention("stages.0.block", f"{under}transformer1")
     for i in range(count(weights, rf"{re.escape(under)}transition_downs\.(\d+)\.")):
-        keys |= attention(f"blocks.{i + 1}", f"{under}transformers.{i}")
+        keys |= attention(f"stages.{i + 1}.block", f"{under}transformers.{i}")
         for layer in (0, 1):
-            ours, theirs = f"downs.{i}", f"{under}transition_downs.{i}.sa"
+            ours, theirs = f"stages.{i + 1}.transition", f"{under}transition_downs.{i}.sa"
             keys |= renamed(f"{ours}.linear{layer + 1}", f"{theirs}.mlp_convs.{layer}")
             keys |= renamed(f"{ours}.norm{layer + 1}", f"{theirs}.mlp_bns.{layer}", *NORM)
     return keys
 
 
 def decoder_keys(weights: Weights) -> dict[str, str]:
-    keys = encoder_keys(weights, "backbone.") | attention("up_blocks.0", "transformer2")
+    keys = encoder_keys(weights, "backbone.") | attention("up_stages.0.block", "transformer2")
     for layer in (0, 2, 4):
         keys |= renamed(f"bottom.{layer}", f"fc2.{layer}")
     for i in range(count(weights, r"transition_ups\.(\d+)\.")):
-        keys |= attention(f"up_blocks.{i + 1}", f"transformers.{i}")
+        keys |= attention(f"up_stages.{i + 1}.block", f"transformers.{i}")
         for our, their in {"coarse": "fc1", "fine": "fc2"}.items():
-            keys |= renamed(f"ups.{i}.{our}.linear", f"transition_ups.{i}.{their}.0")
-            keys |= renamed(f"ups.{i}.{our}.norm", f"transition_ups.{i}.{their}.2", *NORM)
+            keys |= renamed(
+                f"up_stages.{i + 1}.transition.{our}.linear", f"transition_ups.{i}.{their}.0"
+            )
+            keys |= renamed(
+                f"up_stages.{i + 1}.transition.{our}.norm", f"transition_ups.{i}.{their}.2", *NORM
+            )
     return keys
 
 

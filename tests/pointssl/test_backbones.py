@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pointssl.backbones import BACKBONES
 from pointssl.encoders import build_encoder
+from pointssl.engine.optimizer import layer_numbers
 from pointssl.evaluation.layers import layer_outputs
 from pointssl_datasets.errors import UserError
 
@@ -86,6 +87,30 @@ def test_every_parameter_and_the_input_get_a_gradient(name: str):
         assert parameter.grad.isfinite().all(), key
         assert float(parameter.grad.abs().max()) > 0, key
     assert float(xyz.grad.abs().max()) > 0
+
+
+def test_layers_are_numbered_as_they_are_passed(name: str):
+    """What layer decay relies on: the deeper a layer, the higher its number.
+
+    A T-Net counts as one layer, wherever it stands.
+    """
+    encoder = build(name)
+    numbers = layer_numbers(encoder)
+    called: list[str] = []
+    own = {place: [k for k, _ in module.named_parameters(place, recurse=False)]
+           for place, module in encoder.named_modules()}  # fmt: skip
+
+    def watch(place: str):
+        return lambda module, inputs: called.append(place)
+
+    for place, module in encoder.named_modules():
+        if own[place] and place:
+            module.register_forward_pre_hook(watch(place))
+    encoder(clouds(dtype=torch.float32))
+    once = [place for place in called if called.count(place) == 1 and "transform" not in place]
+    passed = [numbers[key] for place in once for key in own[place]]
+    assert passed == sorted(passed), list(zip(once, passed, strict=False))
+    assert set(numbers.values()) == set(range(max(numbers.values()) + 1))
 
 
 def test_state_dict_round_trip(name: str):

@@ -63,3 +63,13 @@ def test_refusals():
     encoder = build_encoder("dgcnn", seed=0, k=4, embedding=16, channels=(8, 8))
     with pytest.raises(UsageError, match=r"'edge_convs.0.linear' is not used"):
         layer_outputs(encoder.eval(), ["edge_convs.0.linear"], xyz)
+
+
+def test_a_token_beside_as_many_groups_as_points_but_one():
+    encoder = build_encoder(
+        "patch_transformer", seed=0, groups=8, group_size=4, depth=2, taps=(1, 2), embedding=16,
+        heads=2, class_token=True,
+    ).eval()  # fmt: skip
+    found = layer_outputs(encoder, ["blocks.1"], torch.randn(2, 9, 3))["blocks.1"]
+    assert found.features.shape == (2, 8, 16)
+    assert found.token is not None

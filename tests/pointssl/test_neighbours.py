@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pointssl.ops.neighbours import knn, knn_reference
+from pointssl.ops.neighbours import knn, knn_among, knn_reference
 from pointssl_datasets.errors import UserError
 
 
@@ -79,3 +79,17 @@ def test_too_few_points(find):
 def test_no_gradient_flows():
     x = clouds(1, 200, 3).requires_grad_()
     assert not knn(x, 3).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_does_not_reach_the_search(dtype: torch.dtype):
+    """Near points are as good as equal in half precision, and other neighbours another network."""
+    x = torch.nn.functional.normalize(clouds(2, 300, 3), dim=-1)
+    exact = knn(x, 20).sort(-1).values
+    among = knn_among(x[:, :50], x, 3).sort(-1).values
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(knn(x, 20).sort(-1).values, exact)
+        assert torch.equal(knn_among(x[:, :50], x, 3).sort(-1).values, among)
+    narrow = x.to(dtype)
+    found = knn(narrow, 20).sort(-1).values
+    assert torch.equal(found, knn(narrow.float(), 20).sort(-1).values)

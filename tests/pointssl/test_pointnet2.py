@@ -275,7 +275,7 @@ def test_defaults_are_the_published_network(name: str, decoder: bool):
         ({"centres": [8]}, r"1 centres, and for the balls of each stage \[1, 1\] radii"),
         ({"radii": [[0.1, 0.2], [0.4]]}, r"\[2, 1\] radii, \[1, 1\] neighbours"),
         ({"decoder": True, "group_all": False}, "expected channels for each of 2 steps back"),
-        ({"order": "last"}, "order 'last': expected nearest or first"),
+        ({"order": "last"}, "order 'last': expected one of nearest, first"),
         ({"start": "last"}, "start 'last': expected one of far, first"),
     ],
 )

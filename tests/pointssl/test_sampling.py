@@ -65,7 +65,7 @@ def test_ball(order: str):
 
 
 def test_ball_by_another_order():
-    with pytest.raises(UsageError, match="order 'random': expected nearest or first"):
+    with pytest.raises(UsageError, match="order 'random': expected one of nearest, first"):
         ball(clouds(1, 4), clouds(1, 4), 1.0, 2, "random")
 
 

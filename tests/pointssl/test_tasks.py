@@ -127,6 +127,18 @@ def test_layers_are_counted_from_the_input():
     assert numbers["last.linear.weight"] == 2
 
 
+def test_a_module_may_spare_a_matrix_of_weight_decay():
+    small = {"depth": 1, "taps": (1,), "groups": 4, "group_size": 4, "embedding": 16}
+    network = nn.Module()
+    network.encoder = pointssl.build_encoder("mamba", **small)
+    names = {id(p): name for name, p in network.named_parameters()}
+    for decay_all in (True, False):
+        groups = parameter_groups(network, weight_decay=0.05, decay_all=decay_all)
+        spared = {names[id(p)] for g in groups if not g["weight_decay"] for p in g["params"]}
+        assert ("encoder.blocks.0.mixer.log_rates" in spared) == (not decay_all)
+        assert "encoder.blocks.0.mixer.into.weight" not in spared
+
+
 def test_groups_of_layers_head_and_decay():
     network = make("dgcnn", "cls")
     groups = parameter_groups(
