@@ -5,6 +5,7 @@ import signal
 from functools import partial
 
 import torch
+from small_backbones import SMALL
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -12,6 +13,7 @@ from pointssl.augment import two_views
 from pointssl.backbones.dgcnn import DGCNN
 from pointssl.backbones.dgcnn_seg import DGCNNSeg
 from pointssl.backbones.layers import DoubleEdgeConv, EdgeConv
+from pointssl.encoders import build_encoder
 from pointssl.engine.loading import seeded
 from pointssl.engine.loop import Plan, Progress, train
 from pointssl.engine.meters import Meters
@@ -29,6 +31,10 @@ from pointssl_datasets.errors import UserError
 BACKBONES = {
     "dgcnn": partial(DGCNN, k=4, embedding=16, channels=(8, 8)),
     "dgcnn_seg": partial(DGCNNSeg, k=4, embedding=16, channels=8),
+    **{
+        name: partial(build_encoder, name, **SMALL[name])
+        for name in ("pct", "point_transformer", "pointnet2", "patch_transformer", "mamba")
+    },
 }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pointssl.engine.distributed import World
 from pointssl.evaluation.encoders import Subject
 from pointssl.recipes.data import list_split
+from pointssl.zoo.family import S3DIS_UNNAMED
 from pointssl_datasets.blocks import pack_blocks
 from pointssl_datasets.dataset import CloudDataset
 from pointssl_datasets.errors import UsageError
@@ -181,6 +182,11 @@ def pick(areas: Sequence[Scenes], wanted: Collection[str]) -> Scenes:
 def leaks(subject: Subject, test_area: int) -> list[str]:
     """A line if the encoder was trained on the very area that it is tested on."""
     trained_on = subject.trained_on or {}
+    if trained_on.get("dataset") == S3DIS_UNNAMED:
+        return [
+            "the encoder was trained on areas of S3DIS that its file does not name: if area "
+            f"{test_area} is one of them, this is LEAKAGE"
+        ]
     if any(str(test_area) in areas_of(one) for one in (trained_on, *trained_on.get("history", []))):
         return [f"LEAKAGE: the encoder was trained on area {test_area}, which is the test area"]
     return []

@@ -7,6 +7,9 @@ from typing import Any
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
+# What a file was trained on, as our own checkpoints say it: read where leakage is looked for.
+S3DIS_BUT_5 = "s3dis areas 12346"
+S3DIS_UNNAMED = "s3dis areas that are not named"
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 

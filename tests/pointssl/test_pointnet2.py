@@ -276,6 +276,7 @@ def test_defaults_are_the_published_network(name: str, decoder: bool):
         ({"radii": [[0.1, 0.2], [0.4]]}, r"\[2, 1\] radii, \[1, 1\] neighbours"),
         ({"decoder": True, "group_all": False}, "expected channels for each of 2 steps back"),
         ({"order": "last"}, "order 'last': expected one of nearest, first"),
+        ({"radii": [[0.1], [-0.4]]}, "expected lengths above 0"),
         ({"start": "last"}, "start 'last': expected one of far, first"),
     ],
 )
