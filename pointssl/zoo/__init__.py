@@ -15,6 +15,7 @@ MODULES: tuple[str, ...] = (
     "pointssl.zoo.point_mamba",
     "pointssl.zoo.pct",
     "pointssl.zoo.pointnet",
+    "pointssl.zoo.pointnet2",
 )
 
 

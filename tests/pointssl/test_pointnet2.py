@@ -11,7 +11,7 @@ from public_layers import Weights, add, linear, norm, parameters
 from torch import Tensor
 
 from pointssl.encoders import build_encoder
-from pointssl.zoo.pointnet import pointnet2_form
+from pointssl.zoo.pointnet2 import pointnet2_form
 from pointssl.zoo.recognise import flat, recognise
 from pointssl_datasets.errors import UsageError
 
