@@ -82,6 +82,8 @@ def _is_like(value: Any, default: Any) -> bool:
         return isinstance(value, int) and (value >= 1 or default < 1)
     if isinstance(default, float):
         return isinstance(value, (int, float)) and math.isfinite(value)
+    if isinstance(default, str):
+        return isinstance(value, str)
     if isinstance(default, (tuple, list)) and default:
         is_list = isinstance(value, (tuple, list)) and len(value) > 0
         return is_list and all(_is_like(item, default[0]) for item in value)

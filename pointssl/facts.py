@@ -26,7 +26,9 @@ def encoder_facts(
         UserError: facts are missing or not what they should be, or the backbone is not one of ours.
     """
     facts, weights = checkpoint["facts"], checkpoint["encoder"]
-    names = ("backbone", "backbone_args", *needed)
+    names = ["backbone", "backbone_args", *needed]
+    if isinstance(facts, dict) and "imported" in facts:
+        names += OF_IMPORTS
     absent = [name for name in names if not isinstance(facts, dict) or name not in facts]
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
         absent.append("tensors of the encoder")
@@ -41,7 +43,39 @@ def encoder_facts(
             f"{path} holds the weights of {name!r}, which is not part of pointssl. If you trust "
             f"that code, have it imported with --backbone {name}"
         )
+    if name in BACKBONES:
+        check_size(facts["backbone_args"], len(weights), path)
     return facts
+
+
+def check_size(arguments: Mapping[str, Any], tensors: int, path: Path) -> None:
+    """A network that needs more layers than there are tensors is not begun: even an outline of
+    many thousands would take minutes.
+
+    Raises:
+        UserError: names the argument.
+    """
+    most = max(tensors, FEW)
+    for name, value in arguments.items():
+        if layers_of(name, value, most) > most:
+            raise UserError(
+                f"{path}: {name} is {reprlib.repr(value)}, which asks for more layers than its "
+                f"{tensors} tensors can fill; is it damaged?"
+            )
+
+
+def layers_of(name: str, value: Any, most: int) -> int:
+    """How many layers an argument asks for at least: a number of :data:`COUNTS` so many, a list one
+    for each that it holds. Lists of more than ``most`` are not looked at to their end."""
+    count, waiting, held = 0, [value], 0
+    while waiting and held <= most:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            held += len(item)
+            waiting += item
+        elif name in COUNTS and isinstance(item, int):
+            count += max(item, 0)
+    return max(count, held)
 
 
 def is_whole(value: Any, low: int, high: int) -> bool:
@@ -69,6 +103,10 @@ def _is_import(value: Any) -> bool:
         and all(isinstance(line, str) for name in ("recipe", "notes") for line in value[name])
     )
 
+
+OF_IMPORTS = ("points", "normalise", "up_axis")
+FEW = 32  # layers are begun whatever the tensors: arguments may be of parts that are not there
+COUNTS = ("depth", "depths", "blocks", "attentions", "up_depth")  # arguments of our backbones
 
 Rules = Mapping[str, tuple[Callable[[Any], bool], str]]
 ENCODER_FACTS: Rules = {

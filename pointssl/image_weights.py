@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pointssl.zoo.files import read_file
 from pointssl_datasets.errors import UserError
 
 
@@ -63,21 +62,12 @@ def _first(keys: list[str], how: str) -> str:
 def _read_tensors(path: Path) -> Mapping[str, Tensor]:
     """A file of named tensors; nothing in it is executed."""
     try:
-        path.open("rb").close()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}. Check --image-weights.") from None
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # what is no such file fails in whatever way its bytes lead to
-        raise UserError(
-            f"{path}: neither a safetensors file nor a PyTorch file of tensors alone. "
-            "Check that it was downloaded completely; save it again as a plain state dict."
-        ) from None
+        state = read_file(path)
+    except UserError as error:
+        raise UserError(f"--image-weights: {error}") from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(
-            f"{path}: expected a state dict (key: tensor), got something else. "
+            f"--image-weights: {path}: expected a state dict (key: tensor), got something else. "
             "Save the image encoder's state_dict() alone."
         )
     return state

@@ -90,12 +90,19 @@ def check_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path 
 
     Raises:
         UserError: names the first keys that are missing, unexpected, no plain tensors or of another
-            shape.
+            shape, or of whole or complex numbers.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in weights and not key.endswith(COUNTER)]
     extra = [str(key) for key in weights if key not in own]
-    odd = [key for key in own if key in weights and not _is_plain(weights[key])]
+    odd = [key for key in own if key in weights and not is_plain(weights[key])]
+    whole = [
+        key
+        for key in own
+        if key in weights
+        and key not in odd
+        and own[key].is_floating_point() > weights[key].is_floating_point()
+    ]
     shapes = [
         f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
@@ -105,6 +112,7 @@ def check_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path 
         ("missing", missing),
         ("unexpected", extra),
         ("no plain tensors", odd),
+        ("of no floating-point numbers", whole),
         ("of another shape", shapes),
     ]
     told = [f"{len(keys)} {kind} ({', '.join(keys[:2])})" for kind, keys in problems if keys]
@@ -115,12 +123,12 @@ def check_weights(module: nn.Module, weights: Mapping[str, Tensor], where: Path 
         )
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """A dense tensor with all its numbers: one number can be shown as a tensor of any size."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
-        and not value.is_meta
+        and not (value.is_meta or value.is_nested or value.is_quantized)
         and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )
 

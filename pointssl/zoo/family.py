@@ -1,5 +1,6 @@
 """What is known of a public code base's checkpoints."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,12 +29,13 @@ class Family:
         backbone: ours.
         marks: keys that such a file has, below whatever prefix.
         without: keys of which it has none.
-        fits: a further look at the weights, where keys alone don't tell.
+        fits: a further look at the tensors of ``marks``, where keys alone don't tell.
         keys: of the encoder: ours -> theirs, given their weights without prefixes. Norms' counters
             are left out. Trailing dimensions of 1, as convolutions have them, are taken off later.
-        arguments: of our backbone, as the shapes reveal them.
-        prepare: what must be done to the tensors first.
+        prepare: what must be done to the encoder's tensors.
+        arguments: of our backbone, as the shapes of these reveal them.
         recipe: arguments of our backbone that shapes don't reveal.
+        note: a line for whoever opens such a file.
         serve: how it was given clouds: ``points``, ``normalise``, ``up_axis``.
         trained_on: which data; with labels if ``labels`` says of what.
         published, measured: numbers, the authors' and ours.
@@ -51,6 +53,7 @@ class Family:
     arguments: Callable[[Weights], dict[str, Any]]
     prepare: Callable[[Weights], Weights] = as_they_are
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
     serve: Mapping[str, Any] = field(default_factory=dict)
     trained_on: str
     labels: str = ""
@@ -69,3 +72,12 @@ def linear_and_norm(ours: str, linear: str, norm: str, number: str = "") -> dict
 def renamed(ours: str, theirs: str, *names: str) -> dict[str, str]:
     """``ours.name`` -> ``theirs.name`` for each name; ``weight`` and ``bias`` unless given."""
     return {f"{ours}.{name}": f"{theirs}.{name}" for name in names or ("weight", "bias")}
+
+
+def count(weights: Weights, pattern: str) -> int:
+    r"""How many modules there are of a name with a number in it, e.g. ``blocks\.(\d{1,3})\.``.
+
+    Where numbers are left out a key made of the count is missing, and with it the encoder.
+    """
+    found = (re.match(pattern, key) for key in weights)
+    return len({match[1] for match in found if match})

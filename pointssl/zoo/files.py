@@ -16,6 +16,7 @@ from pointssl_datasets.errors import UserError
 
 FACTS = "pointssl_facts"  # the entry of a safetensors file's metadata that holds ours, as JSON
 NESTS = ("state_dict", "model_state_dict", "base_model", "model", "net", "network", "encoder")
+DEEPEST = 4  # dicts around the tensors
 WRAPPERS = ("module", "_orig_mod")  # what DataParallel, DDP and torch.compile put into keys
 
 
@@ -28,7 +29,9 @@ def read_file(path: Path) -> Any:
         UserError: missing, truncated, of another kind, or in need of a class to be read.
     """
     if path.is_dir():
-        raise UserError(f"{path} is a folder: give the file, e.g. {path}/checkpoints/last.pt")
+        last = path / "checkpoints" / "last.pt"
+        example = f", e.g. {last}" if last.exists() else ""
+        raise UserError(f"{path} is a folder: give the file{example}")
     try:
         with open(path, "rb"):
             pass
@@ -64,7 +67,7 @@ def _read_safetensors(path: Path) -> Any:
             return tensors
         content = json.loads(facts)
         return {"format": content["format"], "encoder": tensors, "facts": content["facts"]}
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError):
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError, RecursionError):
         raise UserError(
             f"{path} is not a readable safetensors file: truncated, or of another kind?"
         ) from None
@@ -94,10 +97,12 @@ def unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, .
     nests: list[str] = []
     while isinstance(content, Mapping):
         tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-        inner = [name for name in NESTS if _holds_tensors(content.get(name))]
-        if inner and len(tensors) < len(content[inner[0]]):
-            nests.append(inner[0])
-            content = content[inner[0]]
+        seen: set[int] = set()
+        deepest = DEEPEST - len(nests)
+        inner = next((n for n in NESTS if _holds_tensors(content.get(n), deepest, seen)), None)
+        if inner and len(tensors) < len(content[inner]):
+            nests.append(inner)
+            content = content[inner]
             continue
         if tensors:
             return {_without_wrappers(key): value for key, value in tensors.items()}, tuple(nests)
@@ -109,12 +114,14 @@ def unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, .
     )
 
 
-def _holds_tensors(value: Any) -> bool:
-    """A state dict, or a dict around one."""
-    if not isinstance(value, Mapping):
+def _holds_tensors(value: Any, deepest: int, seen: set[int]) -> bool:
+    """A state dict, or at most ``deepest - 1`` dicts around one; none that was looked at before: a
+    file can hold one dict in many places, and within itself."""
+    if not isinstance(value, Mapping) or deepest < 1 or id(value) in seen:
         return False
+    seen.add(id(value))
     return any(isinstance(v, Tensor) for v in value.values()) or any(
-        _holds_tensors(value.get(name)) for name in NESTS
+        _holds_tensors(value.get(name), deepest - 1, seen) for name in NESTS
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from pointssl.zoo.family import Family, Weights, renamed
+from pointssl.zoo.family import Family, Weights, count, renamed
 from pointssl.zoo.masked import (
     CLASSES,
     CLASSIFIER,
@@ -15,7 +15,6 @@ from pointssl.zoo.masked import (
     SHAPENET,
     THEN,
     UNIT,
-    depth_of,
     patches_arguments,
     patches_keys,
 )
@@ -33,7 +32,7 @@ def mamba_keys(weights: Weights) -> dict[str, str]:
             keys[f"serialise.shifts.{order}"] = f"OrderScale_beta_{order + 1}"
     else:
         keys |= renamed("norm.1", "norm")
-    for i in range(depth_of(weights, "mixer.A_log")):
+    for i in range(_depth(weights)):
         ours, theirs = f"blocks.{i}", f"blocks.layers.{i}"
         keys |= renamed(f"{ours}.norm", f"{theirs}.norm")
         keys |= renamed(f"{ours}.mixer.conv", f"{theirs}.mixer.conv1d")
@@ -44,7 +43,7 @@ def mamba_keys(weights: Weights) -> dict[str, str]:
 
 def mamba_arguments(weights: Weights) -> dict[str, Any]:
     mixer = "blocks.layers.0.mixer"
-    arguments = patches_arguments(weights, depth_of(weights, "mixer.A_log"))
+    arguments = patches_arguments(weights, _depth(weights))
     inner, state = weights[f"{mixer}.A_log"].shape
     return {
         **arguments,
@@ -53,6 +52,10 @@ def mamba_arguments(weights: Weights) -> dict[str, Any]:
         "conv": weights[f"{mixer}.conv1d.weight"].shape[-1],
         "expand": inner // arguments["embedding"],
     }
+
+
+def _depth(weights: Weights) -> int:
+    return count(weights, r"blocks\.layers\.(\d{1,3})\.mixer\.A_log$")
 
 
 def _ordered(weights: Weights) -> bool:

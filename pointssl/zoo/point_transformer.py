@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pointssl.zoo.family import NORM, Family, Weights, renamed
+from pointssl.zoo.family import NORM, Family, Weights, count, renamed
 
 ATTENTION = {
     "into": "fc1",
@@ -24,16 +24,10 @@ def attention(ours: str, theirs: str) -> dict[str, str]:
     return keys
 
 
-def count(weights: Weights, pattern: str) -> int:
-    r"""How many modules there are of a name with a number in it, e.g. ``blocks\.(\d+)\.``."""
-    found = (re.match(pattern, key) for key in weights)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
-
-
 def encoder_keys(weights: Weights, under: str = "") -> dict[str, str]:
     keys = renamed("first.0", f"{under}fc1.0") | renamed("first.2", f"{under}fc1.2")
     keys |= attention("stages.0.block", f"{under}transformer1")
-    for i in range(count(weights, rf"{re.escape(under)}transition_downs\.(\d+)\.")):
+    for i in range(_downs(weights, under)):
         keys |= attention(f"stages.{i + 1}.block", f"{under}transformers.{i}")
         for layer in (0, 1):
             ours, theirs = f"stages.{i + 1}.transition", f"{under}transition_downs.{i}.sa"
@@ -46,7 +40,7 @@ def decoder_keys(weights: Weights) -> dict[str, str]:
     keys = encoder_keys(weights, "backbone.") | attention("up_stages.0.block", "transformer2")
     for layer in (0, 2, 4):
         keys |= renamed(f"bottom.{layer}", f"fc2.{layer}")
-    for i in range(count(weights, r"transition_ups\.(\d+)\.")):
+    for i in range(count(weights, r"transition_ups\.(\d{1,3})\.")):
         keys |= attention(f"up_stages.{i + 1}.block", f"transformers.{i}")
         for our, their in {"coarse": "fc1", "fine": "fc2"}.items():
             keys |= renamed(
@@ -62,8 +56,12 @@ def encoder_arguments(weights: Weights, under: str = "") -> dict[str, Any]:
     return {
         "in_channels": weights[f"{under}fc1.0.weight"].shape[1],
         "embedding": len(weights[f"{under}transformer1.w_qs.weight"]),
-        "blocks": count(weights, rf"{re.escape(under)}transition_downs\.(\d+)\."),
+        "blocks": _downs(weights, under),
     }
+
+
+def _downs(weights: Weights, under: str) -> int:
+    return count(weights, rf"{re.escape(under)}transition_downs\.(\d{{1,3}})\.")
 
 
 # The published networks of POSTECH: a stage is `enc1` to `enc5`, its first layer thins out.
@@ -85,8 +83,8 @@ def bottleneck(ours: str, theirs: str) -> dict[str, str]:
 
 def packed_stages(weights: Weights) -> list[int]:
     """Blocks after the transition, for each of the stages."""
-    stages = count(weights, r"enc(\d+)\.") - 1
-    return [count(weights, rf"enc{stage}\.(\d+)\.") - 1 for stage in range(1, stages + 1)]
+    stages = count(weights, r"enc([1-9])\.")
+    return [count(weights, rf"enc{stage}\.(\d{{1,3}})\.") - 1 for stage in range(1, stages + 1)]
 
 
 def packed_keys(weights: Weights) -> dict[str, str]:
@@ -111,7 +109,7 @@ def packed_decoder_keys(weights: Weights) -> dict[str, str]:
             keys |= renamed(linear, f"{theirs}.0.{their}.0")
             if not head:
                 keys |= renamed(f"{ours}.{our}.norm", f"{theirs}.0.{their}.1", *NORM)
-        for block in range(count(weights, rf"{theirs}\.(\d+)\.") - 1):
+        for block in range(count(weights, rf"{theirs}\.(\d{{1,3}})\.") - 1):
             keys |= bottleneck(f"{ours}.blocks.{block}", f"{theirs}.{block + 1}")
     return keys
 
@@ -135,7 +133,7 @@ def packed_arguments(weights: Weights) -> dict[str, Any]:
 
 
 def packed_decoder_arguments(weights: Weights) -> dict[str, Any]:
-    depth = count(weights, r"dec1\.(\d+)\.") - 1
+    depth = count(weights, r"dec1\.(\d{1,3})\.") - 1
     return {**packed_arguments(weights), "decoder": True, "up_depth": depth}
 
 

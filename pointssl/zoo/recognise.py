@@ -1,6 +1,6 @@
 """Whose weights are these, and which of our keys is which of theirs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pointssl.engine.checkpoint import COUNTER
+from pointssl.engine.checkpoint import COUNTER, is_plain
 from pointssl.zoo import families
 from pointssl.zoo.family import Family, Weights
 from pointssl_datasets.errors import UserError
 
 # Of two encoders in one file that which is trained.
 PREFERRED = ("online", "student", "query", "transformer_q")
+# What comes of tensors with the keys of a family and shapes that it never has.
+MISSHAPEN = (LookupError, TypeError, ValueError, ZeroDivisionError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ def recognise(weights: Weights, path: Path) -> Recognised:
     Raises:
         UserError: of no family, of one that can't be loaded, or tensors of the encoder are missing.
     """
+    candidates = prefixes_by_mark(weights)
     for family in families():
-        prefixes = prefixes_of(family, weights)
+        prefixes = prefixes_of(family, weights, candidates[family.marks[0]])
         if prefixes:
             return _convert(family, prefixes, weights, path)
     known = ", ".join(sorted({family.name for family in families()}))
@@ -56,21 +59,35 @@ def recognise(weights: Weights, path: Path) -> Recognised:
     )
 
 
-def prefixes_of(family: Family, weights: Weights) -> list[str]:
-    """Prefixes below which the weights have what marks the family; the preferred one first."""
-    mark = family.marks[0]
-    candidates = [key.removesuffix(mark) for key in weights if _ends_with(key, mark)]
-    fitting = []
-    for prefix in candidates:
-        marked = all(prefix + key in weights for key in family.marks)
-        other = any(prefix + key in weights for key in family.without)
-        if marked and not other and family.fits(below(weights, prefix)):
-            fitting.append(prefix)
+def prefixes_by_mark(weights: Weights) -> dict[str, list[str]]:
+    """What stands before the first mark of each family, wherever a key ends with it."""
+    marks = {family.marks[0] for family in families()}
+    longest = max(mark.count(".") for mark in marks)
+    found: dict[str, list[str]] = defaultdict(list)
+    for key in weights:
+        parts = key.rsplit(".", longest + 1)
+        for i in range(len(parts)):
+            mark = ".".join(parts[i:])
+            if mark in marks:
+                found[mark].append(key.removesuffix(mark))
+    return found
+
+
+def prefixes_of(family: Family, weights: Weights, candidates: list[str]) -> list[str]:
+    """Those below which the weights have what marks the family; the preferred one first."""
+    fitting = [prefix for prefix in candidates if _has_marks(family, weights, prefix)]
     return sorted(fitting, key=lambda p: (not any(word in p for word in PREFERRED), len(p)))
 
 
-def _ends_with(key: str, mark: str) -> bool:
-    return key == mark or key.endswith("." + mark)
+def _has_marks(family: Family, weights: Weights, prefix: str) -> bool:
+    if not all(prefix + key in weights for key in family.marks):
+        return False
+    if any(prefix + key in weights for key in family.without):
+        return False
+    try:
+        return family.fits({key: weights[prefix + key] for key in family.marks})
+    except MISSHAPEN:
+        return False
 
 
 def below(weights: Weights, prefix: str) -> dict[str, Tensor]:
@@ -82,25 +99,37 @@ def _convert(family: Family, prefixes: list[str], weights: Weights, path: Path) 
     if family.refused:
         raise UserError(f"{path}: {family.title}. {family.refused}")
     prefix = prefixes[0]
-    theirs = family.prepare(below(weights, prefix))
-    keys = family.keys(theirs)
-    missing = [key for key in keys.values() if key not in theirs]
-    if missing:
-        raise UserError(
-            f"{path}: recognised as {family.name} ({family.title}), but {len(missing)} tensors of "
-            f"the encoder are missing ({', '.join(missing[:3])}): an encoder is loaded whole or "
-            "not at all"
-        )
-    ours = {our: flat(theirs[their]) for our, their in keys.items()}
-    notes = []
+    named = f"{path}: recognised as {family.name} ({family.title}), but "
+    held = below(weights, prefix)
+    try:
+        keys = family.keys(held)
+        used = set(keys.values())
+        missing = [key for key in keys.values() if key not in held]
+        if missing:
+            raise UserError(
+                f"{named}{len(missing)} tensors of the encoder are missing "
+                f"({', '.join(missing[:3])}): an encoder is loaded whole or not at all"
+            )
+        odd = [key for key in keys.values() if not _is_floating(held[key])]
+        if odd:
+            raise UserError(
+                f"{named}{len(odd)} tensors of the encoder are no plain tensors of floating-point "
+                f"numbers ({', '.join(odd[:3])})"
+            )
+        theirs = family.prepare({key: held[key] for key in keys.values()})
+        arguments = family.arguments(theirs)
+        ours = {our: flat(theirs[their]) for our, their in keys.items()}
+    except MISSHAPEN:
+        raise UserError(f"{named}its tensors have not the shapes of it") from None
+    notes = [family.note] if family.note else []
     if len(prefixes) > 1:
         notes.append(f"the file holds {len(prefixes)} such networks: {prefix!r} was taken")
     return Recognised(
         family,
         prefix,
         ours,
-        {**family.recipe, **family.arguments(theirs)},
-        left_over(weights, prefix, theirs, set(keys.values())),
+        {**family.recipe, **arguments},
+        left_over(weights, prefix, used),
         tuple(notes),
     )
 
@@ -112,29 +141,34 @@ def flat(value: Tensor) -> Tensor:
     return value
 
 
-def left_over(weights: Weights, prefix: str, theirs: Weights, used: set[str]) -> dict[str, int]:
+def left_over(weights: Weights, prefix: str, used: set[str]) -> dict[str, int]:
     """Tensors that were not loaded, counted by the first part of their key.
 
     Counters of norms do not count, nor do second names of a tensor that was loaded: public code
     registers a norm both as ``bn1`` and inside ``conv1``.
     """
-    loaded: dict[Any, list[Tensor]] = {}
+    loaded: dict[Any, list[Tensor]] = defaultdict(list)
     for key in used:
-        loaded.setdefault((theirs[key].shape, _kind(key)), []).append(theirs[key])
+        value = weights[prefix + key]
+        loaded[_outline(key, value)].append(value)
     left: list[str] = []
     for key, value in weights.items():
-        name = key.removeprefix(prefix) if key.startswith(prefix) else key
-        known = name in used and key.startswith(prefix)
-        if known or key.endswith(COUNTER) or not isinstance(value, Tensor):
+        name = key.removeprefix(prefix)
+        if (key.startswith(prefix) and name in used) or key.endswith(COUNTER):
             continue
-        twins = loaded.get((value.shape, _kind(key)), [])
+        twins = loaded.get(_outline(key, value), []) if _is_floating(value) else []
         if not any(torch.equal(value, twin) for twin in twins):
             left.append(name)
     return dict(Counter(_first_part(name) for name in left))
 
 
-def _kind(key: str) -> str:
-    return key.rpartition(".")[2]
+def _is_floating(value: Tensor) -> bool:
+    return is_plain(value) and value.is_floating_point()
+
+
+def _outline(key: str, value: Tensor) -> Any:
+    """What tells most tensors apart without a look at all their numbers."""
+    return key.rpartition(".")[2], value.shape, value.dtype, *value.flatten()[:4].tolist()
 
 
 def _first_part(name: str) -> str:

@@ -1,6 +1,8 @@
 """Public checkpoints: recognised by their keys, loaded whole or not at all, never run."""
 
 import json
+import random
+import time
 
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ from shared import SHARED, needs_shared
 
 import pointssl
 from pointssl.backbones import BACKBONES
-from pointssl.encoders import build_encoder
-from pointssl.engine.checkpoint import load_checkpoint
+from pointssl.encoders import build_encoder, complete_arguments
+from pointssl.engine.checkpoint import FORMAT, load_checkpoint
 from pointssl.zoo import families
-from pointssl.zoo.dgcnn import SEG_MARKS, cls_keys
-from pointssl.zoo.files import read_file, unwrapped
+from pointssl.zoo.dgcnn import CLS_MARKS, SEG_MARKS, cls_keys
+from pointssl.zoo.files import NESTS, read_file, unwrapped
 from pointssl.zoo.opening import open_checkpoint
+from pointssl.zoo.recognise import recognise
 from pointssl_datasets.errors import UserError
 
 SMALL = {"embedding": 16, "channels": (8, 8, 8, 16)}
@@ -186,7 +189,7 @@ def test_import_writes_one_of_ours(tmp_path, capfd, name):
 
 
 def test_foreign_facts_in_a_safetensors_file(tmp_path):
-    for facts in ("{", "[]", json.dumps({"format": 1})):
+    for facts in ("{", "[]", json.dumps({"format": 1}), "[" * 100_000):
         save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors", {"pointssl_facts": facts})
         with pytest.raises(UserError, match="not a readable safetensors file"):
             open_checkpoint(tmp_path / "w.safetensors")
@@ -200,6 +203,176 @@ def test_damaged_facts_of_an_import(tmp_path):
         torch.save({**checkpoint, "facts": facts}, tmp_path / "ours.pt")
         with pytest.raises(UserError, match=r"imported is .*, expected facts of an import"):
             pointssl.load_encoder(tmp_path / "ours.pt")
+
+
+@pytest.mark.parametrize("name", ["points", "normalise", "up_axis"])
+def test_an_import_says_how_clouds_were_given(tmp_path, name):
+    torch.save(public_dgcnn(), tmp_path / "w.pth")
+    checkpoint = open_checkpoint(tmp_path / "w.pth")
+    del checkpoint["facts"][name]
+    torch.save(checkpoint, tmp_path / "ours.pt")
+    with pytest.raises(UserError, match=rf"ours\.pt lacks {name}"):
+        pointssl.load_encoder(tmp_path / "ours.pt")
+
+
+@pytest.mark.parametrize("family", families(), ids=lambda family: family.name)
+def test_tensors_of_any_shape_under_the_keys_of_a_family(tmp_path, family):
+    draw = random.Random(0)
+
+    def tensor():
+        return torch.ones([draw.choice([0, 1, 2, 3]) for _ in range(draw.randint(0, 4))])
+
+    for trial in range(8):
+        weights = {key: tensor() for key in family.marks}
+        if trial % 2 and not family.refused:  # and with what those seem to ask for
+            for key in family.keys({**weights, **dict.fromkeys(family.marks, torch.ones(2, 2))}):
+                weights.setdefault(key, tensor())
+            for key in family.keys(dict.fromkeys(weights, torch.ones(2, 2))).values():
+                weights.setdefault(key, tensor())
+        torch.save(weights, tmp_path / "w.pth")
+        with pytest.raises(UserError):
+            pointssl.load_encoder(tmp_path / "w.pth")
+
+
+def test_the_line_about_other_shapes(tmp_path):
+    weights = public_dgcnn()
+    torch.save({key: value.flatten()[0] for key, value in weights.items()}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="tensors of no network that is known"):
+        open_checkpoint(tmp_path / "w.pth")  # a fifth layer that is no kernel is nobody's
+    torch.save({**weights, "conv1.0.weight": torch.ones(8)}, tmp_path / "w.pth")
+    line = r"recognised as dgcnn \(.*\), but its tensors have not the shapes of it$"
+    with pytest.raises(UserError, match=line):
+        open_checkpoint(tmp_path / "w.pth")
+
+
+def nested(levels):
+    content = public_dgcnn()
+    for level in range(levels):
+        content = {NESTS[level % len(NESTS)]: content}
+    return content
+
+
+def test_nests_within_nests(tmp_path):
+    assert len(unwrapped(nested(4), tmp_path)[1]) == 4
+    itself, shared = {}, {"epoch": 3}
+    itself["model"] = itself
+    for _ in range(12):
+        shared = dict.fromkeys(NESTS, shared)
+    for content in (nested(5), nested(3000), itself, shared):
+        with pytest.raises(UserError, match="holds no named tensors"):
+            unwrapped(content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [
+        ("point-transformer-cls", "transition_downs.100000000.x"),
+        ("point-transformer-cls", f"transition_downs.{'9' * 5000}.x"),
+        ("point-transformer-cls", "transition_downs.999.x"),
+        ("point-transformer-packed", "enc10000000.0.x"),
+        ("point-transformer-packed", "enc1.999.x"),
+        ("point-mae", "blocks.blocks.999.attn.qkv.weight"),
+        ("point-mamba", "blocks.layers.999.mixer.A_log"),
+    ],
+)
+def test_a_number_in_a_key_is_not_believed(tmp_path, family, key):
+    marks = next(one.marks for one in families() if one.name == family)
+    torch.save(dict.fromkeys((*marks, key), torch.ones(2, 2)), tmp_path / "w.pth")
+    with pytest.raises(UserError, match=rf"as {family} .* tensors of the encoder are missing"):
+        open_checkpoint(tmp_path / "w.pth")
+
+
+ODD = {
+    "sparse": lambda value: value.to_sparse(),
+    "without numbers": lambda value: value.to("meta"),
+    "stretched": lambda value: torch.ones(1).expand(value.shape),
+    "quantised": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    "nested": lambda value: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "whole": lambda value: value.long(),
+    "complex": lambda value: value.to(torch.complex64),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about nested and quantised tensors
+@pytest.mark.parametrize("odd", ODD)
+def test_only_plain_tensors_are_taken(tmp_path, odd):
+    weights = public_dgcnn()
+    value = ODD[odd](weights["bn5.weight"])
+    torch.save({**weights, "bn5.weight": value}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"1 tensors .* no plain tensors .* \(bn5\.weight\)"):
+        open_checkpoint(tmp_path / "w.pth")
+    torch.save({**weights, "other.weight": value}, tmp_path / "w.pth")
+    checkpoint = open_checkpoint(tmp_path / "w.pth")
+    assert checkpoint["facts"]["imported"]["left"] == {"other": 1}
+    if odd in ("quantised", "whole", "complex"):  # others: see test_task_facts.py
+        checkpoint["encoder"]["last.norm.weight"] = value
+        torch.save(checkpoint, tmp_path / "ours.pt")
+        line = r"does not fit .*: 1 (no plain tensors|of no floating-point numbers) \(last\.norm"
+        with pytest.raises(UserError, match=line):
+            pointssl.load_encoder(tmp_path / "ours.pt")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "changes", "said"),
+    [
+        ("patch_transformer", {"depth": 10**10}, "depth is 10000000000, which asks for more"),
+        ("pct", {"attentions": 20000}, "attentions is 20000, which asks for more layers than its"),
+        ("point_transformer", {"blocks": 2000}, "blocks is 2000, which asks for more layers"),
+        ("point_transformer_packed", {"depths": [1, 1, 99999]}, "depths is [1, 1, 99999], which"),
+        ("pointnet", {"channels": [1] * 50000}, "channels is [1, 1, 1, 1, 1, 1, ...], which asks"),
+        ("mamba", {"order": [1]}, "order = [1], expected a value like 'xyz'"),
+    ],
+)
+def test_arguments_that_no_file_could_fill(tmp_path, backbone, changes, said):
+    arguments = complete_arguments(backbone, changes)
+    weights = {f"{i}": torch.ones(1) for i in range(99)}
+    facts = {"backbone": backbone, "backbone_args": arguments}
+    torch.save({"format": FORMAT, "encoder": weights, "facts": facts}, tmp_path / "w.pt")
+    with pytest.raises(UserError) as error:
+        pointssl.load_encoder(tmp_path / "w.pt")
+    assert f"w.pt: {said}" in str(error.value).replace(f"backbone {backbone!r}: ", "")
+
+
+def test_a_network_of_few_tensors_keeps_arguments_that_it_does_not_use(tmp_path):
+    arguments = {"centres": [8], "radii": [[0.5]], "neighbours": [[4]], "channels": [[[8]]]}
+    arguments = complete_arguments("pointnet2", {**arguments, "group_all": False})
+    weights = build_encoder("pointnet2", **arguments).state_dict()
+    assert len(weights) < sum(len([widths, *widths]) for widths in arguments["decoder_channels"])
+    facts = {"backbone": "pointnet2", "backbone_args": arguments}
+    torch.save({"format": FORMAT, "encoder": weights, "facts": facts}, tmp_path / "w.pt")
+    assert pointssl.load_encoder(tmp_path / "w.pt").cloud_dim == 8
+
+
+def test_a_list_within_itself_is_no_endless_list(tmp_path):
+    weights = {f"{i}": torch.ones(1) for i in range(99)}
+    endless = [1]
+    endless[0] = endless
+    facts = {"backbone": "pointnet", "backbone_args": {"channels": endless}}
+    torch.save({"format": FORMAT, "encoder": weights, "facts": facts}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"channels is .*, which asks for more layers"):
+        pointssl.load_encoder(tmp_path / "w.pt")
+
+
+def test_many_networks_in_a_file_take_time_for_each_once(tmp_path):
+    """Quadratic time would be minutes."""
+    weights = {f"net{i}.{key}": torch.ones(1, 1, 1) for i in range(8000) for key in CLS_MARKS}
+    begun = time.process_time()
+    with pytest.raises(UserError, match=r"recognised as dgcnn .* tensors of the encoder are miss"):
+        recognise(weights, tmp_path)
+    assert time.process_time() - begun < 5
+
+
+def test_heads_are_said_to_be_assumed(tmp_path, capsys):
+    encoder = build_encoder("patch_transformer", depth=1, taps=[1], embedding=128, heads=2)
+    family = next(one for one in families() if one.name == "point-mae")
+    assert "heads" not in family.recipe
+    table = family.keys(dict.fromkeys(family.marks, torch.ones(1)))
+    state = encoder.state_dict()
+    torch.save({their: state[our] for our, their in table.items()}, tmp_path / "w.pth")
+    assert pointssl.load_encoder(tmp_path / "w.pth").blocks[0].attention.heads == 2
+    said = capsys.readouterr().out
+    assert "taken from its recipe: group_size 32, groups 64, 1024 points" in said
+    assert "heads are not in the file: its code gives each 64 channels" in said
 
 
 def test_zoo_lists_every_family(capfd):
