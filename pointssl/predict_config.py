@@ -24,7 +24,9 @@ class PredictConfig(MachineOptions):
     estimate_normals: bool = option(
         False, "For a network that takes normals: estimate them where a file has none.", "Data"
     )
-    weights: Path = option(..., "Checkpoint of `finetune`, or of `pretrain`.", "Network")
+    weights: Path = option(
+        ..., "Checkpoint of `finetune` or `pretrain`, or a public one (see `zoo`).", "Network"
+    )
     backbone: str | None = option(
         None, "package.module:Class, where the checkpoint is of an encoder of your own.", "Network"
     )
@@ -52,7 +54,9 @@ class PredictConfig(MachineOptions):
 class ExportConfig(Options):
     """`pointssl export`: a network as one file that runs without pointssl."""
 
-    weights: Path = option(..., "Checkpoint of `finetune`, or of `pretrain`.", "Network")
+    weights: Path = option(
+        ..., "Checkpoint of `finetune` or `pretrain`, or a public one (see `zoo`).", "Network"
+    )
     backbone: str | None = option(
         None, "package.module:Class, where the checkpoint is of an encoder of your own.", "Network"
     )

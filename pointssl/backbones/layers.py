@@ -7,6 +7,13 @@ from torch import Tensor, nn
 from pointssl.ops.edge_conv import double_edge_conv, edge_conv, frozen_norm
 from pointssl_datasets.errors import UserError
 
+# What brings an encoder's channels along, for who has others.
+OTHER = {
+    3: "leave --normals out",
+    6: "coordinates are 3, normals 3 more; see --normals",
+    9: "coordinates, colours and places in a room are those of s3dis",
+}
+
 
 class PointLayer(nn.Module):
     """Linear, batch norm, leaky ReLU on every point: ``(B, N, C)`` to ``(B, N, O)``.
@@ -86,6 +93,6 @@ def with_feats(xyz: Tensor, feats: Tensor | None, in_channels: int) -> Tensor:
     if x.shape[-1] != in_channels:
         raise UserError(
             f"the encoder takes {in_channels} channels a point, the data have {x.shape[-1]}: "
-            "coordinates are 3, normals 3 more; see --normals"
+            + OTHER.get(in_channels, "from Python give it the others as `feats`")
         )
     return x

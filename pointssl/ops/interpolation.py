@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pointssl.ops.exporting import tiny
 from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import exact, knn_among
 
@@ -24,7 +25,7 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
     places, targets = exact(places), exact(targets)
     idx = knn_among(targets, places, min(k, places.shape[1]))
     squared = (take_rows(places, idx) - targets[:, :, None]).square().sum(-1)
-    weight = 1 / (squared + 1e-8)
+    weight = 1 / (squared + tiny())
     weight = weight / weight.sum(-1, keepdim=True)
     found = weight[..., 0, None] * take_rows(values, idx[..., 0])
     for place in range(1, idx.shape[-1]):  # one neighbour after the other: no (B, N, k, C)

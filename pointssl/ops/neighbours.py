@@ -140,7 +140,10 @@ def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "n
     check_order(order)
     k = min(k, points.shape[1])
     queries, points = exact(queries), exact(points)
-    distance = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist")
+    if is_exporting():
+        distance = (queries[:, :, None] - points[:, None]).square().sum(-1).sqrt()
+    else:
+        distance = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist")
     if order == "nearest":
         distance, found = distance.topk(k, largest=False, dim=-1, sorted=True)
         return torch.where(distance <= radius, found, found[..., :1])

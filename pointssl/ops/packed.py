@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pointssl.ops.exporting import is_exporting, tiny
 from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import exact, knn, knn_among
 from pointssl.ops.sampling import farthest_points
@@ -158,7 +159,7 @@ def packed_interpolate(
     with torch.no_grad():
         idx = packed_knn(places, sizes, k, targets, target_sizes)
         apart = exact(places)[idx] - exact(targets)[:, None]
-        weight = 1 / (apart.norm(dim=-1) + 1e-8)
+        weight = 1 / (apart.norm(dim=-1) + tiny())
         have = per_point(torch.tensor(sizes, device=idx.device), target_sizes)
         weight = weight * (torch.arange(k, device=idx.device) < have[:, None])
         weight = (weight / weight.sum(1, keepdim=True)).to(values.dtype)
@@ -176,6 +177,9 @@ def per_cloud(values: Tensor, sizes: Sequence[int], reduce: str) -> Tensor:
 
 def per_point(values: Tensor, sizes: Sequence[int]) -> Tensor:
     """A cloud's row for each of its points, ``(B, ...)`` to ``(T, ...)``."""
+    if is_exporting():  # a graph is of fixed sizes, and ONNX has no operation for it
+        rows = [cloud for cloud, size in enumerate(sizes) for _ in range(size)]
+        return values.index_select(0, torch.tensor(rows, device=values.device))
     repeats = torch.tensor(sizes, device=values.device)
     return values.repeat_interleave(repeats, dim=0, output_size=sum(sizes))
 

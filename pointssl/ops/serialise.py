@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pointssl.ops.exporting import is_exporting
 from pointssl_datasets.errors import UsageError
 
 ORDERS = {"xyz": 3, "hilbert": 2}
@@ -30,13 +31,13 @@ def serial_orders(places: Tensor, order: str = "hilbert", cell: float = 0.02) ->
     if order not in ORDERS:
         raise UsageError(f"order {order!r}: expected one of {', '.join(ORDERS)}")
     if order == "xyz":
-        return places.mT.argsort(dim=-1, stable=True)
+        return places.mT.argsort(dim=-1, stable=not is_exporting())
     if not cell > 0:
         raise UsageError(f"cell {cell}: expected an edge length above 0")
     cells = torch.floor(places / cell)
     cells = (cells - cells.amin(1, keepdim=True)).clamp(max=2**BITS - 1).long()
     numbers = torch.stack((hilbert_index(cells), hilbert_index(cells[..., [1, 0, 2]])), dim=1)
-    return numbers.argsort(dim=-1, stable=True)
+    return numbers.argsort(dim=-1, stable=not is_exporting())  # which ONNX has not
 
 
 def hilbert_index(cells: Tensor, bits: int = BITS) -> Tensor:

@@ -9,6 +9,7 @@ from pointssl.loading import build_fitting
 from pointssl.zoo import families
 from pointssl.zoo.opening import describe_import, open_checkpoint, save_encoder
 from pointssl.zoo_config import ImportConfig
+from pointssl_datasets.errors import UserError
 
 
 def run(config: ImportConfig) -> Path:
@@ -31,6 +32,12 @@ def run(config: ImportConfig) -> Path:
         checkpoint["encoder"],
         config.path,
     )
+    broken = [key for key, value in encoder.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{config.path}: {len(broken)} tensors hold NaN or infinity ({', '.join(broken[:3])}): "
+            "its training went wrong, or the file is damaged"
+        )
     save_encoder(config.out, {"encoder": encoder.state_dict(), "facts": facts})
     millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
     print(f"{config.out}: {facts['backbone']}, {millions:.2f} M parameters")

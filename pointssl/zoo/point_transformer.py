@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pointssl.zoo.family import NORM, Family, Weights, count, renamed
+from pointssl.zoo.family import NORM, S3DIS_BUT_5, Family, Weights, count, renamed
 
 ATTENTION = {
     "into": "fc1",
@@ -183,7 +183,8 @@ FAMILIES = (
     ),
     Family(
         name="point-transformer-s3dis",
-        title="Point Transformer of its first author, scene segmentation (Zhao et al. 2021)",
+        title="Point Transformer of its first author, scene segmentation (Zhao et al. 2021), on "
+        "voxels of 4 cm and colours from 0 to 1",
         source=POSTECH,
         backbone="point_transformer_packed",
         marks=(*STAGES, "dec1.0.linear1.0.weight"),
@@ -191,7 +192,7 @@ FAMILIES = (
         arguments=packed_decoder_arguments,
         recipe={"k": 16, "first_k": 8},
         serve=ROOMS,
-        trained_on="S3DIS, areas 1, 2, 3, 4 and 6 (4 cm voxels, colours from 0 to 1)",
+        trained_on=S3DIS_BUT_5,
         labels="things in the rooms of S3DIS",
         published="S3DIS area 5 mIoU 70.0, mean accuracy 76.8, accuracy 90.4; the paper has 70.4",
     ),

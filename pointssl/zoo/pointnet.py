@@ -6,7 +6,7 @@ The names of its classifier are also those of fxia22/pointnet.pytorch.
 from collections.abc import Mapping
 from typing import Any
 
-from pointssl.zoo.family import NORM, Family, Weights, renamed
+from pointssl.zoo.family import NORM, S3DIS_BUT_5, Family, Weights, renamed
 
 Keys = dict[str, str]
 
@@ -74,7 +74,7 @@ SHAPE_PARTS = {
 SCENES = {
     **OBJECTS,
     "serve": ROOMS,
-    "trained_on": "S3DIS, areas 1, 2, 3, 4 and 6",
+    "trained_on": S3DIS_BUT_5,
     "labels": "things in the rooms of S3DIS",
 }
 

@@ -16,6 +16,7 @@ import pointssl
 from pointssl.backbones import BACKBONES
 from pointssl.encoders import build_encoder, complete_arguments
 from pointssl.engine.checkpoint import FORMAT, load_checkpoint
+from pointssl.recipes.semseg_data import areas_of
 from pointssl.zoo import families
 from pointssl.zoo.dgcnn import CLS_MARKS, SEG_MARKS, cls_keys
 from pointssl.zoo.files import NESTS, read_file, unwrapped
@@ -414,3 +415,11 @@ def test_state_dicts_of_the_golden_files(tmp_path, golden, name):
     counters = [key for key in encoder.state_dict() if "num_batches" in key]
     assert len(checkpoint["encoder"]) == len(encoder.state_dict()) - len(counters)
     assert all(mark in weights for mark in SEG_MARKS) == (encoder.__class__.__name__ == "DGCNNSeg")
+
+
+def test_leakage_of_scene_weights_can_be_told():
+    for family in families():
+        if "s3dis" in family.trained_on.lower():
+            assert areas_of({"dataset": family.trained_on}) in ("12346", "that are not named")
+    told = {family.name for family in families() if family.trained_on.startswith("s3dis areas ")}
+    assert {"dgcnn-pytorch-s3dis", "pointnet2-s3dis", "point-transformer-s3dis"} <= told
