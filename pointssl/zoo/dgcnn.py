@@ -124,8 +124,8 @@ FAMILIES = (
         source="https://github.com/hansen7/OcCo",
         marks=(*CLS_MARKS, "folding1.0.weight"),
         trained_on="ModelNet40 (views occluded from ten cameras a shape)",
-        published="linear SVM: ModelNet40 89.2, ScanObjectNN 78.3 (table 2 of CrossPoint's paper); "
-        "its pretraining pools the maximum alone: --pool max",
+        published="linear SVM: ModelNet40 89.2, ScanObjectNN 78.3",
+        note="its pretraining pools the maximum alone: see --pool max",
     ),
     replace(
         ANY,

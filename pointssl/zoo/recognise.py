@@ -51,11 +51,10 @@ def recognise(weights: Weights, path: Path) -> Recognised:
         prefixes = prefixes_of(family, weights, candidates[family.marks[0]])
         if prefixes:
             return _convert(family, prefixes, weights, path)
-    known = ", ".join(sorted({family.name for family in families()}))
     first = ", ".join(list(weights)[:3])
     raise UserError(
-        f"{path}: {len(weights)} tensors of no network that is known here ({first}, ...). "
-        f"Known: {known}; see `pointssl zoo`"
+        f"{path}: {len(weights)} tensors of no network that is known here ({first}, ...); "
+        "`pointssl zoo` lists the known ones"
     )
 
 

@@ -128,7 +128,7 @@ def test_an_encoder_with_missing_keys_is_refused(tmp_path, capfd):
 def test_a_network_that_nobody_knows(tmp_path, capfd):
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "w.pth")
     line = refused(capfd, 1, "import", tmp_path / "w.pth", tmp_path / "out.pt")
-    assert "1 tensors of no network that is known here (fc.weight, ...). Known: " in line
+    assert "1 tensors of no network that is known here (fc.weight, ...)" in line
     torch.save({"epoch": 3}, tmp_path / "w.pth")
     line = refused(capfd, 1, "import", tmp_path / "w.pth", tmp_path / "out.pt")
     assert "holds no named tensors" in line
