@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from pointssl.zoo.files import read_file
+from pointssl.engine.reading import read_file
 from pointssl_datasets.errors import UserError
 
 

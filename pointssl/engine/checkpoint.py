@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor, nn
 
-from pointssl.zoo.files import read_file
+from pointssl.engine.reading import read_file
 from pointssl_datasets.errors import UserError
 
 FORMAT = 1

@@ -9,7 +9,8 @@ from safetensors.torch import save
 
 from pointssl.encoders import complete_arguments
 from pointssl.engine.checkpoint import FORMAT, is_ours, save_checkpoint, write_atomically
-from pointssl.zoo.files import FACTS, read_file, unwrapped
+from pointssl.engine.reading import FACTS, read_file
+from pointssl.zoo.nests import unwrapped
 from pointssl.zoo.recognise import Recognised, listed, recognise
 from pointssl_datasets.errors import UsageError
 

@@ -16,10 +16,11 @@ import pointssl
 from pointssl.backbones import BACKBONES
 from pointssl.encoders import build_encoder, complete_arguments
 from pointssl.engine.checkpoint import FORMAT, load_checkpoint
+from pointssl.engine.reading import read_file
 from pointssl.recipes.semseg_data import areas_of
 from pointssl.zoo import families
 from pointssl.zoo.dgcnn import CLS_MARKS, SEG_MARKS, cls_keys
-from pointssl.zoo.files import NESTS, read_file, unwrapped
+from pointssl.zoo.nests import NESTS, unwrapped
 from pointssl.zoo.opening import open_checkpoint
 from pointssl.zoo.recognise import recognise
 from pointssl_datasets.errors import UserError

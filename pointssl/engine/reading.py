@@ -1,23 +1,17 @@
 """A file of tensors, from whatever program: read without running anything in it."""
 
-import contextlib
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from pointssl_datasets.errors import UserError
 
 FACTS = "pointssl_facts"  # the entry of a safetensors file's metadata that holds ours, as JSON
-NESTS = ("state_dict", "model_state_dict", "base_model", "model", "net", "network", "encoder")
-DEEPEST = 4  # dicts around the tensors
-WRAPPERS = ("module", "_orig_mod")  # what DataParallel, DDP and torch.compile put into keys
 
 
 def read_file(path: Path) -> Any:
@@ -42,8 +36,7 @@ def read_file(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        with _numpy_scalars():
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return _read_pickle(path)
     except Exception as error:  # what is no checkpoint fails in whatever way its bytes lead to
         needed = re.search(r"GLOBAL ([\w.]+)", str(error))
         if needed:
@@ -73,57 +66,20 @@ def _read_safetensors(path: Path) -> Any:
         ) from None
 
 
-@contextlib.contextmanager
+def _read_pickle(path: Path) -> Any:
+    """A file of ``torch.save``. Old training scripts put their best accuracy there as a NumPy
+    number, which is data, not code: such a file is read with those allowed."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if "numpy" not in str(error) or not hasattr(torch.serialization, "safe_globals"):
+            raise
+    with _numpy_scalars():
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _numpy_scalars() -> Any:
-    """Old training scripts save their best accuracy as a NumPy number: data, not code."""
-    allow = getattr(torch.serialization, "safe_globals", None)
-    if allow is None:
-        yield
-        return
-    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
+    scalar: Any = type(np.float64(0)).__reduce__(np.float64(0))[0]
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     kinds = {type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}
-    with allow([*((scalar, name) for name in names), np.dtype, *kinds]):
-        yield
-
-
-def unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The named tensors in ``content``, keys without what wrappers put into them, and the names
-    under which they lay.
-
-    Raises:
-        UserError: there are no named tensors.
-    """
-    nests: list[str] = []
-    while isinstance(content, Mapping):
-        tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-        seen: set[int] = set()
-        deepest = DEEPEST - len(nests)
-        inner = next((n for n in NESTS if _holds_tensors(content.get(n), deepest, seen)), None)
-        if inner and len(tensors) < len(content[inner]):
-            nests.append(inner)
-            content = content[inner]
-            continue
-        if tensors:
-            return {_without_wrappers(key): value for key, value in tensors.items()}, tuple(nests)
-        break
-    found = list(content)[:4] if isinstance(content, Mapping) else [type(content).__name__]
-    raise UserError(
-        f"{path} holds no named tensors: expected a state dict, possibly under one of "
-        f"{', '.join(NESTS)}; found {', '.join(map(str, found)) or 'nothing'}"
-    )
-
-
-def _holds_tensors(value: Any, deepest: int, seen: set[int]) -> bool:
-    """A state dict, or at most ``deepest - 1`` dicts around one; none that was looked at before: a
-    file can hold one dict in many places, and within itself."""
-    if not isinstance(value, Mapping) or deepest < 1 or id(value) in seen:
-        return False
-    seen.add(id(value))
-    return any(isinstance(v, Tensor) for v in value.values()) or any(
-        _holds_tensors(value.get(name), deepest - 1, seen) for name in NESTS
-    )
-
-
-def _without_wrappers(key: str) -> str:
-    return ".".join(part for part in key.split(".") if part not in WRAPPERS)
+    return torch.serialization.safe_globals([*((scalar, n) for n in names), np.dtype, *kinds])
