@@ -122,28 +122,33 @@ def measure_memory(case: Case, side: str, device: torch.device) -> int:
     step = make_step(case, side, device)
     step(random_clouds(2, 64, device))  # what a first step sets up once is not a step's memory
     xyz = random_clouds(case.clouds, case.points, device)
+    return added_memory(lambda: step(xyz), device)
+
+
+def added_memory(run: Callable[[], None], device: torch.device) -> int:
+    """Peak bytes of a call above those before it; on a CPU in a fresh process only."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        step(xyz)
+        run()
         return torch.cuda.max_memory_allocated(device) - before
-    before = process_memory("VmRSS")
-    step(xyz)
-    return process_memory("VmHWM") - before
+    before = _process_memory("VmRSS")
+    run()
+    return _process_memory("VmHWM") - before
 
 
-def measure_memory_afresh(case: Case, side: str, device: torch.device, threads: int) -> float:
-    """:func:`measure_memory` in a process of its own, MB; NaN where it cannot be told."""
+def measured_afresh(module: str, device: torch.device, *words: str) -> float:
+    """What ``python -m module WORDS`` prints of its memory, in MB, in a process of its own with our
+    device and threads; NaN where it cannot be told."""
     if device.type == "cpu" and not Path("/proc/self/status").exists():
         return float("nan")
-    command = [sys.executable, "-m", "pointssl.bench", "--device", str(device)]
-    command += ["--threads", str(threads), "--memory-of", side]
-    command += [case.network, case.mode, str(case.clouds), str(case.points)]
+    command = [sys.executable, "-m", module, "--device", str(device)]
+    command += ["--threads", str(torch.get_num_threads()), *words]
     answer = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
     return int(answer.stdout) / 1e6
 
 
-def process_memory(key: str) -> int:
+def _process_memory(key: str) -> int:
     """``VmRSS``, what this process holds, or ``VmHWM``, the most it ever held; bytes.
 
     Not ``getrusage``, whose maximum starts from that of the parent process.
@@ -161,12 +166,21 @@ def random_clouds(clouds: int, points: int, device: torch.device) -> Tensor:
 
 
 def describe(device: torch.device) -> str:
-    """One line: what ran here."""
+    """What ran here."""
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     else:
         hardware = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    return f"torch {torch.__version__}, {hardware}, k = {K}, float32"
+    return f"torch {torch.__version__}, {hardware}, float32"
+
+
+def prepare(device: str, threads: int | None) -> torch.device:
+    """The process as it is to be measured, and its device: ``auto``, ``cpu``, ``cuda:1``, ..."""
+    keep_freed_memory()
+    if threads:
+        torch.set_num_threads(threads)
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(found if device == "auto" else device)
 
 
 HEADER = (
@@ -177,8 +191,11 @@ HEADER = (
 
 def table_row(case: Case, repeats: int, device: torch.device) -> str:
     wall, cpu = measure_time(case, repeats, device)
-    threads = torch.get_num_threads()
-    memory = {side: measure_memory_afresh(case, side, device, threads) for side in SIDES}
+    sizes = (case.network, case.mode, str(case.clouds), str(case.points))
+    memory = {
+        side: measured_afresh("pointssl.bench", device, "--memory-of", side, *sizes)
+        for side in SIDES
+    }
     on_gpu = device.type == "cuda"
     by_cpu = "-" if on_gpu else f"{cpu['textbook'] / cpu['pointssl']:.1f}x"
     return (
@@ -198,13 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="small clouds, two pairs: does it run")
     parser.add_argument("--memory-of", nargs=5, help=argparse.SUPPRESS)  # one fresh process
     options = parser.parse_args(arguments)
-    keep_freed_memory()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    name = options.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    device = prepare(options.device, options.threads)
     if options.memory_of:
         side, network, mode, clouds, points = options.memory_of
         print(measure_memory(Case(network, mode, int(clouds), int(points)), side, device))
@@ -212,7 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
     for network in TEXTBOOK:
         check_equal(network, device)
     print("Both sides give the same features and gradients in float64.")
-    print(describe(device))
+    print(f"{describe(device)}, k = {K}")
     print(HEADER)
     cases = [Case(c.network, c.mode, 2, 256) for c in CASES if c.clouds == 8]
     for case in cases if options.quick else CASES:

@@ -7,19 +7,18 @@ for neighbours by matrix products among them.
 """
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch import Tensor, nn
 
 from pointssl.backbones import BACKBONES
-from pointssl.bench import process_memory, random_clouds
+from pointssl.bench import added_memory, describe, measured_afresh, prepare, random_clouds
 from pointssl.encoders import build_encoder
-from pointssl.engine.memory import keep_freed_memory
 from pointssl.evaluation.module_profile import profile_modules
 from pointssl.evaluation.tables import text_table
 
@@ -34,7 +33,10 @@ def measure(name: str, clouds: int, points: int, repeats: int, device: torch.dev
     encoder = build_encoder(name, seed=0).to(device)
     xyz = random_clouds(clouds, points, device)
     profile = profile_modules(encoder.eval(), xyz[:1], passes=1)[0]
-    seconds = {mode: clock(step(name, mode, xyz), repeats, device) for mode in ("eval", "train")}
+    seconds = {
+        mode: clock(partial(step, encoder, mode, xyz), repeats, device)
+        for mode in ("eval", "train")
+    }
     return [
         name,
         f"{encoder.cloud_dim}",
@@ -44,20 +46,16 @@ def measure(name: str, clouds: int, points: int, repeats: int, device: torch.dev
     ]
 
 
-def step(name: str, mode: str, xyz: torch.Tensor) -> Callable[[], None]:
+def step(encoder: nn.Module, mode: str, xyz: Tensor) -> None:
     """A pass in evaluation mode, or a training step without optimiser on the cloud feature, which
     is what contrastive pretraining asks for."""
-    encoder = build_encoder(name, seed=0).to(xyz.device).train(mode == "train")
-
-    def run() -> None:
-        if mode == "train":
-            encoder.zero_grad(set_to_none=True)
-            encoder(xyz).cloud.square().mean().backward()
-        else:
-            with torch.inference_mode():
-                encoder(xyz)
-
-    return run
+    encoder.train(mode == "train")
+    if mode == "train":
+        encoder.zero_grad(set_to_none=True)
+        encoder(xyz).cloud.square().mean().backward()
+    else:
+        with torch.inference_mode():
+            encoder(xyz)
 
 
 def clock(run: Callable[[], None], repeats: int, device: torch.device) -> float:
@@ -74,16 +72,11 @@ def clock(run: Callable[[], None], repeats: int, device: torch.device) -> float:
 
 def train_memory(name: str, clouds: int, points: int, device: torch.device) -> int:
     """Peak bytes of a training step above those before it; for a fresh process."""
-    step(name, "train", random_clouds(2, 64, device))()  # what a first step sets up once
-    run = step(name, "train", random_clouds(clouds, points, device))
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    before = process_memory("VmRSS")
-    run()
-    return process_memory("VmHWM") - before
+    # What a first step sets up once is not a step's memory.
+    step(build_encoder(name, seed=0).to(device), "train", random_clouds(2, 64, device))
+    encoder = build_encoder(name, seed=0).to(device)
+    xyz = random_clouds(clouds, points, device)
+    return added_memory(partial(step, encoder, "train", xyz), device)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,30 +89,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # one fresh process
     options = parser.parse_args(arguments)
-    keep_freed_memory()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    name = options.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device, size = torch.device(name), (options.clouds, options.points)
+    device = prepare(options.device, options.threads)
+    size = (options.clouds, options.points)
     if options.memory_of:
         print(train_memory(options.memory_of, *size, device))
         return
+    words = ("--clouds", str(size[0]), "--points", str(size[1]))
     rows = []
     for backbone in options.backbone or BACKBONES:
-        command = [sys.executable, "-m", "pointssl.bench_backbones", "--memory-of", backbone]
-        command += ["--clouds", str(size[0]), "--points", str(size[1]), "--device", name]
-        command += ["--threads", str(torch.get_num_threads())]
-        answer = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
-        row = measure(backbone, *size, options.repeats, device)
-        rows.append([*row, f"{int(answer.stdout) / 1e6:.0f}"])
+        memory = measured_afresh(
+            "pointssl.bench_backbones", device, "--memory-of", backbone, *words
+        )
+        rows.append([*measure(backbone, *size, options.repeats, device), f"{memory:.0f}"])
         print(f"measured {backbone}", file=sys.stderr, flush=True)
-    hardware = (
-        torch.cuda.get_device_name(device) if device.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads"
-    )  # fmt: skip
-    print(f"{size[0]} clouds of {size[1]} points, float32, torch {torch.__version__}, {hardware}")
+    print(f"{size[0]} clouds of {size[1]} points, {describe(device)}")
     print("\n".join(text_table(HEADER, rows)))
 
 

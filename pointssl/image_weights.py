@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from pointssl.engine.checkpoint import COUNTER
 from pointssl.engine.reading import read_file
 from pointssl_datasets.errors import UserError
 
@@ -37,7 +38,7 @@ def fit_weights(
         UserError: the keys or shapes are not the encoder's.
     """
     own = encoder.state_dict()
-    counters = {key for key in own if key.endswith(".num_batches_tracked")}
+    counters = {key for key in own if key.endswith(COUNTER)}
     left_over = [key for key in state if key not in own]
     problems = {
         "missing": [key for key in own if key not in state and key not in counters],

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import pointssl
 from pointssl.ops.neighbours import knn_reference
 from pointssl.zoo.dgcnn import cls_keys, seg_keys
+from pointssl.zoo.family import NORM
 
-NORM = ("weight", "bias", "running_mean", "running_var")
 ALIGNED = {"transform_net.conv1.0.weight": torch.empty(0)}  # the mark of a T-Net
 
 

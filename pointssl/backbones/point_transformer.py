@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from pointssl.backbones.features import Features
 from pointssl.backbones.layers import PointLayer, with_feats
 from pointssl.ops.exporting import is_exporting
-from pointssl.ops.gather import BLOCK, flat_index, take_rows
+from pointssl.ops.gather import BLOCK, flat_index, rows_of, take_rows
 from pointssl.ops.interpolation import interpolate
-from pointssl.ops.levels import rows_of
 from pointssl.ops.neighbours import knn, knn_among
 from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.errors import UsageError

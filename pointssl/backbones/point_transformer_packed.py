@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from pointssl.backbones.features import Features
 from pointssl.backbones.layers import PointLayer, with_feats
-from pointssl.ops.levels import Level, levels, rows_of
+from pointssl.ops.gather import rows_of
+from pointssl.ops.levels import Level, levels
 from pointssl.ops.neighbours import require_enough
 from pointssl.ops.packed import packed_interpolate, per_cloud, per_point, sizes_of
 from pointssl.ops.sampling import check_start

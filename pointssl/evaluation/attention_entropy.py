@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pointssl.evaluation.module_profile import hooked, whole_layers
+from pointssl.evaluation.hooks import hooked
+from pointssl.evaluation.module_profile import whole_layers
 
 
 class Entropies(NamedTuple):
@@ -94,7 +95,7 @@ def watched_attention(encoder: nn.Module) -> Iterator[Found]:
                 return output, weights.mean(-3) if average else weights
             return call(*args, **named)
 
-    with whole_layers(), hooked(encoder, before, after), Watch():
+    with whole_layers(), hooked(encoder, after, before), Watch():
         yield found
 
 

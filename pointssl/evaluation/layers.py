@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pointssl.evaluation.hooks import hooked
 from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import knn_among
 from pointssl_datasets.errors import UsageError
@@ -46,31 +47,23 @@ def layers_found(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = None) -
     found: list[str] = []
     batch, points = xyz.shape[:2]
 
-    def watch(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            pair = _pair(output)
-            features = output if pair is None else pair[1]
-            if not isinstance(features, Tensor) or features.dim() != 3:
-                return
-            rows, channels = features.shape[1:]
-            first = channels == points != rows  # B, C, N
-            if len(features) == batch and not first and name not in found:
-                found.append(name)
-
-        return hook
-
-    children: dict[str, nn.Module] = {}
+    children: set[str] = set()
     for name, module in encoder.named_children():
-        if isinstance(module, nn.ModuleList):
-            children |= {f"{name}.{i}": member for i, member in enumerate(module)}
-        else:
-            children[name] = module
-    hooks = [module.register_forward_hook(watch(name)) for name, module in children.items()]
-    try:
+        members = range(len(module)) if isinstance(module, nn.ModuleList) else None
+        children |= {name} if members is None else {f"{name}.{i}" for i in members}
+
+    def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        pair = _pair(output)
+        features = output if pair is None else pair[1]
+        if name not in children or not isinstance(features, Tensor) or features.dim() != 3:
+            return
+        rows, channels = features.shape[1:]
+        first = channels == points != rows  # B, C, N
+        if len(features) == batch and not first and name not in found:
+            found.append(name)
+
+    with hooked(encoder, after):
         encoder(xyz, feats)
-    finally:
-        for handle in hooks:
-            handle.remove()
     return tuple(found)
 
 
@@ -113,34 +106,27 @@ def layer_outputs(
     latest = xyz.shape[1]  # rows that the cloud was thinned out to, before any class token
     with_token = bool(getattr(encoder, "class_token", False))
 
-    def watch(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            nonlocal latest
-            pair = _pair(output)
-            if pair is not None:
-                latest = pair[1].shape[1]
-                places[latest] = pair[0]
-            if name not in names:
-                return
-            features = pair[1] if pair is not None else output
-            if not isinstance(features, Tensor) or features.dim() != 3:
-                shape = tuple(getattr(features, "shape", ())) or type(features).__name__
-                raise UsageError(
-                    f"--layer {name!r} gives {shape}, expected features of points (B, M, C)"
-                )
-            token = None
-            if with_token and features.shape[1] == latest + 1:
-                token, features = features[:, 0], features[:, 1:]
-            found[name] = Layer(places.get(features.shape[1]), features, token)
+    def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal latest
+        pair = _pair(output)
+        if pair is not None:
+            latest = pair[1].shape[1]
+            places[latest] = pair[0]
+        if name not in names:
+            return
+        features = pair[1] if pair is not None else output
+        if not isinstance(features, Tensor) or features.dim() != 3:
+            shape = tuple(getattr(features, "shape", ())) or type(features).__name__
+            raise UsageError(
+                f"--layer {name!r} gives {shape}, expected features of points (B, M, C)"
+            )
+        token = None
+        if with_token and features.shape[1] == latest + 1:
+            token, features = features[:, 0], features[:, 1:]
+        found[name] = Layer(places.get(features.shape[1]), features, token)
 
-        return hook
-
-    hooks = [module.register_forward_hook(watch(name)) for name, module in modules.items()]
-    try:
+    with hooked(encoder, after):
         encoder(xyz, feats)
-    finally:
-        for handle in hooks:
-            handle.remove()
     missed = [name for name in names if name not in found]
     if missed:
         raise UsageError(f"--layer {missed[0]!r} is not used in the forward pass of this encoder")

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pointssl.evaluation.hooks import hooked
+
 Row = dict[str, Any]
 Shape = tuple[int, ...]
 
@@ -70,32 +72,6 @@ def whole_layers() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-@contextmanager
-def hooked(
-    encoder: nn.Module,
-    before: Callable[[str, nn.Module, Any], None],
-    after: Callable[[str, nn.Module, Any, Any], None],
-) -> Iterator[None]:
-    """Calls ``before(name, module, inputs)`` and ``after(name, module, inputs, output)`` around
-    each call of a module; ``inputs`` are ``(positional, by name)``."""
-
-    def watch(name: str, module: nn.Module) -> Iterator[Any]:
-        yield module.register_forward_pre_hook(
-            lambda m, given, named: before(name, m, (given, named)), with_kwargs=True
-        )
-        yield module.register_forward_hook(
-            lambda m, given, named, output: after(name, m, (given, named), output),
-            with_kwargs=True,
-        )
-
-    handles = [handle for name, module in encoder.named_modules() for handle in watch(name, module)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def tensors_of(value: Any) -> Iterator[Tensor]:
     """All tensors in nested tuples, lists and dicts, in their order."""
     if isinstance(value, Tensor):
@@ -133,7 +109,7 @@ def _outlined(encoder: nn.Module, run: Callable[[], Any]) -> dict[str, Row]:
         row.setdefault("out", [tuple(tensor.shape) for tensor in found])
         row["output_bytes"] += sum(tensor.numel() * tensor.element_size() for tensor in found)
 
-    with hooked(encoder, before, after):
+    with hooked(encoder, after, before):
         run()
     modules = dict(encoder.named_modules())
     # By identity: a parameter that two modules share is one.
@@ -161,7 +137,7 @@ def _calls(encoder: nn.Module, run: Callable[[], Any], stamp: Callable[[], Any])
         _, start = open_.pop()
         found.append(Call(name, open_[-1][0] if open_ else None, start, end))
 
-    with hooked(encoder, before, after):
+    with hooked(encoder, after, before):
         run()
     return found
 
@@ -242,6 +218,6 @@ def _peak_bytes(encoder: nn.Module, run: Callable[[], Any], device: torch.device
         start, most = open_.pop()
         peaks[name] = max(peaks[name], most - start)
 
-    with hooked(encoder, before, after):
+    with hooked(encoder, after, before):
         run()
     return peaks

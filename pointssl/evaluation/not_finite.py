@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointssl.evaluation.module_profile import hooked, tensors_of, whole_layers
+from pointssl.evaluation.hooks import hooked
+from pointssl.evaluation.module_profile import tensors_of, whole_layers
 
 
 def is_finite(value: Any) -> bool:
@@ -26,9 +27,6 @@ def first_not_finite(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = Non
     """
     found: list[str] = []
 
-    def before(name: str, module: nn.Module, inputs: Any) -> None:
-        pass
-
     def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if found or is_finite(output):
             return
@@ -39,6 +37,6 @@ def first_not_finite(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = Non
         title = name or "the encoder itself"
         found.append(f"{title} ({type(module).__name__}), from input that {state}{weights}")
 
-    with whole_layers(), hooked(encoder, before, after):
+    with whole_layers(), hooked(encoder, after):
         encoder(xyz, feats)
     return found[0] if found else None

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from pointssl.evaluation.layers import Layer, layer_names, layer_outputs
 from pointssl_datasets.errors import UsageError
 
-POOLS = ("max", "mean", "max+mean", "cls", "cls+max")
 BACKBONES_OWN = "cloud feature of the backbone"
 
 
@@ -23,8 +22,8 @@ def cloud_feature(
     """``(B, D)``: the backbone's own cloud feature, unless a pooling or a layer is named.
 
     Args:
-        pool: of :data:`POOLS`, parts side by side; over the points or groups of the layer, the
-            class token aside. With a layer alone: ``"max+mean"``.
+        pool: ``max``, ``mean``, ``cls``, or two of them as ``max+mean``, side by side; over the
+            points or groups of the layer, the class token aside. With a layer alone ``max+mean``.
         layer: one of the encoder's ``layers`` or of its modules' names; by default the one that
             its own cloud feature pools.
 

@@ -12,7 +12,7 @@ from pointssl.encoders import build_encoder
 from pointssl.facts import encoder_facts
 from pointssl.loading import build_fitting
 from pointssl.tasks.facts import CHANNELS, channels_of
-from pointssl.tasks.loading import load_task
+from pointssl.tasks.loading import task_of
 from pointssl.zoo.opening import describe_import, open_checkpoint
 
 
@@ -67,14 +67,14 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
     """The network of a checkpoint of ``pointssl pretrain`` or ``pointssl finetune``.
 
     Args:
-        named: the backbone that the user typed, see :func:`pointssl.encoders.encoder_facts`.
+        named: the backbone that the user typed, see :func:`pointssl.facts.encoder_facts`.
 
     Raises:
         UserError: not a checkpoint of ours, damaged, or weights that do not fit.
     """
     checkpoint = open_checkpoint(path)
     if isinstance(checkpoint["facts"], dict) and "task" in checkpoint["facts"]:
-        module, facts = load_task(path, named=named)
+        module, facts = task_of(checkpoint, path, named=named)
         return Network(
             module,
             facts,

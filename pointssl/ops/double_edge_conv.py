@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from pointssl.ops.collectives import sum_over_ranks
 from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
-from pointssl.ops.gather import BLOCK, max_of_slices, slot_type
+from pointssl.ops.gather import BLOCK, max_of_slices, rows_of, slot_type
 
 
 def _step(values: Tensor, k: int) -> int:
@@ -24,8 +24,7 @@ def _step(values: Tensor, k: int) -> int:
 
 def _hidden(u: Tensor, v: Tensor, columns: Tensor, slope: float) -> Tensor:
     """``leaky(u_j + v_i)`` for a block of rows with neighbours ``(K, rows)``: ``(K, rows, O)``."""
-    edges = u.index_select(0, columns.reshape(-1)).view(*columns.shape, -1)
-    return F.leaky_relu_(edges.add_(v), slope)
+    return F.leaky_relu_(rows_of(u, columns).add_(v), slope)
 
 
 def double_edge_conv_frozen(

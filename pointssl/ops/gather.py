@@ -29,8 +29,12 @@ def take_rows(values: Tensor, idx: Tensor) -> Tensor:
     ``(B, ..., C)``."""
     clouds, points, channels = values.shape
     offset = torch.arange(clouds, device=idx.device).view(-1, *(1,) * (idx.dim() - 1)) * points
-    rows = values.reshape(clouds * points, channels).index_select(0, (idx + offset).reshape(-1))
-    return rows.view(*idx.shape, channels)
+    return rows_of(values.reshape(clouds * points, channels), idx + offset)
+
+
+def rows_of(values: Tensor, idx: Tensor) -> Tensor:
+    """The rows of those numbers: ``(R, C)`` and ``(...)`` to ``(..., C)``."""
+    return values.index_select(0, idx.reshape(-1)).view(*idx.shape, values.shape[1])
 
 
 def neighbour_sum(values: Tensor, idx: Tensor) -> Tensor:

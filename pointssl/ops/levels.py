@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from pointssl.ops.gather import rows_of
 from pointssl.ops.packed import packed_farthest, packed_knn
 
 
@@ -70,8 +71,3 @@ def levels(
 
 def edges(centres: Tensor, points: Tensor, idx: Tensor) -> Edges:
     return Edges(idx, rows_of(points, idx) - centres[:, None])
-
-
-def rows_of(values: Tensor, idx: Tensor) -> Tensor:
-    """``(T, C)`` and row numbers ``(Q, K)`` to ``(Q, K, C)``."""
-    return values.index_select(0, idx.reshape(-1)).view(*idx.shape, values.shape[1])

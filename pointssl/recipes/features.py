@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.config import CloudFeatureOptions, FeatureOptions
+from pointssl.config import CloudFeatureOptions, DataOptions, FeatureOptions
 from pointssl.engine.distributed import World
 from pointssl.evaluation.cache import FeatureCache
 from pointssl.evaluation.encoders import Subject
@@ -15,7 +15,7 @@ from pointssl_datasets.mixing import Clouds
 from pointssl_datasets.paths import cache_root
 
 
-def feature_cache(options: FeatureOptions) -> FeatureCache:
+def feature_cache(options: DataOptions) -> FeatureCache:
     """The feature cache under the cache folder of the options."""
     return FeatureCache(cache_root(options.cache_dir) / "features")
 

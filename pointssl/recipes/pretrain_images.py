@@ -8,7 +8,6 @@ from pointssl.config import PretrainConfig
 from pointssl.engine.distributed import World, local_batch
 from pointssl_datasets.errors import UsageError
 from pointssl_datasets.mixing import Clouds
-from pointssl_datasets.paths import cache_root
 
 
 def image_encoder_of(config: PretrainConfig) -> nn.Module | None:
@@ -68,10 +67,10 @@ def serve_features(
     config: PretrainConfig, dataset: Clouds, method: nn.Module, world: World
 ) -> None:
     """The frozen encoder's features in place of the pictures; from the cache if they are there."""
-    from pointssl.evaluation.cache import FeatureCache
     from pointssl.evaluation.picture_features import serve_picture_features
+    from pointssl.recipes.features import feature_cache
 
-    cache = FeatureCache(cache_root(config.cache_dir) / "features")
+    cache = feature_cache(config)
     if not world.is_main:
         cache.say = lambda line: None  # the others read the same files
     serve_picture_features(

@@ -22,7 +22,7 @@ def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module,
     """The network of a ``pointssl finetune`` checkpoint in evaluation mode, and its facts.
 
     Args:
-        named: the backbone that the user typed, see :func:`pointssl.encoders.encoder_facts`.
+        named: the backbone that the user typed, see :func:`pointssl.facts.encoder_facts`.
 
     Returns:
         the task, an ``nn.Module`` with ``logits(xyz (B, N, 3), feats, category)``; and ``task``
@@ -33,7 +33,13 @@ def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module,
             other, or weights that do not fit.
     """
     path = Path(path)
-    checkpoint = open_checkpoint(path)
+    return task_of(open_checkpoint(path), path, named=named)
+
+
+def task_of(
+    checkpoint: dict[str, Any], path: Path, *, named: str | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """:func:`load_task` of a file that is read already."""
     found = checkpoint["facts"]
     if isinstance(found, dict) and "task" not in found:
         raise UserError(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from pointssl.zoo.family import S3DIS_UNNAMED, Family, Weights, linear_and_norm, renamed
+from pointssl.zoo.family import S3DIS_UNNAMED, UNIT, Family, Weights, linear_and_norm, renamed
 
 CLS_MARKS = ("conv1.0.weight", "bn1.weight", "conv4.0.weight", "conv5.0.weight", "bn5.weight")
 SEG_MARKS = (*CLS_MARKS, "conv6.0.weight", "bn6.weight")
@@ -66,7 +66,6 @@ def seg_arguments(weights: Weights) -> dict[str, Any]:
     }
 
 
-UNIT = {"points": 1024, "normalise": "unit-sphere", "up_axis": "y"}
 ANY = Family(
     name="dgcnn",
     title="DGCNN with the field's usual keys, of no code base that is known here",

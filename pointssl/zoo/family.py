@@ -12,6 +12,7 @@ Weights = Mapping[str, Tensor]
 S3DIS_BUT_5 = "s3dis areas 12346"
 S3DIS_UNNAMED = "s3dis areas that are not named"
 NORM = ("weight", "bias", "running_mean", "running_var")
+UNIT = {"points": 1024, "normalise": "unit-sphere", "up_axis": "y"}  # how most serve an object
 
 
 def as_they_are(weights: Weights) -> Weights:

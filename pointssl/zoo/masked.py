@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pointssl.zoo.family import NORM, Family, Weights, count, renamed
+from pointssl.zoo.family import NORM, UNIT, Family, Weights, count, renamed
 
 # Ours -> theirs, within the mini-PointNet and within a block.
 NET = {"linear1": "first_conv.0", "linear2": "first_conv.3"}
@@ -80,8 +80,6 @@ BLOCKS = (*PATCHES, "blocks.blocks.0.attn.qkv.weight", "norm.weight")
 CLASSIFIER = "cls_head_finetune.0.weight"
 PARTS = "label_conv.0.weight"
 CONTRAST = "blocks.blocks.0.attn_contrast.q.weight"
-UNIT = {"points": 1024, "normalise": "unit-sphere", "up_axis": "y"}
-PART_SERVE = {**UNIT, "points": 2048}
 SHAPENET = "ShapeNet (55 categories)"
 THEN = f"{SHAPENET}, then ModelNet40 or ScanObjectNN"
 CLASSES = "classes of ModelNet40 or ScanObjectNN"
@@ -125,7 +123,35 @@ RECON = replace(
     published="linear SVM: ModelNet40 93.4, on [maximum of the class tokens | maximum plus mean of "
     "the patches], of which the second half is here",
 )
-PART_RECIPE = {"groups": 128, "group_size": 32}
+
+
+def as_classifier(family: Family, published: str) -> Family:
+    """The same trunk, fine-tuned to tell classes."""
+    return replace(
+        family,
+        name=f"{family.name}-cls",
+        title=family.title.replace("pretrained", "fine-tuned classifier"),
+        marks=(*family.marks, CLASSIFIER),
+        trained_on=THEN,
+        labels=CLASSES,
+        published=published,
+    )
+
+
+def as_part_segmentation(family: Family, published: str) -> Family:
+    """The same trunk, fine-tuned to tell parts."""
+    return replace(
+        family,
+        name=f"{family.name}-partseg",
+        title=family.title.replace("pretrained", "fine-tuned part segmentation"),
+        marks=(*family.marks, PARTS),
+        recipe={"groups": 128, "group_size": 32},
+        serve={**UNIT, "points": 2048},
+        trained_on=f"{SHAPENET}, then ShapeNetPart",
+        labels="parts of ShapeNetPart",
+        published=published,
+    )
+
 
 FAMILIES = (
     replace(
@@ -140,15 +166,7 @@ FAMILIES = (
         "patches in the order of a walk, with sinusoids of the place, and its residuals pass "
         "through the norms",
     ),
-    replace(
-        RECON,
-        name="recon-cls",
-        title=RECON.title.replace("pretrained", "fine-tuned classifier"),
-        marks=(*RECON.marks, CLASSIFIER),
-        trained_on=THEN,
-        labels=CLASSES,
-        published=f"ScanObjectNN, hardest, 90.6, with votes 91.3 ({LARGER})",
-    ),
+    as_classifier(RECON, f"ScanObjectNN, hardest, 90.6, with votes 91.3 ({LARGER})"),
     RECON,
     POINT_BERT,
     replace(
@@ -174,15 +192,8 @@ FAMILIES = (
         published=f"ModelNet40, with votes, 93.8; ScanObjectNN, hardest, 85.2 ({LARGER})",
     ),
     replace(
-        POINT_MAE,
-        name="point-mae-partseg",
+        as_part_segmentation(POINT_MAE, "ShapeNetPart instance mIoU 86.1"),
         title="Point-MAE, fine-tuned part segmentation (Pang et al. 2022)",
-        marks=(*BLOCKS, PARTS),
-        recipe=PART_RECIPE,
-        serve=PART_SERVE,
-        trained_on=f"{SHAPENET}, then ShapeNetPart",
-        labels="parts of ShapeNetPart",
-        published="ShapeNetPart instance mIoU 86.1",
     ),
     POINT_MAE,
 )

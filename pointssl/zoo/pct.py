@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pointssl.zoo.family import NORM, Family, Weights, linear_and_norm, renamed
+from pointssl.zoo.family import NORM, UNIT, Family, Weights, linear_and_norm, renamed
 
 LAST = "pt_last"
 
@@ -54,7 +54,7 @@ FAMILIES = (
         arguments=arguments,
         # Its farthest point sampling starts with the first point.
         recipe={"k": 32, "centres": [512, 256], "start": "first"},
-        serve={"points": 1024, "normalise": "unit-sphere", "up_axis": "y"},
+        serve=UNIT,
         trained_on="ModelNet40",
         labels="classes of ModelNet40",
         published="ModelNet40 accuracy 93.2",

@@ -3,18 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from pointssl.zoo.family import Family, Weights, count, renamed
+from pointssl.zoo.family import UNIT, Family, Weights, count, renamed
 from pointssl.zoo.masked import (
-    CLASSES,
-    CLASSIFIER,
     LARGER,
-    PART_RECIPE,
-    PART_SERVE,
-    PARTS,
     PATCHES,
     SHAPENET,
-    THEN,
-    UNIT,
+    as_classifier,
+    as_part_segmentation,
     patches_arguments,
     patches_keys,
 )
@@ -87,35 +82,12 @@ HILBERT = replace(
 )
 
 FAMILIES = (
-    replace(
-        HILBERT,
-        name="point-mamba-hilbert-cls",
-        title=HILBERT.title.replace("pretrained", "fine-tuned classifier"),
-        marks=(*HILBERT.marks, CLASSIFIER),
-        trained_on=THEN,
-        labels=CLASSES,
-        published=f"ModelNet40 93.6; ScanObjectNN, hardest, 89.3 ({LARGER})",
-    ),
+    as_classifier(HILBERT, f"ModelNet40 93.6; ScanObjectNN, hardest, 89.3 ({LARGER})"),
     HILBERT,
-    replace(
+    as_classifier(
         POINT_MAMBA,
-        name="point-mamba-cls",
-        title=POINT_MAMBA.title.replace("pretrained", "fine-tuned classifier"),
-        marks=(*POINT_MAMBA.marks, CLASSIFIER),
-        trained_on=THEN,
-        labels=CLASSES,
-        published=f"ModelNet40 93.6; ScanObjectNN, hardest, 84.9, with rotations 88.2 ({LARGER})",
+        f"ModelNet40 93.6; ScanObjectNN, hardest, 84.9, with rotations 88.2 ({LARGER})",
     ),
-    replace(
-        POINT_MAMBA,
-        name="point-mamba-partseg",
-        title=POINT_MAMBA.title.replace("pretrained", "fine-tuned part segmentation"),
-        marks=(*POINT_MAMBA.marks, PARTS),
-        recipe=PART_RECIPE,
-        serve=PART_SERVE,
-        trained_on=f"{SHAPENET}, then ShapeNetPart",
-        labels="parts of ShapeNetPart",
-        published="ShapeNetPart instance mIoU 86.0",
-    ),
+    as_part_segmentation(POINT_MAMBA, "ShapeNetPart instance mIoU 86.0"),
     POINT_MAMBA,
 )

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pointssl.zoo.family import NORM, S3DIS_BUT_5, Family, Weights, count, renamed
+from pointssl.zoo.family import NORM, S3DIS_BUT_5, UNIT, Family, Weights, count, renamed
 
 ATTENTION = {
     "into": "fc1",
@@ -140,7 +140,6 @@ def packed_decoder_arguments(weights: Weights) -> dict[str, Any]:
 QQ456CVB = "https://github.com/qq456cvb/Point-Transformers"
 POSTECH = "https://github.com/POSTECH-CVLab/point-transformer"
 STAGES = ("enc1.0.linear.weight", "enc1.1.transformer2.linear_w.2.weight", "enc2.0.bn.weight")
-UNIT = {"points": 1024, "normalise": "unit-sphere", "up_axis": "y"}
 ROOMS = {"points": 80000, "normals": False, "normalise": "none", "up_axis": "z"}  # with colours
 
 FAMILIES = (

@@ -6,7 +6,7 @@ The names of its classifier are also those of fxia22/pointnet.pytorch.
 from collections.abc import Mapping
 from typing import Any
 
-from pointssl.zoo.family import NORM, S3DIS_BUT_5, Family, Weights, renamed
+from pointssl.zoo.family import NORM, S3DIS_BUT_5, UNIT, Family, Weights, renamed
 
 Keys = dict[str, str]
 
@@ -56,7 +56,6 @@ def pointnet_form(convs: int, under: str = "", transform_after: int = 1) -> dict
     }
 
 
-UNIT = {"points": 1024, "normalise": "unit-sphere", "up_axis": "y"}
 PARTS = {**UNIT, "points": 2048}
 ROOMS = {"points": 4096, "normalise": "none", "up_axis": "z"}
 OBJECTS: Mapping[str, Any] = {

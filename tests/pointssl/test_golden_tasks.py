@@ -24,11 +24,10 @@ from pointssl.losses import smoothed_cross_entropy
 from pointssl.tasks.classification import Classification
 from pointssl.tasks.segmentation import PointSegmentation
 from pointssl.zoo.dgcnn import seg_keys
+from pointssl.zoo.family import NORM
 from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.s3dis import PARTS, open_s3dis
 from pointssl_datasets.scenes import open_scenes
-
-NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def layer(ours: str, theirs: str) -> dict[str, str]:

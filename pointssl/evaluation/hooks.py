@@ -1,0 +1,34 @@
+"""What goes into the modules of a network and comes out of them, watched from outside."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+
+@contextmanager
+def hooked(
+    network: nn.Module,
+    after: Callable[[str, nn.Module, Any, Any], None],
+    before: Callable[[str, nn.Module, Any], None] | None = None,
+) -> Iterator[None]:
+    """Calls ``after(name, module, inputs, output)``, and ``before(name, module, inputs)`` if it is
+    given, around each call of a module; ``inputs`` are ``(positional, by name)``."""
+
+    def watch(name: str, module: nn.Module) -> Iterator[Any]:
+        if before is not None:
+            yield module.register_forward_pre_hook(
+                lambda m, given, named: before(name, m, (given, named)), with_kwargs=True
+            )
+        yield module.register_forward_hook(
+            lambda m, given, named, output: after(name, m, (given, named), output),
+            with_kwargs=True,
+        )
+
+    handles = [handle for name, module in network.named_modules() for handle in watch(name, module)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
