@@ -31,3 +31,15 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
             return plain(*args, **kwargs)
 
     return call
+
+
+def inner(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` as a part of those that :func:`compiled` takes; it stays plain Python, too.
+
+    Raises:
+        ImportError: numba is missing.
+    """
+    from numba.extending import register_jitable
+
+    part: Callable[P, R] = register_jitable(function)
+    return part

@@ -7,6 +7,7 @@ can run, plain torch does.
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 from collections.abc import Iterator
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pointssl.ops.backends import backend_for
 from pointssl.ops.exporting import is_exporting, knn_twin
 from pointssl_datasets.errors import UsageError, UserError
 
@@ -38,6 +39,10 @@ def knn(points: Tensor, k: int) -> Tensor:
 
 def _knn(points: Tensor, k: int) -> Tensor:
     """:func:`knn` of points around the origin, in their own precision."""
+    if backend_for(points) == "numba":
+        from pointssl.ops.cpu.knn import knn as compiled_knn
+
+        return compiled_knn(points, k)
     if points.device.type != "cpu":
         squared = points.square().sum(-1)
         closeness = torch.baddbmm(squared[:, None, :], points, points.mT, beta=-1, alpha=2)
@@ -102,6 +107,10 @@ def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
     if is_exporting():
         return (2 * (queries @ points.mT) - squared).topk(k, dim=-1, sorted=False).indices
     with torch.autocast(points.device.type, enabled=False):
+        if backend_for(queries, points) == "numba":
+            from pointssl.ops.cpu.knn import knn_among as compiled_knn_among
+
+            return compiled_knn_among(queries, points, k)
         blocks = [  # a block of distances at a time, as there are Q x N of them
             torch.baddbmm(squared, part, points.mT, beta=-1, alpha=2)
             .topk(k, dim=-1, sorted=False)

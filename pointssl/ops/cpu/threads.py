@@ -1,5 +1,6 @@
 """A kernel over a range of clouds or rows, on as many threads as torch uses."""
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ def in_parallel(kernel: Callable[..., Any], count: int, *args: Any) -> None:
     bounds = [count * part // threads for part in range(threads + 1)]
     others = [
         _pool(threads - 1).submit(kernel, start, stop, *args)
-        for start, stop in zip(bounds[1:-1], bounds[2:], strict=True)
+        for start, stop in itertools.pairwise(bounds[1:])
     ]
     kernel(bounds[0], bounds[1], *args)  # this thread works, too
     for other in others:
