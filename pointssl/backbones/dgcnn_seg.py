@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pointssl.backbones.features import Features
 from pointssl.backbones.layers import DoubleEdgeConv, EdgeConv, PointLayer, with_feats
 from pointssl.ops.neighbours import knn
+from pointssl.ops.pooling import max_over_points
 from pointssl_datasets.errors import UsageError
 
 
@@ -31,7 +32,7 @@ class TransformNet(nn.Module):
 
     def forward(self, xyz: Tensor, idx: Tensor) -> Tensor:
         """Clouds ``(B, N, 3)`` with neighbours ``(B, N, K)`` to matrices ``(B, 3, 3)``."""
-        x = self.point_layer(self.edge_conv(xyz, idx)).max(dim=1).values
+        x = max_over_points(self.point_layer(self.edge_conv(xyz, idx)))
         x = F.leaky_relu(self.norm1(self.linear1(x)), self.slope)
         x = F.leaky_relu(self.norm2(self.linear2(x)), self.slope)
         return self.matrix(x).view(-1, 3, 3)
@@ -95,4 +96,4 @@ class DGCNNSeg(nn.Module):
         x2 = self.edge_conv2(x1, knn(x1, self.k))
         x3 = self.edge_conv3(x2, knn(x2, self.k))
         points = torch.cat((x1, x2, x3), dim=-1)
-        return Features(self.last(points).max(dim=1).values, points)
+        return Features(max_over_points(self.last(points)), points)

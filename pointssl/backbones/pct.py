@@ -11,6 +11,7 @@ from pointssl.backbones.layers import DoubleEdgeConv, PointLayer, with_feats
 from pointssl.ops.gather import take_rows
 from pointssl.ops.interpolation import interpolate
 from pointssl.ops.neighbours import knn_among, require_enough
+from pointssl.ops.pooling import max_over_points
 from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.errors import UsageError
 
@@ -143,4 +144,4 @@ class PCT(nn.Module):
         stages[-1] = torch.cat((embedded, x), dim=-1), places
         points += [interpolate(*stage, xyz) for stage in stages]
         last = self.last(torch.cat((*attended, embedded), dim=-1))
-        return Features(last.max(dim=1).values, torch.cat(points, dim=-1))
+        return Features(max_over_points(last), torch.cat(points, dim=-1))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pointssl.backbones.features import Features
 from pointssl.backbones.layers import PointLayer, with_feats
+from pointssl.ops.pooling import max_over_points
 from pointssl_datasets.errors import UsageError
 
 
@@ -41,7 +42,7 @@ class TNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, N, C)`` to ``(B, size, size)``."""
-        x = self.point_layers(x).max(dim=1).values
+        x = max_over_points(self.point_layers(x))
         for linear, norm in zip(self.linears, self.norms, strict=True):
             x = F.relu(norm(linear(x)))
         eye = torch.eye(self.size, dtype=x.dtype, device=x.device)
@@ -108,4 +109,4 @@ class PointNet(nn.Module):
             outputs.append(x)
             if self.transform is not None and len(outputs) == self.transform_after:
                 x = x @ self.transform(x)
-        return Features(self.last(x).max(dim=1).values, torch.cat(outputs, dim=-1))
+        return Features(max_over_points(self.last(x)), torch.cat(outputs, dim=-1))

@@ -12,6 +12,7 @@ from pointssl.backbones.pointnet import point_layers
 from pointssl.ops.gather import take_rows
 from pointssl.ops.interpolation import interpolate
 from pointssl.ops.neighbours import ball, check_order
+from pointssl.ops.pooling import max_over_points
 from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.errors import UsageError
 
@@ -180,7 +181,7 @@ class PointNet2(nn.Module):
             passed.append((places, x))
         if self.last is not None:
             x = self.last(torch.cat((places, x), dim=-1))
-        cloud = x.max(dim=1).values
+        cloud = max_over_points(x)
         if self.decoder is None:
             carried = [interpolate(x, places, xyz) for places, x in passed[1:]]
             return Features(cloud, torch.cat((points, *carried), dim=-1))
@@ -190,7 +191,7 @@ class PointNet2(nn.Module):
             places, x = xyz[:, :1], cloud[:, None]
         for step, (fine, own) in zip(self.decoder, reversed(passed), strict=True):
             places, x = step(fine, own, places, x)
-        return Features(torch.cat((cloud, x.max(dim=1).values), dim=-1), x)
+        return Features(torch.cat((cloud, max_over_points(x)), dim=-1), x)
 
 
 class PointNet2MSG(PointNet2):

@@ -28,7 +28,7 @@ from pointssl.ops.collectives import sum_over_ranks
 from pointssl.ops.double_edge_conv import DoubleEdgeConv, double_edge_conv_frozen
 from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
 from pointssl.ops.exporting import double_edge_conv_twin, edge_conv_twin, is_exporting
-from pointssl.ops.gather import NeighbourMax, flat_index, neighbour_max, slot_rows
+from pointssl.ops.gather import NeighbourMax, flat_index, neighbour_max, to_winners
 
 
 def edge_conv(
@@ -166,7 +166,7 @@ class _EdgeConv(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         u, v, idx, slot, y, gamma, inv_std, count = ctx.saved_tensors
         grad = leaky_relu_backward(grad_y, y, ctx.slope)
-        grad_u = torch.zeros_like(u).scatter_add_(0, slot_rows(idx, slot), grad)
+        grad_u = to_winners(grad, idx, slot, len(u))
         grad_beta = grad.sum(0)
         grad_gamma = ((grad_u * u).sum(0) + (grad * v).sum(0)) * inv_std
         means = sum_over_ranks(torch.stack((grad_beta, grad_gamma)), ctx.synced) / count

@@ -4,6 +4,7 @@ Rows are the points of all clouds, flat: R of them, in the neighbourhoods of Q c
 be the same points or others; ``idx`` holds row numbers.
 """
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,9 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pointssl.ops.backends import backend_for
+
 # Gathered blocks of this many numbers stay in a core's cache.
 BLOCK = 1 << 20
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the size of a float, in bytes
+
+
+def kernels() -> ModuleType:
+    """Those for CPUs, imported only where they are about to run."""
+    from pointssl.ops.cpu import gather
+
+    return gather
 
 
 def flat_index(idx: Tensor, points: int | None = None) -> Tensor:
@@ -50,6 +60,8 @@ def in_degree(idx: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
 def reverse_neighbour_sum(values: Tensor, idx: Tensor, rows: int | None = None) -> Tensor:
     """For each of R ``rows`` (Q by default), the sum over the centres that have it as a neighbour:
     the transposed sum, ``(Q, C)`` and ``(Q, K)`` to ``(R, C)``."""
+    if backend_for(values) == "numba":
+        return kernels().reverse_neighbour_sum(values, idx, len(values) if rows is None else rows)
     k = idx.shape[1]
     flat = idx.reshape(-1)
     order = torch.sort(flat, stable=True).indices  # edges grouped by the neighbour they point to
@@ -64,6 +76,8 @@ def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
 
     On the CPU K passes over blocks that stay in cache; on a GPU blocks of edges.
     """
+    if backend_for(values) == "numba":
+        return kernels().neighbour_max(values, idx)
     rows, k = idx.shape
     best = values.new_empty(rows, values.shape[1])
     slot = torch.empty_like(best, dtype=slot_type(k))
@@ -121,6 +135,13 @@ def slot_type(k: int) -> torch.dtype:
     return torch.uint8 if k <= 256 else torch.int16
 
 
+def to_winners(grad: Tensor, idx: Tensor, slot: Tensor, rows: int) -> Tensor:
+    """Reverse of :func:`neighbour_max`: each ``grad (Q, C)`` to the row that won, ``(rows, C)``."""
+    if backend_for(grad) == "numba":
+        return kernels().to_winners(grad, idx, slot, rows)
+    return grad.new_zeros(rows, grad.shape[1]).scatter_add_(0, slot_rows(idx, slot), grad)
+
+
 def slot_rows(idx: Tensor, slot: Tensor) -> Tensor:
     """Row numbers of :func:`neighbour_max`'s winners, ``(Q, C)`` int64."""
     return idx.gather(1, slot.long())
@@ -141,12 +162,13 @@ class NeighbourMax(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        zeros = grad.new_zeros(ctx.rows, grad.shape[1])
-        return zeros.scatter_add_(0, slot_rows(*ctx.saved_tensors), grad), None
+        return to_winners(grad, *ctx.saved_tensors, ctx.rows), None
 
 
 def _max_only(values: Tensor, idx: Tensor) -> Tensor:
     """Without which one it was: K passes, each at memory speed."""
+    if backend_for(values) == "numba":
+        return kernels().neighbour_max_only(values, idx)
     columns = idx.t().contiguous()
     best = values.index_select(0, columns[0])
     step = len(best) if values.device.type != "cpu" else max(1, BLOCK // 4 // values.shape[1])

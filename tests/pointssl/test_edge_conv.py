@@ -13,6 +13,8 @@ from pointssl.ops.edge_conv import double_edge_conv, edge_conv
 from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
 from pointssl.ops.neighbours import knn_reference
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 PAIRS = {
     "single": (edge_conv, edge_conv_reference),
     "double": (double_edge_conv, double_edge_conv_reference),

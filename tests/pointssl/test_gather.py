@@ -6,6 +6,8 @@ from torch import Tensor
 
 from pointssl.ops import gather
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @pytest.fixture
 def rows() -> tuple[Tensor, Tensor]:

@@ -4,16 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pointssl.ops.backends import using
 from pointssl.ops.neighbours import knn, knn_among, knn_reference
 from pointssl_datasets.errors import UserError
 
 
-@pytest.fixture(params=["torch", "numba"], autouse=True)
-def backend(request):
-    """Every test here, by plain torch and by the kernels for CPUs."""
-    with using(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def distances(points: Tensor, idx: Tensor) -> Tensor:

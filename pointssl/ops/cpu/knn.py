@@ -37,22 +37,25 @@ def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
     step = max(1, TILE // points.shape[1])
     tile = points.new_empty(step, points.shape[1])
     for cloud, among in enumerate(points):
-        squared = among.square().sum(-1)
+        weight, bias = (2 * among).t(), -among.square().sum(-1)  # |x_i|^2 is the same in a row
         for rows, part in zip(queries[cloud].split(step), found[cloud].split(step), strict=True):
-            closeness = tile[: len(rows)]
-            torch.addmm(squared, rows, among.t(), beta=-1, alpha=2, out=closeness)
-            in_parallel(_largest, len(part), closeness.numpy(), part.numpy())
+            products = torch.mm(rows, weight, out=tile[: len(rows)])
+            in_parallel(_largest, len(part), products.numpy(), bias.numpy(), part.numpy())
     return found
 
 
 @compiled
-def _largest(start: int, stop: int, closeness: NDArray, found: NDArray) -> None:
-    """Rows ``start`` to ``stop`` of ``(Q, N)``: columns of the largest into ``(Q, k)``."""
-    count = closeness.shape[1]
-    space = np.empty((2, count), closeness.dtype)
+def _largest(start: int, stop: int, products: NDArray, bias: NDArray, found: NDArray) -> None:
+    """Columns of the largest of each row of ``products + bias``, ``(Q, N)``, into ``(Q, k)``."""
+    count = len(bias)
+    space = np.empty((3, count), bias.dtype)
     names = np.empty((2, count), np.int64)
+    closeness = space[2]
     for row in range(start, stop):
-        _select(closeness[row], found[row], space[0], space[1], names[0], names[1])
+        product = products[row]
+        for i in range(count):
+            closeness[i] = product[i] + bias[i]
+        _select(closeness, found[row], space[0], space[1], names[0], names[1])
 
 
 @compiled
