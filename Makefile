@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
+CLUSTER := .venv-cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow docs bench bench-backbones bench-data clean
+.PHONY: help install demo test test-slow test-cluster docs bench bench-backbones bench-data clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +35,18 @@ test: $(READY)  ## Lint, types and tests: what must be green before a commit.
 test-slow: $(READY)  ## The tests that take minutes rather than seconds.
 	$(PY) -m pytest -m slow
 
+# torch-cluster has no wheels: its own sources are compiled against this torch, for 20 minutes and
+# longer. MAX_JOBS says how many files at a time, each of which takes a gigabyte of memory.
+$(CLUSTER)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CLUSTER)
+	$(CLUSTER)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]' setuptools wheel ninja
+	MAX_JOBS=$${MAX_JOBS:-1} PATH="$(CURDIR)/$(CLUSTER)/bin:$$PATH" $(CLUSTER)/bin/python -m pip \
+	  install -c constraints.txt --no-build-isolation --no-binary torch-cluster torch-cluster==1.6.3
+	@touch $@
+
+test-cluster: $(CLUSTER)/.installed  ## Build torch-cluster in a venv of its own and test it.
+	$(CLUSTER)/bin/python -m pytest -rs tests/pointssl/test_cluster.py
+
 docs: $(READY)  ## Build the manual into site/; a broken link is an error.
 	$(PY) -m mkdocs build --strict
 
@@ -47,5 +60,5 @@ bench-data: $(READY)  ## Time reading datasets as they are distributed, and pack
 	$(PY) -m pointssl.bench_data
 
 clean:  ## Remove .venv and everything that was built; runs/ and the data cache stay.
-	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(CLUSTER) site build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pointssl.ops.backends import backend_for
 from pointssl_datasets.errors import UsageError
 
 STARTS = ("far", "first")
@@ -32,6 +33,10 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
         latest = torch.zeros(clouds, dtype=torch.int64, device=xyz.device)
     else:
         latest = (xyz - xyz.mean(1, keepdim=True)).square().sum(-1).argmax(1)
+    if backend_for(xyz) == "numba" and count > 0:
+        from pointssl.ops.cpu.sampling import farthest_points as compiled_farthest_points
+
+        return compiled_farthest_points(xyz, latest, count)
     distance = xyz.new_full((clouds, points), torch.inf)
     rows = torch.arange(clouds, device=xyz.device)
     columns = xyz.mT.contiguous()  # an axis in a row: sums over three axes are then three additions
