@@ -15,6 +15,7 @@ statistics over all processes. Half-precision autocast is left at the door: both
 of their weights, as statistics over millions of edges need it.
 """
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -23,9 +24,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pointssl.ops import double_edge_conv as plain_double
+from pointssl.ops.backends import backend_for
 from pointssl.ops.batch_norm import is_synced, update_running
 from pointssl.ops.collectives import sum_over_ranks
-from pointssl.ops.double_edge_conv import DoubleEdgeConv, double_edge_conv_frozen
 from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
 from pointssl.ops.exporting import double_edge_conv_twin, edge_conv_twin, is_exporting
 from pointssl.ops.gather import NeighbourMax, flat_index, neighbour_max, to_winners
@@ -100,7 +102,7 @@ def double_edge_conv(
         if norm1.training:
             u, v = _products(x, centres, weight1)
             synced = is_synced(norm1)
-            y, mean1, var1, mean2, var2, count = DoubleEdgeConv.apply(
+            y, mean1, var1, mean2, var2, count = _double(u, weight2).DoubleEdgeConv.apply(
                 u, v, flat, norm1.weight, norm1.bias, weight2, norm2.weight, norm2.bias,
                 (norm1.eps, norm2.eps), slope, synced,
             )  # fmt: skip
@@ -110,9 +112,24 @@ def double_edge_conv(
             scale1, shift1 = frozen_norm(norm1)
             u, v = _products(x, centres, weight1 * scale1[:, None], shift1)
             scale2, shift2 = frozen_norm(norm2)
-            second = double_edge_conv_twin if is_exporting() else double_edge_conv_frozen
-            y = second(u, v, flat, weight2 * scale2[:, None], shift2, slope)
+            parts = (u, v, weight2 * scale2[:, None], shift2)
+            if is_exporting():
+                second = double_edge_conv_twin
+            elif any(part.requires_grad for part in parts):  # autograd sees no machine code
+                second = plain_double.double_edge_conv_frozen
+            else:
+                second = _double(u, weight2).double_edge_conv_frozen
+            y = second(u, v, flat, *parts[2:], slope)
     return y.view(*idx.shape[:2], -1)
+
+
+def _double(*tensors: Tensor) -> ModuleType:
+    """What runs a double edge convolution on these."""
+    if backend_for(*tensors) == "numba":
+        from pointssl.ops.cpu import double_edge_conv as compiled_double
+
+        return compiled_double
+    return plain_double
 
 
 def split_weight(weight: Tensor) -> Tensor:

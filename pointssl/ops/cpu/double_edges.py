@@ -1,0 +1,135 @@
+"""Loops over the edges of a double edge convolution, a block of centres at a time.
+
+``hidden`` stands for ``leaky(u_j + v_i)``, ``(rows * K, O)``: the K edges of a centre stand
+together. Between these loops there are only matrix products; see
+:mod:`pointssl.ops.cpu.double_edge_conv`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointssl_datasets.compiling import compiled
+
+CHUNKS = 16  # sums are taken chunk by chunk, so that they don't depend on the number of threads
+
+
+@compiled
+def fill_hidden(
+    start: int, stop: int, u: NDArray, v: NDArray, idx: NDArray, slope: float, hidden: NDArray
+) -> None:
+    """``hidden`` of the centres ``start`` to ``stop`` of a block ``v (rows, O), idx (rows, K)``."""
+    k, channels = idx.shape[1], u.shape[1]
+    slant = u.dtype.type(slope)
+    for row in range(start, stop):
+        centre = v[row]
+        for j in range(k):
+            neighbour, edge = u[idx[row, j]], hidden[row * k + j]
+            for c in range(channels):
+                value = neighbour[c] + centre[c]
+                edge[c] = value if value > 0 else slant * value
+
+
+@compiled
+def largest_edges(
+    start: int, stop: int, edges: NDArray, shift: NDArray, slope: float, out: NDArray
+) -> None:
+    """``leaky(max_j edges + shift)``: ``(rows * K, P)`` to ``(rows, P)``."""
+    rows, channels = out.shape
+    k = len(edges) // rows
+    slant = out.dtype.type(slope)
+    for row in range(start, stop):
+        top = out[row]
+        top[:] = edges[row * k]
+        for j in range(1, k):
+            edge = edges[row * k + j]
+            for c in range(channels):
+                value = edge[c]
+                top[c] = value if (value > top[c]) | (value != value) else top[c]
+        for c in range(channels):
+            value = top[c] + shift[c]
+            top[c] = value if value > 0 else slant * value
+
+
+@compiled
+def winners_and_sums(
+    start: int, stop: int, edges: NDArray, pivot: NDArray, best: NDArray, slot: NDArray,
+    sums: NDArray,
+) -> None:  # fmt: skip
+    """Maximum over the K edges of each centre, and which it was; sums of ``edges - pivot`` and of
+    its square, added to ``sums (CHUNKS, 2, P)``, float64. ``start`` and ``stop`` count chunks."""
+    rows, channels = best.shape
+    k = len(edges) // rows
+    which = np.empty(channels, np.int32)
+    total = np.empty((2, channels), edges.dtype)
+    first, second = total[0], total[1]
+    for chunk in range(start, stop):
+        for row in range(chunk * rows // CHUNKS, (chunk + 1) * rows // CHUNKS):
+            top = best[row]
+            top[:] = -np.inf
+            which[:] = 0
+            total[:] = 0
+            for j in range(k):
+                edge = edges[row * k + j]
+                for c in range(channels):
+                    value = edge[c] - pivot[c]
+                    first[c] += value
+                    second[c] += value * value
+                    better = (value > top[c]) | (value != value)
+                    top[c] = value if better else top[c]
+                    which[c] = j if better else which[c]
+            for c in range(channels):
+                slot[row, c] = which[c]
+                sums[chunk, 0, c] += first[c]
+                sums[chunk, 1, c] += second[c]
+
+
+@compiled
+def finish_hidden_gradient(
+    start: int, stop: int, hidden: NDArray, slot: NDArray, at_winners: NDArray, weight2: NDArray,
+    bias: NDArray, slope: float, grad: NDArray, grad_v: NDArray,
+) -> None:  # fmt: skip
+    """From ``grad = -hidden @ M`` to the gradient before the leaky ReLU, in place: ``bias (O,)``
+    goes to every edge, ``at_winners (rows, P)`` through ``weight2 (P, O)`` to the edge that won,
+    and their sum over a centre's edges to ``grad_v (rows, O)``."""
+    rows, outputs = slot.shape
+    k, channels = len(hidden) // rows, hidden.shape[1]
+    slant = grad.dtype.type(slope)
+    for row in range(start, stop):
+        for p in range(outputs):
+            edge, weight, share = grad[row * k + slot[row, p]], weight2[p], at_winners[row, p]
+            for c in range(channels):
+                edge[c] += share * weight[c]
+        centre = grad_v[row]
+        centre[:] = 0
+        for j in range(k):
+            edge, value = grad[row * k + j], hidden[row * k + j]
+            for c in range(channels):
+                change = edge[c] + bias[c]
+                change = change if value[c] > 0 else slant * change
+                edge[c] = change
+                centre[c] += change
+
+
+@compiled
+def scatter_gradients(
+    start: int, stop: int, channels: int, hidden: NDArray, slot: NDArray, at_winners: NDArray,
+    idx: NDArray, grad: NDArray, grad_weight2: NDArray, grad_u: NDArray, total: NDArray,
+) -> None:  # fmt: skip
+    """Adds to ``grad_weight2 (P, O)`` what the winners give, to ``grad_u (R, O)`` the edges'
+    gradient, and to ``total (O,)`` the sum of ``hidden``, for sixteens of channels."""
+    left, right = 16 * start, min(16 * stop, channels)
+    rows, outputs = slot.shape
+    k = idx.shape[1]
+    sums = total[left:right]
+    for row in range(rows):
+        for p in range(outputs):
+            value = hidden[row * k + slot[row, p]][left:right]
+            weight, share = grad_weight2[p][left:right], at_winners[row, p]
+            for c in range(len(value)):
+                weight[c] += share * value[c]
+        for j in range(k):
+            change, target = grad[row * k + j][left:right], grad_u[idx[row, j]][left:right]
+            value = hidden[row * k + j][left:right]
+            for c in range(len(change)):
+                target[c] += change[c]
+                sums[c] += value[c]
