@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointssl.ops.edge_conv import double_edge_conv, edge_conv, frozen_norm
+from pointssl.ops.norm_act import norm_act
 from pointssl_datasets.errors import UserError
 
 # What brings an encoder's channels along, for who has others.
@@ -40,8 +41,7 @@ class PointLayer(nn.Module):
 
     def activate(self, y: Tensor) -> Tensor:
         """Norm and leaky ReLU of what the linear layer gave, ``(..., O)``."""
-        # In place on the norm's own output: on a view of it, autograd would copy.
-        return F.leaky_relu(self.norm(y.flatten(0, -2)), self.slope, inplace=True).view_as(y)
+        return norm_act(y.flatten(0, -2), self.norm, self.slope).view_as(y)
 
 
 class EdgeConv(nn.Module):

@@ -15,6 +15,7 @@ statistics over all processes. Half-precision autocast is left at the door: both
 of their weights, as statistics over millions of edges need it.
 """
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -113,11 +114,10 @@ def double_edge_conv(
             u, v = _products(x, centres, weight1 * scale1[:, None], shift1)
             scale2, shift2 = frozen_norm(norm2)
             parts = (u, v, weight2 * scale2[:, None], shift2)
+            second: Callable[..., Tensor] = plain_double.double_edge_conv_frozen
             if is_exporting():
                 second = double_edge_conv_twin
-            elif any(part.requires_grad for part in parts):  # autograd sees no machine code
-                second = plain_double.double_edge_conv_frozen
-            else:
+            elif not any(part.requires_grad for part in parts):  # autograd sees no machine code
                 second = _double(u, weight2).double_edge_conv_frozen
             y = second(u, v, flat, *parts[2:], slope)
     return y.view(*idx.shape[:2], -1)

@@ -1,0 +1,98 @@
+"""Loops of a batch norm with a leaky ReLU behind it, over rows ``(R, C)``.
+
+Sums are taken in CHUNKS of rows, in float64 beyond a chunk's strip, so that they don't depend on
+the number of threads.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointssl_datasets.compiling import compiled
+
+CHUNKS = 16
+STRIP = 32  # rows whose sums stay in the array's own precision
+
+
+@compiled
+def moments(start: int, stop: int, x: NDArray, pivot: NDArray, sums: NDArray) -> None:
+    """Sums of ``x - pivot`` and of its square, into ``sums (CHUNKS, 2, C)``."""
+    rows, channels = x.shape
+    strip = np.empty((2, channels), x.dtype)
+    first, second = strip[0], strip[1]
+    for chunk in range(start, stop):
+        end = (chunk + 1) * rows // CHUNKS
+        for begin in range(chunk * rows // CHUNKS, end, STRIP):
+            strip[:] = 0
+            for row in range(begin, min(begin + STRIP, end)):
+                values = x[row]
+                for c in range(channels):
+                    value = values[c] - pivot[c]
+                    first[c] += value
+                    second[c] += value * value
+            for c in range(channels):
+                sums[chunk, 0, c] += first[c]
+                sums[chunk, 1, c] += second[c]
+
+
+@compiled
+def activate(
+    start: int,
+    stop: int,
+    x: NDArray,
+    mean: NDArray,
+    scale: NDArray,
+    bias: NDArray,
+    slope: float,
+    out: NDArray,
+) -> None:
+    """``leaky(scale * (x - mean) + bias)``."""
+    channels = x.shape[1]
+    slant = x.dtype.type(slope)
+    for row in range(start, stop):
+        values, result = x[row], out[row]
+        for c in range(channels):
+            value = scale[c] * (values[c] - mean[c]) + bias[c]
+            result[c] = value if value > 0 else slant * value
+
+
+@compiled
+def gradient_sums(
+    start: int, stop: int, grad: NDArray, x: NDArray, mean: NDArray, scale: NDArray, bias: NDArray,
+    slope: float, sums: NDArray,
+) -> None:  # fmt: skip
+    """Sums of the gradient g before the activation and of ``g * (x - mean)``, as in
+    :func:`moments`."""
+    rows, channels = x.shape
+    slant = x.dtype.type(slope)
+    strip = np.empty((2, channels), x.dtype)
+    first, second = strip[0], strip[1]
+    for chunk in range(start, stop):
+        end = (chunk + 1) * rows // CHUNKS
+        for begin in range(chunk * rows // CHUNKS, end, STRIP):
+            strip[:] = 0
+            for row in range(begin, min(begin + STRIP, end)):
+                values, changes = x[row], grad[row]
+                for c in range(channels):
+                    change, value = changes[c], values[c] - mean[c]
+                    change = change if scale[c] * value + bias[c] > 0 else slant * change
+                    first[c] += change
+                    second[c] += change * value
+            for c in range(channels):
+                sums[chunk, 0, c] += first[c]
+                sums[chunk, 1, c] += second[c]
+
+
+@compiled
+def gradient(
+    start: int, stop: int, grad: NDArray, x: NDArray, mean: NDArray, scale: NDArray, bias: NDArray,
+    offset: NDArray, slant: NDArray, slope: float, out: NDArray,
+) -> None:  # fmt: skip
+    """``scale * g - offset - slant * (x - mean)`` with the gradient g before the activation."""
+    channels = x.shape[1]
+    less = x.dtype.type(slope)
+    for row in range(start, stop):
+        values, changes, result = x[row], grad[row], out[row]
+        for c in range(channels):
+            change, value = changes[c], values[c] - mean[c]
+            change = change if scale[c] * value + bias[c] > 0 else less * change
+            result[c] = scale[c] * change - offset[c] - slant[c] * value
