@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pointssl.ops.collectives import gather_rows, world_rank
+from pointssl.ops.collectives import gather_together, own_rows
 
 
 class Contrast(NamedTuple):
@@ -40,13 +40,34 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Contrast:
             its small norms underflow to NaN.
         temperature: :math:`t`.
     """
-    if a.dtype in (torch.float16, torch.bfloat16):
-        a, b = a.float(), b.float()
-    with torch.autocast(a.device.type, enabled=False):
-        a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
-        all_a, all_b = gather_rows(a), gather_rows(b)
+    return nt_xent_among(*gather_embeddings(a, b), temperature)
+
+
+def gather_embeddings(*kinds: Tensor) -> tuple[Tensor, ...]:
+    """Embeddings of all ranks in one collective, with their gradient, in fp32 or wider.
+
+    Args:
+        kinds: ``(B, D_i)`` each: row i of every kind belongs to one item.
+
+    Returns:
+        ``(W*B, D_i)`` each.
+    """
+    half = (torch.float16, torch.bfloat16)
+    return gather_together(*(z.float() if z.dtype in half else z for z in kinds))
+
+
+def nt_xent_among(all_a: Tensor, all_b: Tensor, temperature: float = 0.1) -> Contrast:
+    """:func:`nt_xent` of this rank's rows among those of all ranks, which are there already.
+
+    Args:
+        all_a, all_b: ``(W*B, D)``, see :func:`gather_embeddings`.
+    """
+    with torch.autocast(all_a.device.type, enabled=False):
+        all_a, all_b = F.normalize(all_a, dim=1), F.normalize(all_b, dim=1)
+        own = own_rows(len(all_a))
+        a, b = all_a[own], all_b[own]
         rows = torch.arange(len(a), device=a.device)
-        partner = rows + world_rank() * len(a)
+        partner = rows + own.start
         ab = a @ all_b.t() / temperature
         losses = []
         for same, other in ((a @ all_a.t(), ab), (b @ all_b.t(), b @ all_a.t() / temperature)):
@@ -78,8 +99,10 @@ def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.
 def embedding_std(z: Tensor) -> Tensor:
     """Mean over dimensions of the standard deviation of unit rows, times sqrt(D).
 
-    About 1 for rows spread evenly over the sphere, 0 when all rows are the same: collapse. Taken
-    over the rows of all ranks, as the loss is.
+    About 1 for rows spread evenly over the sphere, 0 when all rows are the same: collapse.
+
+    Args:
+        z: ``(R, D)``: the rows of all ranks, as the loss takes them.
     """
-    z = gather_rows(F.normalize(z.detach().float(), dim=1))
+    z = F.normalize(z.detach().float(), dim=1)
     return z.std(dim=0).mean() * z.shape[1] ** 0.5

@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from small_backbones import SMALL
+from tiny import PictureNet, PointMlp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -136,6 +137,24 @@ def gather_step(world):
     return {"all": everyone.detach(), "grad": x.grad}
 
 
+def collectives_of_a_step(world, pictures):
+    """How many collectives CrossPoint's forward and backward enter, by the profiler."""
+    torch.manual_seed(0)
+    method = CrossPoint(PointMlp(), PictureNet() if pictures else None, projection=8)
+    batch = {name: torch.randn(4, 32, 3) for name in ("xyz1", "xyz2")}
+    if pictures:
+        batch["image"] = torch.rand(4, 3, 16, 16)
+    counts = []
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities) as forward:
+        loss = method(batch)["loss"]
+    with torch.profiler.profile(activities=activities) as backward:
+        loss.backward()
+    for profile in (forward, backward):
+        counts.append(sum(e.count for e in profile.key_averages() if e.key.startswith("c10d::")))
+    return counts
+
+
 def meter_step(world):
     """Three items of mean 1 on rank 0, one of mean 5 on rank 1; then continued from their sum."""
     meters = Meters(world.device)
@@ -224,6 +243,10 @@ def everything(world, folder):
     found["norm"] = {dims: norm_step(world, dims, synced=True) for dims in (1, 2)}
     found["edge"] = {double: edge_step(world, double) for double in (False, True)}
     found["gather"] = gather_step(world)
+    found["collectives"] = {
+        "points": collectives_of_a_step(world, pictures=False),
+        "pictures": collectives_of_a_step(world, pictures=True),
+    }
     found["meters"] = meter_step(world)
     found["agree"] = agree_step(world)
     found["train"] = {event: train_step(world, event) for event in ("SIGTERM", "NaN")}

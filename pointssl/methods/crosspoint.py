@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pointssl.heads import ProjectionHead
-from pointssl.losses import embedding_std, nt_xent
+from pointssl.losses import embedding_std, gather_embeddings, nt_xent_among
 
 
 class CrossPoint(nn.Module):
@@ -78,7 +78,14 @@ class CrossPoint(nn.Module):
         xyz = torch.cat((batch["xyz1"], batch["xyz2"]))
         feats = torch.cat((batch["feats1"], batch["feats2"])) if "feats1" in batch else None
         z1, z2 = self.head(self.encoder(xyz, feats).cloud).chunk(2)
-        within = nt_xent(z1, z2, self.temperature)
+        kinds = [z1, z2]
+        if self.image_encoder is not None:
+            features = batch.get("image_feature")
+            if features is None:
+                features = self.image_encoder(batch["image"])
+            kinds.append(self.image_head(features))
+        z1, z2, *z_image = gather_embeddings(*kinds)  # of all ranks, once for both losses
+        within = nt_xent_among(z1, z2, self.temperature)
         outputs: dict[str, Tensor | float] = {
             "loss": self.within_weight * within.loss,
             "loss_within": within.loss,
@@ -86,12 +93,8 @@ class CrossPoint(nn.Module):
             "embedding_std": embedding_std(z1),
             "negatives": float(within.negatives),
         }
-        if self.image_encoder is not None:
-            features = batch.get("image_feature")
-            if features is None:
-                features = self.image_encoder(batch["image"])
-            z_image = self.image_head(features)
-            cross = nt_xent((z1 + z2) / 2, z_image, self.temperature)
+        if z_image:
+            cross = nt_xent_among((z1 + z2) / 2, z_image[0], self.temperature)
             outputs["loss"] = outputs["loss"] + self.cross_weight * cross.loss
             outputs["loss_cross"] = cross.loss
             outputs["retrieval_cross"] = cross.retrieval

@@ -17,6 +17,12 @@ def world_rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
+def own_rows(count: int) -> slice:
+    """Which of ``count`` rows that were gathered of all ranks are this one's."""
+    share = count // world_size()
+    return slice(world_rank() * share, (world_rank() + 1) * share)
+
+
 def sum_over_ranks(x: Tensor, synced: bool = True) -> Tensor:
     """``x`` summed over all processes if ``synced``; every rank must call it."""
     if synced and world_size() > 1:
@@ -46,13 +52,29 @@ def gather_rows(x: Tensor) -> Tensor:
     return _GatherRows.apply(x) if world_size() > 1 else x
 
 
+def gather_together(*many: Tensor) -> tuple[Tensor, ...]:
+    """:func:`gather_rows` of several, in one collective there and one back.
+
+    A step waits for the slowest rank and the network's latency once, not once a tensor.
+
+    Args:
+        many: ``(B, D_i)`` each, of one type.
+
+    Returns:
+        ``(W*B, D_i)`` each; ``many`` themselves in a single process.
+    """
+    if world_size() == 1 or len(many) == 1:
+        return tuple(gather_rows(x) for x in many)
+    return gather_rows(torch.cat(many, dim=1)).split([x.shape[1] for x in many], dim=1)
+
+
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(parts, x.contiguous())
-        ctx.rows = slice(world_rank() * len(x), (world_rank() + 1) * len(x))
-        return torch.cat(parts)
+        ctx.rows = own_rows(world_size() * len(x))
+        everyone = x.new_empty(world_size() * len(x), *x.shape[1:])
+        dist.all_gather_into_tensor(everyone, x.contiguous())
+        return everyone
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
