@@ -7,18 +7,19 @@ for neighbours by matrix products among them.
 """
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from pointssl.backbones import BACKBONES
-from pointssl.bench import added_memory, describe, measured_afresh, prepare, random_clouds
+from pointssl.benchmarks.case import random_clouds
+from pointssl.benchmarks.memory import added_memory, measured_afresh
+from pointssl.benchmarks.report import describe
+from pointssl.benchmarks.timing import median_seconds
 from pointssl.encoders import build_encoder
+from pointssl.engine.distributed import start_world
 from pointssl.evaluation.module_profile import profile_modules
 from pointssl.evaluation.tables import text_table
 
@@ -34,7 +35,7 @@ def measure(name: str, clouds: int, points: int, repeats: int, device: torch.dev
     xyz = random_clouds(clouds, points, device)
     profile = profile_modules(encoder.eval(), xyz[:1], passes=1)[0]
     seconds = {
-        mode: clock(partial(step, encoder, mode, xyz), repeats, device)
+        mode: median_seconds(partial(step, encoder, mode, xyz), repeats, device)
         for mode in ("eval", "train")
     }
     return [
@@ -58,18 +59,6 @@ def step(encoder: nn.Module, mode: str, xyz: Tensor) -> None:
             encoder(xyz)
 
 
-def clock(run: Callable[[], None], repeats: int, device: torch.device) -> float:
-    """Median seconds of a call; the first one warms up."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
-
-
 def train_memory(name: str, clouds: int, points: int, device: torch.device) -> int:
     """Peak bytes of a training step above those before it; for a fresh process."""
     # What a first step sets up once is not a step's memory.
@@ -86,24 +75,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--points", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of the CPU; by default torch's choice")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # one fresh process
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     options = parser.parse_args(arguments)
-    device = prepare(options.device, options.threads)
-    size = (options.clouds, options.points)
-    if options.memory_of:
-        print(train_memory(options.memory_of, *size, device))
-        return
-    words = ("--clouds", str(size[0]), "--points", str(size[1]))
-    rows = []
-    for backbone in options.backbone or BACKBONES:
-        memory = measured_afresh(
-            "pointssl.bench_backbones", device, "--memory-of", backbone, *words
-        )
-        rows.append([*measure(backbone, *size, options.repeats, device), f"{memory:.0f}"])
-        print(f"measured {backbone}", file=sys.stderr, flush=True)
-    print(f"{size[0]} clouds of {size[1]} points, {describe(device)}")
-    print("\n".join(text_table(HEADER, rows)))
+    with start_world(options.device, options.threads) as world:
+        size = (options.clouds, options.points)
+        rows = []
+        for backbone in options.backbone or BACKBONES:
+            memory = measured_afresh(train_memory, world.device, backbone, *size)
+            row = measure(backbone, *size, options.repeats, world.device)
+            rows.append([*row, f"{memory:.0f}"])
+            print(f"measured {backbone}", file=sys.stderr, flush=True)
+        print(f"{size[0]} clouds of {size[1]} points, {describe(world.device)}")
+        print("\n".join(text_table(HEADER, rows)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from pointssl import __version__
 from pointssl_cli import data, finetune
+from pointssl_cli.bench import bench
 from pointssl_cli.demo import demo
 from pointssl_cli.doctor import doctor
 from pointssl_cli.eval_svm import eval_svm
@@ -53,6 +54,7 @@ app.command("zoo")(zoo)
 app.add_typer(finetune.app, name="finetune")
 app.add_typer(data.app, name="data")
 app.command("demo")(demo)
+app.command("bench")(bench)
 app.command("doctor")(doctor)
 
 

@@ -1,0 +1,12 @@
+"""`pointssl bench`."""
+
+from pointssl.bench_config import BenchConfig
+from pointssl_cli.options import takes
+
+
+@takes(BenchConfig)
+def bench(config: BenchConfig) -> None:
+    """Measure what the fast paths save on this machine, in time and memory."""
+    from pointssl.recipes import bench as recipe
+
+    recipe.run(config)

@@ -1,0 +1,127 @@
+"""Operations on points, one by one."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pointssl.benchmarks import reference
+from pointssl.benchmarks.case import Case, Run, Sizes, Work, as_list, random_clouds
+from pointssl.ops.gather import flat_index, neighbour_max
+from pointssl.ops.interpolation import interpolate
+from pointssl.ops.neighbours import ball, knn
+from pointssl.ops.sampling import farthest_points
+
+QUICK = {"clouds": 2}
+RADIUS = 0.4
+
+
+def cases(level: str, gpu: bool) -> list[Case]:
+    """The rows of this section."""
+    found = [
+        _case("kNN", "knn", 3, 4096, 20, goals={"cpu": 15, "cuda": 3}),
+        _case("kNN", "knn", 64, 2048, 20, goals={"cpu": 4, "cuda": 3}),
+        _case("farthest points", "farthest", 3, 2048, 512, goals={"cpu": 60, "cuda": 20}),
+        _case("farthest points", "farthest", 3, 8192, 1024, goals={"cpu": 60, "cuda": 20}),
+        _case("gather, max, argmax", "gather", 64, 1024, 20),
+        _case("ball", "ball", 3, 2048, 32),
+        _case("interpolation", "interpolate", 128, 2048, 3),
+    ]
+    if _chamfer() is not None:
+        found.append(_case("Chamfer", "chamfer", 3, 2048, 1))
+    return [_quicker(case) for case in found] if level == "quick" else found
+
+
+def _case(
+    title: str, kind: str, channels: int, points: int, k: int, goals: dict[str, float] | None = None
+) -> Case:
+    sizes = {"clouds": 8, "points": points, "channels": channels, "k": k}
+    counted = {"farthest": f" -> {k}", "chamfer": ""}.get(kind, f", k {k}")
+    return Case(
+        section="kernels",
+        name=f"{title}, {channels}-D, {points}{counted}",
+        make=partial(_make, kind),
+        sizes=sizes,
+        small={**sizes, "clouds": 2, "points": 160, "k": min(k, 40)},
+        work=partial(_work, kind),
+        settle=partial(_settle, kind),
+        goals=goals or {},
+    )
+
+
+def _quicker(case: Case) -> Case:
+    """The same with few points and no goal."""
+    points = case.sizes["points"] // 4
+    kind = case.make.args[0]  # type: ignore[attr-defined]
+    title = case.name.split(", ")[0] if kind != "gather" else "gather, max, argmax"
+    k = case.sizes["k"] // 4 if kind == "farthest" else case.sizes["k"]
+    small = _case(title, kind, case.sizes["channels"], points, k)
+    return Case(**{**vars(small), "sizes": {**small.sizes, **QUICK}})
+
+
+def _chamfer() -> Any:
+    """Our Chamfer distance, if there is one."""
+    try:
+        from pointssl.ops import chamfer
+    except ImportError:
+        return None
+    return chamfer
+
+
+def _make(kind: str, side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> Run:
+    """One call of an operation on random points."""
+    clouds, points, k = sizes["clouds"], sizes["points"], sizes["k"]
+    textbook = side == "textbook"
+    values = random_clouds(clouds, points, device, sizes["channels"]).to(dtype)
+    xyz = random_clouds(clouds, points, device).to(dtype)
+    if kind == "knn":
+        return partial(reference.textbook_knn if textbook else knn, values, k)
+    if kind == "farthest":
+        if textbook:
+            return partial(reference.textbook_farthest, xyz, k)
+        return partial(farthest_points, xyz, k, start="first")
+    if kind == "gather":
+        idx = torch.randint(points, (clouds, points, k), generator=torch.Generator().manual_seed(0))
+        idx = idx.to(device)
+        if textbook:
+            return partial(reference.textbook_gather_max, values, idx)
+        return partial(neighbour_max, values.flatten(0, 1), flat_index(idx))
+    few = xyz[:, : points // 4].contiguous()
+    if kind == "ball":
+        if textbook:
+            return partial(reference.textbook_ball, few, xyz, RADIUS, k)
+        return partial(ball, few, xyz, RADIUS, k, order="first")
+    if kind == "chamfer":
+        other = xyz.flip(1) + 0.1
+        if textbook:
+            return partial(reference.textbook_chamfer, xyz, other)
+        return partial(_chamfer().chamfer, xyz, other)
+    of_few = values[:, : points // 4].contiguous()
+    return partial(reference.textbook_interpolate if textbook else interpolate, of_few, few, xyz)
+
+
+def _settle(kind: str, found: Any) -> list[Tensor]:
+    """What both sides must agree in: the order among neighbours is free."""
+    if kind == "knn":
+        return [found.sort(dim=-1).values]
+    if kind == "gather":
+        best, slot = found
+        return [best.flatten(0, -2), slot.flatten(0, -2).long()]
+    return as_list(found)
+
+
+def _work(kind: str, sizes: Sizes) -> Work:
+    """Arithmetic of the plain algorithm; every input read and every output written once."""
+    clouds, points, channels, k = (sizes[key] for key in ("clouds", "points", "channels", "k"))
+    few = points // 4
+    read = 4 * points * channels
+    operations, written = {
+        "knn": (2 * points * points * channels, 8 * points * k),
+        "farthest": (10 * points * k, 8 * k),
+        "gather": (points * k * channels, 8 * points * k + 5 * points * channels),
+        "ball": (8 * points * few, 8 * few * k),
+        "interpolate": (8 * points * few + 2 * 3 * points * channels, 4 * points * channels),
+        "chamfer": (8 * points * points, 4 * points * 3),
+    }[kind]
+    return Work(clouds * operations, clouds * (read + written))

@@ -1,0 +1,95 @@
+"""A case measured: one row of the table, as plain numbers."""
+
+import math
+import statistics
+from typing import Any
+
+import torch
+
+from pointssl.bench_config import SECTIONS
+from pointssl.benchmarks import backbones, kernels, loading, steps, svm
+from pointssl.benchmarks.case import SIDES, Case, check_equal
+from pointssl.benchmarks.floor import Rates, floor_seconds
+from pointssl.benchmarks.memory import case_memory, is_out_of_memory, measured_afresh
+from pointssl.benchmarks.timing import interleaved, ratios
+
+MODULES = dict(zip(SECTIONS, (kernels, backbones, steps, loading, svm), strict=True))
+
+
+def all_cases(sections: tuple[str, ...], level: str, device: torch.device) -> list[Case]:
+    """Those of the named sections, in the order of the table."""
+    gpu = device.type == "cuda"
+    return [
+        case for name in SECTIONS if name in sections for case in MODULES[name].cases(level, gpu)
+    ]
+
+
+def measure(case: Case, device: torch.device, rates: Rates, seconds: float) -> dict[str, Any]:
+    """One row.
+
+    Args:
+        seconds: that both sides are called in turn for, about.
+
+    Returns:
+        ``section``, ``case``, ``goal`` and ``memory_goal``; ``seconds`` and ``spread`` (the
+        interquartile range) by side; ``ratio`` and its quartiles; ``cpu_ratio``; ``memory`` in MB
+        and ``memory_ratio``; ``floor`` in seconds and the ``share`` of it that ours reaches;
+        ``rounds``. Where something went wrong ``error`` says what, and what is missing is None.
+    """
+    row: dict[str, Any] = {
+        "section": case.section,
+        "case": case.name,
+        "goal": case.goals.get(device.type),
+        "memory_goal": case.memory_goal,
+    }
+    try:
+        check_equal(case, device)
+        work = case.work(case.sizes)
+        row |= {"operations": work.operations, "bytes": work.bytes}
+        row |= _timed(case, device, floor_seconds(work, rates), seconds)
+        if case.measures_memory:
+            memory = {side: measured_afresh(case_memory, device, case, side) for side in SIDES}
+            row["memory"] = {side: _known(value) for side, value in memory.items()}
+            if memory["textbook"] > 0:
+                row["memory_ratio"] = _known(memory["ours"] / memory["textbook"])
+    except AssertionError as error:
+        row["error"] = str(error)
+    except (RuntimeError, MemoryError) as error:
+        said = " ".join(str(error).split())
+        row["error"] = "out of memory" if is_out_of_memory(error) else said[:200]
+    return row
+
+
+def _timed(case: Case, device: torch.device, floor: float, seconds: float) -> dict[str, Any]:
+    sides = {side: case.make(side, case.sizes, device, torch.float32) for side in SIDES}
+    times = interleaved(sides, device, seconds)
+    middle, low, high = ratios(times.wall)
+    medians = {side: statistics.median(times.wall[side]) for side in SIDES}
+    found = {
+        "rounds": len(times.wall["ours"]),
+        "seconds": medians,
+        "spread": {side: _between_quartiles(times.wall[side]) for side in SIDES},
+        "ratio": middle,
+        "ratio_quartiles": [low, high],
+        "cpu_ratio": None if device.type == "cuda" else ratios(times.cpu)[0],
+        "floor": floor,
+        "share": floor / medians["ours"],
+    }
+    if case.section == "loading":
+        found["data_wait"] = {side: times.last[side][0] for side in SIDES}
+        found["data_wait_goal"] = loading.WAIT_GOAL
+    if case.section == "svm":
+        textbook, ours = (times.last[side] for side in SIDES)
+        found["same_predictions"] = float((textbook == ours).mean())
+    return found
+
+
+def _between_quartiles(values: list[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return high - low
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

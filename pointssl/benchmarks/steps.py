@@ -1,0 +1,81 @@
+"""A whole step of CrossPoint: two views, pictures, both losses, backward, optimiser."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pointssl.benchmarks.backbones import encoder_of
+from pointssl.benchmarks.case import Case, Run, Sizes, Work, as_list, random_clouds
+from pointssl.benchmarks.floor import count_operations
+from pointssl.engine.optimizer import build_optimizer, trained_parameters
+from pointssl.images import build_image_encoder
+from pointssl.methods.crosspoint import CrossPoint
+
+SMALL = {"clouds": 4, "points": 64, "image": "resnet18", "pixels": 32}
+QUICK = {"clouds": 2, "points": 512, "image": "resnet18", "pixels": 64}
+FULL = {"clouds": 20, "points": 2048, "image": "resnet50", "pixels": 224}
+FEWER = {**FULL, "clouds": 4}  # on a CPU, where the textbook's step of 20 takes most of a minute
+
+
+def cases(level: str, gpu: bool) -> list[Case]:
+    """The row of this section."""
+    whole = FULL if gpu or level == "full" else FEWER
+    sizes: dict[str, Any] = QUICK if level == "quick" else whole
+    name = "CrossPoint step, {clouds} x {points}, {image} at {pixels}".format(**sizes)
+    return [
+        Case(
+            section="steps",
+            name=name,
+            make=_make,
+            sizes=sizes,
+            small=SMALL,
+            work=_work,
+            settle=as_list,
+            goals={} if level == "quick" else {"cpu": 4, "cuda": 3},
+        )
+    ]
+
+
+def _make(side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> Run:
+    """One step with Adam, which gives loss and gradients of the encoder."""
+    method = CrossPoint(encoder_of("dgcnn", side), build_image_encoder(sizes["image"], seed=0))
+    with torch.random.fork_rng(devices=[]):  # the heads were drawn from the global state
+        torch.manual_seed(0)
+        for head in (method.head, method.image_head):
+            for layer in head:
+                if isinstance(layer, torch.nn.Linear):
+                    layer.reset_parameters()
+    method.to(device, dtype).train()
+    trained = trained_parameters(method)
+    if side == "textbook":
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(trained, 1e-3, weight_decay=1e-6)
+    else:
+        optimizer = build_optimizer(trained, "adam", 1e-3, weight_decay=1e-6, momentum=0.9)
+    clouds, pixels = sizes["clouds"], sizes["pixels"]
+    xyz = random_clouds(2 * clouds, sizes["points"], device).to(dtype)
+    pictures = torch.rand(clouds, 3, pixels, pixels, generator=torch.Generator().manual_seed(0)).to(
+        device, dtype
+    )
+    batch = {"xyz1": xyz[:clouds], "xyz2": xyz[clouds:], "image": pictures}
+
+    def step() -> list[Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        loss = method(batch)["loss"]
+        assert isinstance(loss, Tensor)
+        loss.backward()
+        optimizer.step()
+        gradients = [p.grad for p in method.encoder.parameters() if p.grad is not None]
+        return [loss.detach(), *gradients]
+
+    return step
+
+
+def _work(sizes: Sizes) -> Work:
+    """Operations as counted on two clouds and their pictures; parameters, gradients and the
+    optimiser's two averages read, all but the gradients written."""
+    two = {**sizes, "clouds": 2}
+    step = _make("ours", two, torch.device("cpu"), torch.float32)
+    operations = count_operations(step) * sizes["clouds"] / 2
+    method_size = sum(p.numel() for p in build_image_encoder(sizes["image"]).parameters())
+    return Work(operations, 4 * 7 * method_size)

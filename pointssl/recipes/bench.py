@@ -1,0 +1,68 @@
+"""`pointssl bench`: every case in turn, its row printed, kept and drawn."""
+
+import os
+from typing import Any
+
+from tqdm import tqdm
+
+from pointssl.bench_config import BenchConfig
+from pointssl.benchmarks import report
+from pointssl.benchmarks.floor import measure_rates
+from pointssl.benchmarks.measuring import all_cases, measure
+from pointssl.benchmarks.picture import ratios_picture
+from pointssl.engine.distributed import World, start_world
+from pointssl.engine.runlog import write_json, write_text
+from pointssl_datasets.errors import UsageError, UserError
+
+SECONDS = {"quick": 0.5, "default": 10.0, "full": 10.0}  # of rounds, for each case
+ON_GPU = 3.0
+
+
+def run(config: BenchConfig) -> dict[str, Any]:
+    """Measure as ``config`` says; returns what ``bench.json`` or ``scale.json`` holds.
+
+    Raises:
+        UserError: cases failed; what the others gave is printed and written all the same.
+        UsageError: it runs on several processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("bench starts the processes that it needs: run it without torchrun")
+    with start_world(config.device, config.threads) as world:
+        if config.scale:
+            from pointssl.recipes.bench_scale import measure_scale
+
+            return measure_scale(config, world)
+        return compare(config, world)
+
+
+def compare(config: BenchConfig, world: World) -> dict[str, Any]:
+    """All cases of the sections; the JSON grows with each, so that an interrupted run leaves it."""
+    device = world.device
+    small = {"side": 512, "megabytes": 32} if config.quick and device.type == "cpu" else {}
+    rates = measure_rates(device, **small)
+    print(report.describe(device))
+    print(report.rates_line(rates), flush=True)
+    results: dict[str, Any] = {
+        "level": config.level,
+        "environment": report.environment(device, rates),
+        "rows": [],
+    }
+    seconds = SECONDS[config.level]
+    if device.type == "cuda":
+        seconds = min(seconds, ON_GPU)
+    cases = all_cases(config.sections, config.level, device)
+    with tqdm(cases, unit="case", leave=False, disable=not config.progress) as bar:
+        for case in bar:
+            bar.set_description(case.name)
+            results["rows"].append(measure(case, device, rates, seconds))
+            write_json(config.out / "bench.json", results)
+    lines = report.table(results["rows"])
+    print("\n".join(lines))
+    title = report.describe(device)
+    write_text(config.out / "bench.txt", "\n".join([title, report.rates_line(rates), *lines, ""]))
+    ratios_picture(results["rows"], title, config.out / "bench.png")
+    print(f"written: {config.out / 'bench.txt'}, bench.json, bench.png")
+    failed = [row["case"] for row in results["rows"] if "error" in row]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(cases)} cases failed, see above: {failed[0]}, ...")
+    return results

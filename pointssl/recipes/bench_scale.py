@@ -1,0 +1,47 @@
+"""`pointssl bench --scale`: what a training step costs as its size grows."""
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from pointssl.bench_config import BenchConfig
+from pointssl.benchmarks import report, scale
+from pointssl.benchmarks.scale_cell import NETWORK
+from pointssl.benchmarks.scale_picture import scale_picture
+from pointssl.engine.distributed import World
+from pointssl.engine.runlog import write_json, write_text
+
+
+def measure_scale(config: BenchConfig, world: World) -> dict[str, Any]:
+    """Every cell in processes of its own; table, JSON and picture into ``config.out``."""
+    device = world.device
+    axes = dict(scale.QUICK if config.quick else scale.AXES)
+    if device.type == "cuda":  # NCCL wants a GPU for each process
+        gpus = torch.cuda.device_count()
+        axes["processes"] = tuple(n for n in axes["processes"] if n <= gpus)
+    free = scale.free_memory(device)
+    memory = free // 2 if config.cell_memory is None else int(config.cell_memory * scale.GIB)
+    limits = scale.Limits(memory, config.cell_time)
+    base = ", ".join(f"{count} {name}" for name, count in scale.BASE.items())
+    what = f"training steps of {NETWORK}, {report.describe(device)}"
+    bounds = (
+        f"{base} but for what grows; clouds are a process's; a cell may take "
+        f"{memory / scale.GIB:.1f} GiB and {config.cell_time:g} s"
+    )
+    print(f"{what}\n{bounds}", flush=True)
+    run = partial(scale.run_cell, device=device, threads=torch.get_num_threads(), limits=limits)
+    rows = scale.grow(axes, run, partial(print, flush=True) if config.progress else lambda _: None)
+    results = {
+        "environment": report.environment(device, None),
+        "network": NETWORK,
+        "limits": limits._asdict(),
+        "rows": rows,
+    }
+    lines = scale.scale_table(rows)
+    print("\n".join(lines))
+    write_json(config.out / "scale.json", results)
+    write_text(config.out / "scale.txt", "\n".join([what, bounds, *lines, ""]))
+    scale_picture(rows, what, config.out / "scale.png")
+    print(f"written: {config.out / 'scale.txt'}, scale.json, scale.png")
+    return results
