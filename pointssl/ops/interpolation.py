@@ -1,8 +1,12 @@
 """Features carried from a few places to many points."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from pointssl.ops.backends import backend_for
 from pointssl.ops.exporting import tiny
 from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import exact, knn_among
@@ -23,14 +27,53 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
         ``(B, N, C)``.
     """
     places, targets = exact(places), exact(targets)
-    idx = knn_among(targets, places, min(k, places.shape[1]))
+    idx = nearest(targets, places, min(k, places.shape[1]))
     squared = (take_rows(places, idx) - targets[:, :, None]).square().sum(-1)
     weight = 1 / (squared + tiny())
     weight = weight / weight.sum(-1, keepdim=True)
+    if backend_for(values, weight) == "numba":
+        sums: Tensor = WeightedSum.apply(values, idx, weight)
+        return sums
     found = weight[..., 0, None] * take_rows(values, idx[..., 0])
     for place in range(1, idx.shape[-1]):  # one neighbour after the other: no (B, N, k, C)
         found = torch.addcmul(found, weight[..., place, None], take_rows(values, idx[..., place]))
     return found.to(values.dtype)
+
+
+@torch.no_grad()
+def nearest(targets: Tensor, places: Tensor, k: int) -> Tensor:
+    """The few places that are nearest to each target, ``(B, N, 3)`` and ``(B, M, 3)`` to
+    ``(B, N, k)``: :func:`pointssl.ops.neighbours.knn_among`, but for small ``k``."""
+    if backend_for(targets, places) == "numba":
+        from pointssl.ops.cpu.search import nearest as compiled_nearest
+
+        return compiled_nearest(targets, places, k)
+    return knn_among(targets, places, k)
+
+
+class WeightedSum(torch.autograd.Function):
+    """Rows of values ``(B, M, C)``, those of ``idx (B, N, k)``, summed up by ``weight (B, N, k)``:
+    ``(B, N, C)``."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, idx: Tensor, weight: Tensor) -> Tensor:
+        from pointssl.ops.cpu.interpolation import weighted_sum
+
+        ctx.save_for_backward(values, idx, weight)
+        return weighted_sum(values, idx, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+        from pointssl.ops.cpu.interpolation import weighted_sum_reversed
+
+        values, idx, weight = ctx.saved_tensors
+        of_values = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_values = weighted_sum_reversed(grad, idx, weight, values.shape[1])
+        if ctx.needs_input_grad[2]:
+            of_weight = (take_rows(values, idx) * grad[:, :, None]).sum(-1)
+        return of_values, None, of_weight
 
 
 def interpolate_reference(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> Tensor:

@@ -149,6 +149,10 @@ def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "n
     check_order(order)
     k = min(k, points.shape[1])
     queries, points = exact(queries), exact(points)
+    if backend_for(queries, points) == "numba" and k > 0:
+        from pointssl.ops.cpu.search import ball as compiled_ball
+
+        return compiled_ball(queries, points, radius, k, order)
     if is_exporting():
         distance = (queries[:, :, None] - points[:, None]).square().sum(-1).sqrt()
     else:
