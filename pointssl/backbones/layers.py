@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointssl.ops.edge_conv import double_edge_conv, edge_conv, frozen_norm
-from pointssl.ops.norm_act import norm_act
+from pointssl.ops.norm_act import has_kernel, norm_act
 from pointssl_datasets.errors import UserError
 
 # What brings an encoder's channels along, for who has others.
@@ -31,7 +31,8 @@ class PointLayer(nn.Module):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.norm.training:  # the norm folded into the layer: one tensor less
+        if not self.norm.training and not has_kernel(x, self.norm):
+            # The norm folded into the layer: one tensor less.
             scale, shift = frozen_norm(self.norm)
             if self.linear.bias is not None:
                 shift = torch.addcmul(shift, self.linear.bias, scale)

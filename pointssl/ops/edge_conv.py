@@ -58,18 +58,29 @@ def edge_conv(
     with torch.autocast(x.device.type, enabled=False):
         flat = flat_index(idx, x.shape[1])
         if norm.training:
-            u, v = _products(x, centres, weight)
-            y, mean, var, count = _EdgeConv.apply(
-                u, v, flat, norm.weight, norm.bias, norm.eps, slope, is_synced(norm)
-            )
+            parameters = (flat, norm.weight, norm.bias, norm.eps, slope, is_synced(norm))
+            if centres is None and backend_for(x, weight) == "numba":
+                from pointssl.ops.cpu.edge_conv import EdgeConv
+
+                y, mean, var, count = EdgeConv.apply(_product(x, weight), *parameters)
+            else:
+                y, mean, var, count = _EdgeConv.apply(*_products(x, centres, weight), *parameters)
             update_running(norm, mean, var, count)
         else:
             scale, shift = frozen_norm(norm)
-            u, v = _products(x, centres, weight * scale[:, None], shift)
-            if is_exporting():
-                y = edge_conv_twin(u, v, flat, slope)
+            folded = weight * scale[:, None]
+            # Autograd does not see into machine code.
+            wants_gradient = any(part.requires_grad for part in (x, folded, shift))
+            if centres is None and not wants_gradient and backend_for(x, weight) == "numba":
+                from pointssl.ops.cpu.edge_conv import edge_conv_frozen
+
+                y = edge_conv_frozen(_product(x, folded), flat, shift, slope)
             else:
-                y = F.leaky_relu_(NeighbourMax.apply(u, flat).add_(v), slope)
+                u, v = _products(x, centres, folded, shift)
+                if is_exporting():
+                    y = edge_conv_twin(u, v, flat, slope)
+                else:
+                    y = F.leaky_relu_(NeighbourMax.apply(u, flat).add_(v), slope)
     return y.view(*idx.shape[:2], -1)
 
 
@@ -144,6 +155,11 @@ def frozen_norm(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     assert norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return scale, norm.bias - norm.running_mean * scale
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """``u`` and ``v`` of every point side by side, ``(R, 2 O)``."""
+    return F.linear(x.flatten(0, 1).to(weight.dtype), split_weight(weight))
 
 
 def _products(

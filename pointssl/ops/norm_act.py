@@ -15,19 +15,46 @@ from pointssl.ops.exporting import is_exporting
 
 
 def norm_act(x: Tensor, norm: _BatchNorm, slope: float) -> Tensor:
-    """``leaky_relu(norm(x), slope)``, ``(R, C)`` to the same.
+    """``leaky_relu(norm(x), slope)``, ``(R, C)`` to the same; without a gradient in place.
 
     In training on a CPU it takes two passes over ``x`` instead of four, and backward two instead
     of five; it keeps ``x`` alone.
     """
-    plain = not norm.training or norm.weight is None or is_exporting()
-    if plain or len(x) < 2 or backend_for(x, norm.weight) != "numba":
+    if not has_kernel(x, norm):
         return F.leaky_relu(norm(x), slope, inplace=True)
+    if not norm.training:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        x = x.contiguous()
+        _activate(x, norm.running_mean, scale, norm.bias, slope, x)
+        return x
     y, mean, var, count = _NormAct.apply(
         x, norm.weight, norm.bias, norm.eps, slope, is_synced(norm)
     )
     update_running(norm, mean, var, count)
     return y
+
+
+def has_kernel(x: Tensor, norm: _BatchNorm) -> bool:
+    """Whether :func:`norm_act` is compiled for this; for running statistics where nothing wants a
+    gradient."""
+    if norm.weight is None or is_exporting() or backend_for(x, norm.weight) != "numba":
+        return False
+    if norm.training:
+        return len(x) > 1
+    wants_gradient = torch.is_grad_enabled() and (x.requires_grad or norm.weight.requires_grad)
+    return norm.running_mean is not None and not wants_gradient
+
+
+def _activate(
+    x: Tensor, mean: Tensor, scale: Tensor, bias: Tensor, slope: float, out: Tensor
+) -> None:
+    from pointssl.ops.cpu import norms
+    from pointssl.ops.cpu.threads import in_parallel
+
+    arrays = (tensor.detach().numpy() for tensor in (x, mean, scale, bias))
+    in_parallel(norms.activate, len(x), *arrays, slope, out.detach().numpy())
 
 
 class _NormAct(torch.autograd.Function):
@@ -50,8 +77,7 @@ class _NormAct(torch.autograd.Function):
         var = (second - first.square()).clamp_min(0).to(x.dtype)
         scale = weight * (var + eps).rsqrt()
         y = torch.empty_like(x)
-        arrays = (x, mean, scale, bias)
-        in_parallel(norms.activate, len(x), *(a.numpy() for a in arrays), slope, y.numpy())
+        _activate(x, mean, scale, bias, slope, y)
         ctx.save_for_backward(x, mean, scale, bias, var, count)
         ctx.eps, ctx.slope, ctx.synced = eps, slope, synced
         ctx.mark_non_differentiable(mean, var, count)
