@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pointssl.ops import cluster
 from pointssl.ops.backends import backend_for
 from pointssl_datasets.errors import UsageError
 
@@ -33,6 +34,8 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
         latest = torch.zeros(clouds, dtype=torch.int64, device=xyz.device)
     else:
         latest = (xyz - xyz.mean(1, keepdim=True)).square().sum(-1).argmax(1)
+    if cluster.takes(xyz) and count > 0:
+        return cluster.farthest_points(xyz, latest, count)
     if backend_for(xyz) == "numba" and count > 0:
         from pointssl.ops.cpu.sampling import farthest_points as compiled_farthest_points
 

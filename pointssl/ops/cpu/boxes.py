@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointssl.ops.cpu.knn import _bisect, _select
+from pointssl.ops.cpu.knn import _bisect, _select, knn
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl_datasets.compiling import compiled, inner
 
@@ -21,8 +21,9 @@ SPARE = 4
 
 
 def box_knn(points: Tensor, k: int) -> Tensor:
-    """``(B, N, 3)``, all finite, to the ``k`` nearest of each point, ``(B, N, k)`` int64, in no
-    order."""
+    """``(B, N, 3)`` to the ``k`` nearest of each point, ``(B, N, k)`` int64, in no order."""
+    if not points.isfinite().all():  # there are no boxes around those
+        return knn(points, k)
     clouds, count = points.shape[:2]
     found = torch.empty(clouds, count, k, dtype=torch.int64)
     blocks = sorted_into_boxes(points)
@@ -61,7 +62,7 @@ def _sort(
             line = columns[cloud, axis]
             low = line.min()
             for i in range(count):
-                step = min(np.int64((line[i] - low) * scale), (1 << bits) - 1)
+                step = max(0, min(np.int64((line[i] - low) * scale), (1 << bits) - 1))
                 for bit in range(bits):
                     cells[i] |= (step >> bit & 1) << (3 * bit + axis)
         begins = np.zeros((1 << 3 * bits) + 1, np.int64)
