@@ -29,7 +29,7 @@ SMALL = {"clouds": 2, "points": 160}
 
 
 def cases(level: str, gpu: bool) -> list[Case]:
-    """The rows of this section; on a GPU also in bf16, and with four times the clouds."""
+    """The rows of this section; on a GPU those of `dgcnn` also in bf16."""
     found = []
     rows = [row for row in ROWS if row[2] == 1024] if level == "quick" else ROWS
     for network, clouds, points, *goals in rows:

@@ -8,65 +8,48 @@ from torch import Tensor
 
 from pointssl.benchmarks import reference
 from pointssl.benchmarks.case import Case, Run, Sizes, Work, as_list, random_clouds
+from pointssl.ops.chamfer import chamfer
 from pointssl.ops.gather import flat_index, neighbour_max
 from pointssl.ops.interpolation import interpolate
 from pointssl.ops.neighbours import ball, knn
 from pointssl.ops.sampling import farthest_points
 
-QUICK = {"clouds": 2}
 RADIUS = 0.4
+
+# What it is called, what it is, channels, points, k (of farthest points how many); goals by device.
+ROWS: list[tuple[str, str, int, int, int, dict[str, float]]] = [
+    ("kNN", "knn", 3, 4096, 20, {"cpu": 15, "cuda": 3}),
+    ("kNN", "knn", 64, 2048, 20, {"cpu": 4, "cuda": 3}),
+    ("farthest points", "farthest", 3, 2048, 512, {"cpu": 60, "cuda": 20}),
+    ("farthest points", "farthest", 3, 8192, 1024, {"cpu": 60, "cuda": 20}),
+    ("gather, max, argmax", "gather", 64, 1024, 20, {}),
+    ("ball", "ball", 3, 2048, 32, {}),
+    ("interpolation", "interpolate", 128, 2048, 3, {}),
+    ("Chamfer", "chamfer", 3, 2048, 1, {}),
+]
 
 
 def cases(level: str, gpu: bool) -> list[Case]:
-    """The rows of this section."""
-    found = [
-        _case("kNN", "knn", 3, 4096, 20, goals={"cpu": 15, "cuda": 3}),
-        _case("kNN", "knn", 64, 2048, 20, goals={"cpu": 4, "cuda": 3}),
-        _case("farthest points", "farthest", 3, 2048, 512, goals={"cpu": 60, "cuda": 20}),
-        _case("farthest points", "farthest", 3, 8192, 1024, goals={"cpu": 60, "cuda": 20}),
-        _case("gather, max, argmax", "gather", 64, 1024, 20),
-        _case("ball", "ball", 3, 2048, 32),
-        _case("interpolation", "interpolate", 128, 2048, 3),
-    ]
-    if _chamfer() is not None:
-        found.append(_case("Chamfer", "chamfer", 3, 2048, 1))
-    return [_quicker(case) for case in found] if level == "quick" else found
-
-
-def _case(
-    title: str, kind: str, channels: int, points: int, k: int, goals: dict[str, float] | None = None
-) -> Case:
-    sizes = {"clouds": 8, "points": points, "channels": channels, "k": k}
-    counted = {"farthest": f" -> {k}", "chamfer": ""}.get(kind, f", k {k}")
-    return Case(
-        section="kernels",
-        name=f"{title}, {channels}-D, {points}{counted}",
-        make=partial(_make, kind),
-        sizes=sizes,
-        small={**sizes, "clouds": 2, "points": 160, "k": min(k, 40)},
-        work=partial(_work, kind),
-        settle=partial(_settle, kind),
-        goals=goals or {},
-    )
-
-
-def _quicker(case: Case) -> Case:
-    """The same with few points and no goal."""
-    points = case.sizes["points"] // 4
-    kind = case.make.args[0]  # type: ignore[attr-defined]
-    title = case.name.split(", ")[0] if kind != "gather" else "gather, max, argmax"
-    k = case.sizes["k"] // 4 if kind == "farthest" else case.sizes["k"]
-    small = _case(title, kind, case.sizes["channels"], points, k)
-    return Case(**{**vars(small), "sizes": {**small.sizes, **QUICK}})
-
-
-def _chamfer() -> Any:
-    """Our Chamfer distance, if there is one."""
-    try:
-        from pointssl.ops import chamfer
-    except ImportError:
-        return None
-    return chamfer
+    """The rows of this section; the quick ones have a quarter of the points and no goals."""
+    found = []
+    for title, kind, channels, points, k, goals in ROWS:
+        if level == "quick":
+            points //= 4
+            k = k // 4 if kind == "farthest" else k
+        sizes = {"clouds": 2 if level == "quick" else 8, "points": points, "channels": channels}
+        counted = {"farthest": f" -> {k}", "chamfer": ""}.get(kind, f", k {k}")
+        case = Case(
+            section="kernels",
+            name=f"{title}, {channels}-D, {points}{counted}",
+            make=partial(_make, kind),
+            sizes={**sizes, "k": k},
+            small={**sizes, "clouds": 2, "points": 160, "k": min(k, 40)},
+            work=partial(_work, kind),
+            settle=partial(_settle, kind),
+            goals={} if level == "quick" else goals,
+        )
+        found.append(case)
+    return found
 
 
 def _make(kind: str, side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> Run:
@@ -96,7 +79,7 @@ def _make(kind: str, side: str, sizes: Sizes, device: torch.device, dtype: torch
         other = xyz.flip(1) + 0.1
         if textbook:
             return partial(reference.textbook_chamfer, xyz, other)
-        return partial(_chamfer().chamfer, xyz, other)
+        return partial(chamfer, xyz, other)
     of_few = values[:, : points // 4].contiguous()
     return partial(reference.textbook_interpolate if textbook else interpolate, of_few, few, xyz)
 
@@ -122,6 +105,6 @@ def _work(kind: str, sizes: Sizes) -> Work:
         "gather": (points * k * channels, 8 * points * k + 5 * points * channels),
         "ball": (8 * points * few, 8 * few * k),
         "interpolate": (8 * points * few + 2 * 3 * points * channels, 4 * points * channels),
-        "chamfer": (8 * points * points, 4 * points * 3),
+        "chamfer": (2 * 8 * points * points, 4 * points * (3 + 2)),
     }[kind]
     return Work(clouds * operations, clouds * (read + written))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from pointssl.augment import one_view
 from pointssl.benchmarks.backbones import SMALL as FEW
@@ -82,7 +82,7 @@ def _make(mode: str, side: str, sizes: Sizes, device: torch.device, dtype: torch
     return run
 
 
-class _OneByOne:
+class _OneByOne(Dataset[dict[str, Tensor]]):
     """The dataset without its reading of whole batches."""
 
     def __init__(self, data: Any) -> None:

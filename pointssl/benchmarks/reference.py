@@ -77,7 +77,7 @@ def textbook_gather_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
     return found.values, found.indices
 
 
-def textbook_chamfer(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared distance to the nearest of the other cloud, both ways: ``(B,)``."""
+def textbook_chamfer(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances to the nearest of the other cloud, both ways, from a matrix of all."""
     squared = square_distance(a, b)
-    return squared.min(2).values.mean(1) + squared.min(1).values.mean(1)
+    return squared.min(2).values, squared.min(1).values

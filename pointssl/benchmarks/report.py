@@ -73,8 +73,8 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 LEGEND = (
     "Times are medians of rounds in turn, the spread the quartiles of the rounds' ratios. Memory",
-    "is what one call adds at its peak, ours over the textbook's. The floor is what the work takes at",
-    "the rates above.",
+    "is what one call adds at its peak, ours over the textbook's. The floor is what the work takes",
+    "at the rates above.",
 )
 
 

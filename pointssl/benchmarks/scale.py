@@ -134,11 +134,11 @@ def scale_table(rows: Sequence[dict[str, Any]]) -> list[str]:
             continue
         place = {key: row[key] for key in ("axis", *BASE)}
         ours = next(r for r in rows if r["side"] == "ours" and place.items() <= r.items())
-        speeds = [r.get("clouds_per_second") for r in (row, ours)]
-        ratio = f"{speeds[1] / speeds[0]:.1f}x" if all(speeds) else "-"
+        theirs, our = (r.get("clouds_per_second") for r in (row, ours))
+        ratio = f"{our / theirs:.1f}x" if our and theirs else "-"
         lines.append(
             [str(value) for value in place.values()]
-            + ["-" if speed is None else f"{speed:.2f}" for speed in speeds]
+            + ["-" if speed is None else f"{speed:.2f}" for speed in (theirs, our)]
             + [ratio, *(f"{r['memory']:.0f}" if "memory" in r else "-" for r in (row, ours))]
         )
         notes += [

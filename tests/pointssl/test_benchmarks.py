@@ -11,10 +11,11 @@ from in_process import refused, worked
 
 from pointssl import bench_backbones
 from pointssl.bench_config import SECTIONS, BenchConfig
-from pointssl.benchmarks import backbones, kernels, loading, measuring, networks, report, svm
+from pointssl.benchmarks import backbones, loading, measuring, networks, report, scale, svm
 from pointssl.benchmarks.case import Case, Work, as_list, check_equal
 from pointssl.benchmarks.floor import Rates, count_operations, floor_seconds, measure_rates
 from pointssl.benchmarks.memory import measured_afresh
+from pointssl.benchmarks.scale_picture import scale_picture
 from pointssl.benchmarks.timing import interleaved, ratios
 from pointssl_datasets.errors import UsageError
 
@@ -150,15 +151,14 @@ def test_features_of_the_svm_can_be_told_apart_but_not_all():
 
 def test_the_command(tmp_path, capfd):
     out = worked(
-        capfd, "bench", "--quick", "--only", "kernels", "--threads", "1", "--device", "cpu",
+        capfd, "bench", "--quick", "--only", "svm,steps", "--threads", "1", "--device", "cpu",
         "--no-progress", "--out", tmp_path,
     )  # fmt: skip
     results = json.loads((tmp_path / "bench.json").read_text())
     assert results["environment"]["torch"] == str(torch.__version__)
     assert results["environment"]["matrix_rate"]["float32"] > 0
-    assert [row["case"] for row in results["rows"]] == [
-        case.name for case in kernels.cases("quick", False)
-    ]
+    assert [row["section"] for row in results["rows"]] == ["steps", "svm"]
+    assert results["rows"][1]["same_predictions"] == 1.0
     assert all(row["seconds"]["ours"] > 0 and row["case"] in out for row in results["rows"])
     assert (tmp_path / "bench.txt").read_text().splitlines()[2].split()[0] == "case"
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
@@ -175,6 +175,64 @@ def test_sections_are_split_at_commas():
     assert BenchConfig(only="svm, kernels").sections == ("svm", "kernels")
     with pytest.raises(UsageError, match="--scale"):
         BenchConfig(scale=True, only="svm")
+
+
+def test_larger_cells_than_one_that_failed_are_not_tried():
+    asked = []
+
+    def run(side, cell):
+        asked.append((side, tuple(cell.values())))
+        too_many = side == "textbook" and cell["points"] > 1024
+        found = {"clouds_per_second": 1e4 / cell["points"], "memory": 2.0}
+        return {"outcome": "out of memory"} if too_many else found
+
+    axes = {"points": (512, 1024, 2048, 4096), "clouds": (1, 4)}
+    rows = scale.grow(axes, run, lambda _: None)
+    assert asked == [
+        ("textbook", (512, 4, 1)), ("textbook", (1024, 4, 1)), ("textbook", (2048, 4, 1)),
+        ("ours", (512, 4, 1)), ("ours", (1024, 4, 1)), ("ours", (2048, 4, 1)),
+        ("ours", (4096, 4, 1)), ("textbook", (1024, 1, 1)), ("ours", (1024, 1, 1)),
+    ]  # fmt: skip
+    outcomes = [row.get("outcome") for row in rows if row["side"] == "textbook"]
+    beyond = ["out of memory", "not tried: out of memory before"]
+    assert outcomes == [None, None, *beyond, None, None]
+    lines = scale.scale_table(rows)
+    assert lines[4].split() == ["points", "2048", "4", "1", "-", "4.88", "-", "-", "2"]
+    assert lines[-1] == "- textbook, 2048 points, 4 clouds, 1 processes: out of memory"
+
+
+def cell(side="ours", points=64, clouds=2, processes=1, gib=4.0, seconds=120.0):
+    limits = scale.Limits(int(gib * scale.GIB), seconds)
+    sizes = {"points": points, "clouds": clouds, "processes": processes}
+    return scale.run_cell(side, sizes, CPU, 1, limits)
+
+
+def test_a_cell_that_is_too_slow_is_ended():
+    assert cell(seconds=0.1) == {"outcome": "too slow"}
+
+
+def test_a_cell_beyond_its_memory_ends_by_itself():
+    assert cell("textbook", points=1024, clouds=4, gib=0.1) == {"outcome": "out of memory"}
+
+
+def test_cells_of_one_and_two_processes():
+    one, two = cell(), cell(processes=2)
+    assert one["clouds_per_second"] > 0
+    assert two["clouds_per_second"] > 0
+    assert two["memory"] > one["memory"] >= 0
+
+
+def test_scale_is_drawn(tmp_path):
+    rows = scale.grow(
+        {"points": (64, 128, 256), "processes": (1, 2)},
+        lambda side, cell: (
+            {"outcome": "too slow"} if (side, cell["points"]) == ("textbook", 256)
+            else {"clouds_per_second": 1.0 * cell["processes"], "memory": 3.0}
+        ),
+        lambda _: None,
+    )  # fmt: skip
+    scale_picture(rows, "a machine", tmp_path / "scale.png")
+    assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_table_of_backbones(capsys):
