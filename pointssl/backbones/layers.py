@@ -42,7 +42,7 @@ class PointLayer(nn.Module):
 
     def activate(self, y: Tensor) -> Tensor:
         """Norm and leaky ReLU of what the linear layer gave, ``(..., O)``."""
-        return norm_act(y.flatten(0, -2), self.norm, self.slope).view_as(y)
+        return norm_act(y.reshape(-1, y.shape[-1]), self.norm, self.slope).view_as(y)
 
 
 class EdgeConv(nn.Module):

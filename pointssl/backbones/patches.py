@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import knn_among
+from pointssl.ops.norm_act import norm_act
 from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.errors import UsageError
 
@@ -31,13 +32,13 @@ class MiniPointNet(nn.Module):
     def forward(self, groups: Tensor) -> Tensor:
         clouds, count, size, channels = groups.shape
         rows = groups.reshape(-1, channels)
-        x = self.linear2(F.relu(self.norm1(self.linear1(rows)), inplace=True))
+        x = self.linear2(norm_act(self.linear1(rows), self.norm1, 0.0))
         whole = x.view(-1, size, 256).amax(dim=1)
         # A layer on [maximum ; point] is the sum of one on each: the maximum's once a group.
         of_whole, of_point = self.linear3.weight.split(256, dim=1)
         x = F.linear(x, of_point, self.linear3.bias).view(-1, size, 512)
         x = (x + F.linear(whole, of_whole)[:, None]).flatten(0, 1)
-        x = self.linear4(F.relu(self.norm2(x), inplace=True))
+        x = self.linear4(norm_act(x, self.norm2, 0.0))
         return x.view(clouds, count, size, -1).amax(dim=2)
 
 

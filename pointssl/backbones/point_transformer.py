@@ -15,6 +15,7 @@ from pointssl.ops.exporting import is_exporting
 from pointssl.ops.gather import BLOCK, flat_index, rows_of, take_rows
 from pointssl.ops.interpolation import interpolate
 from pointssl.ops.neighbours import knn, knn_among
+from pointssl.ops.norm_act import norm_act
 from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.errors import UsageError
 
@@ -96,7 +97,7 @@ class TransitionDown(nn.Module):
         # What a neighbour brings along is multiplied once for the point, not once for each edge.
         edges = F.linear(apart, of_place, self.linear1.bias)
         edges = (edges + take_rows(F.linear(x, of_point), idx)).flatten(0, 2)
-        edges = self.norm2(self.linear2(F.relu(self.norm1(edges), inplace=True)))
+        edges = self.norm2(self.linear2(norm_act(edges, self.norm1, 0.0)))
         best = edges.view(*idx.shape, -1).amax(dim=2)
         return centres, F.relu(best)
 

@@ -11,6 +11,7 @@ from pointssl.backbones.layers import PointLayer, with_feats
 from pointssl.ops.gather import rows_of
 from pointssl.ops.levels import Level, levels
 from pointssl.ops.neighbours import require_enough
+from pointssl.ops.norm_act import norm_act
 from pointssl.ops.packed import packed_interpolate, per_cloud, per_point, sizes_of
 from pointssl.ops.sampling import check_start
 from pointssl_datasets.errors import UsageError, UserError
@@ -61,8 +62,8 @@ class Bottleneck(nn.Module):
         self.norm3 = nn.BatchNorm1d(channels)
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
-        y = F.relu(self.norm1(self.linear1(x)), inplace=True)
-        y = F.relu(self.norm2(self.attention(y, level)), inplace=True)
+        y = norm_act(self.linear1(x), self.norm1, 0.0)
+        y = norm_act(self.attention(y, level), self.norm2, 0.0)
         return F.relu(self.norm3(self.linear3(y)) + x)
 
 
@@ -78,7 +79,7 @@ class TransitionDown(nn.Module):
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         if level.above is None:
-            return F.relu(self.norm(self.linear(x)), inplace=True)
+            return norm_act(self.linear(x), self.norm, 0.0)
         idx, apart = level.above
         of_place, of_point = self.linear.weight.split([3, x.shape[1]], dim=1)
         # What a neighbour brings along is multiplied once for the point, not once for each edge.

@@ -162,7 +162,8 @@ class NeighbourMax(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return to_winners(grad, *ctx.saved_tensors, ctx.rows), None
+        idx, slot = ctx.saved_tensors
+        return to_winners(grad, idx, slot, ctx.rows), None
 
 
 def _max_only(values: Tensor, idx: Tensor) -> Tensor:
