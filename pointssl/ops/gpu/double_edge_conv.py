@@ -1,0 +1,182 @@
+"""The double edge convolution for GPUs: see :mod:`pointssl.ops.double_edge_conv` for the formulas.
+
+An edge is made, multiplied, compared and added to the statistics in registers; memory sees points
+only. Sums of gradients over the edges that end in a row are atomic, as those of torch's
+``index_add_`` on a GPU are: their last digits change from run to run.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pointssl.ops import double_edge_conv as plain
+from pointssl.ops.collectives import sum_over_ranks
+from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
+from pointssl.ops.gather import slot_type
+from pointssl.ops.gpu.edge_kernels import edges_backward, edges_forward
+from pointssl.ops.gpu.launching import INTERPRETED, blocks, device_of, power_of_two, sum_type
+
+CENTRES = 64  # of a program: a 64 x 64 tile of edges is 32 registers of each of 128 threads
+CENTRES_BACK = 32  # backward holds four tiles
+OUTER = 64  # columns of the second layer per program, forward
+WIDEST = 128  # channels; the second layer's weight is to stay in shared memory
+SAMPLE = 1024  # centres whose mean is the pivot
+# "ieee" multiplies in float32; "tf32x3" as exactly but for a digit, on tensor cores; "tf32" is
+# taken where torch may take it, too.
+PRECISION = "ieee"
+
+
+def fits(u: Tensor, weight2: Tensor) -> bool:
+    """Whether the kernels can take these: not too wide, and float64 only where interpreted."""
+    return max(weight2.shape) <= WIDEST and (INTERPRETED or u.dtype != torch.float64)
+
+
+def precision() -> str:
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else PRECISION
+
+
+@torch.library.custom_op("pointssl::largest_edges", mutates_args=())
+def _largest_edges(
+    u: Tensor, v: Tensor, idx: Tensor, weight: Tensor, pivot: Tensor, slope: float, train: bool,
+    exactness: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    (centres, k), (inner, outer) = idx.shape, weight.shape
+    best = u.new_empty(centres, outer, dtype=_wide(u))
+    slot = torch.empty_like(best if train else best[:0], dtype=slot_type(k))
+    parts = blocks(centres, CENTRES)
+    sums = best.new_empty((parts, 2, outer) if train else (0, 2, outer))
+    width = power_of_two(min(outer, OUTER), 16)
+    if centres:
+        with device_of(u):
+            edges_forward[(parts, blocks(outer, width))](
+                u.contiguous(), v.contiguous(), idx.contiguous(), weight.contiguous(),
+                pivot.contiguous(), best, slot, sums, centres, inner, outer, slope, K=k,
+                TRAIN=train, PRECISION=exactness, WIDE=sum_type(u.dtype), CENTRES=CENTRES,
+                INNER=power_of_two(inner, 16), OUTER=width, num_stages=2,
+            )  # fmt: skip
+    return best, slot, sums.sum(0)
+
+
+@_largest_edges.register_fake
+def _(
+    u: Tensor, v: Tensor, idx: Tensor, weight: Tensor, pivot: Tensor, slope: float, train: bool,
+    exactness: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    best = u.new_empty(len(idx), weight.shape[1], dtype=_wide(u))
+    slot = torch.empty_like(best if train else best[:0], dtype=slot_type(idx.shape[1]))
+    return best, slot, best.new_empty(2, weight.shape[1])
+
+
+@torch.library.custom_op("pointssl::edge_gradients", mutates_args=())
+def _edge_gradients(
+    u: Tensor, v: Tensor, idx: Tensor, slot: Tensor, at_winners: Tensor, affine: Tensor,
+    shift: Tensor, weight2: Tensor, slope: float, exactness: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    (centres, k), (outer, inner) = idx.shape, weight2.shape
+    grad_u = torch.zeros(u.shape, dtype=_wide(u), device=u.device)
+    grad_v = grad_u.new_empty(v.shape)
+    parts = blocks(centres, CENTRES_BACK)
+    grad_weight = grad_u.new_empty(parts, outer, inner)
+    if centres:
+        with device_of(u):
+            edges_backward[(parts,)](
+                u.contiguous(), v.contiguous(), idx.contiguous(), slot.contiguous(),
+                at_winners.contiguous(), affine.contiguous(), shift.contiguous(),
+                weight2.contiguous(), grad_u, grad_v, grad_weight, centres, inner, outer, slope,
+                K=k, PRECISION=exactness, WIDE=sum_type(u.dtype), CENTRES=CENTRES_BACK,
+                INNER=power_of_two(inner, 16), OUTER=power_of_two(outer, 16), num_stages=1,
+            )  # fmt: skip
+    return grad_u, grad_v, grad_weight.sum(0)
+
+
+@_edge_gradients.register_fake
+def _(
+    u: Tensor, v: Tensor, idx: Tensor, slot: Tensor, at_winners: Tensor, affine: Tensor,
+    shift: Tensor, weight2: Tensor, slope: float, exactness: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    grad_u = torch.empty(u.shape, dtype=_wide(u), device=u.device)
+    return grad_u, grad_u.new_empty(v.shape), grad_u.new_empty(weight2.shape)
+
+
+def _wide(u: Tensor) -> torch.dtype:
+    return torch.float64 if u.dtype == torch.float64 else torch.float32
+
+
+def double_edge_conv_frozen(
+    u: Tensor, v: Tensor, idx: Tensor, weight2: Tensor, shift2: Tensor, slope: float
+) -> Tensor:
+    """See :func:`pointssl.ops.double_edge_conv.double_edge_conv_frozen`.
+
+    ``u`` and ``v`` may be bfloat16, which is then also the type of the product's factors.
+    """
+    weight = weight2.t().to(u.dtype)
+    best, _, _ = _largest_edges(u, v, idx, weight, -shift2, slope, False, precision())
+    return torch.nn.functional.leaky_relu(best, slope).to(u.dtype)
+
+
+class DoubleEdgeConv(torch.autograd.Function):
+    """See :class:`pointssl.ops.double_edge_conv.DoubleEdgeConv`: the same arguments and results."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, v: Tensor, idx: Tensor, gamma1: Tensor, beta1: Tensor,
+        weight2: Tensor, gamma2: Tensor, beta2: Tensor, eps: tuple[float, float], slope: float,
+        synced: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        u, v, mean1, var1, count = center_and_var(u, v, idx, synced)
+        inv_std1 = (var1 + eps[0]).rsqrt()
+        scale1 = gamma1 * inv_std1
+        scaled_u, scaled_v = u * scale1, torch.addcmul(beta1, v, scale1)
+        sign = torch.where(gamma2 >= 0, 1.0, -1.0).to(u.dtype)  # the minimum, where negative
+        signed2 = (weight2 * sign[:, None]).t()
+        some = idx[:SAMPLE].t()
+        hidden = plain._hidden(scaled_u, scaled_v[:SAMPLE], some, slope)
+        pivot = plain._shared_pivot(hidden.mean((0, 1)), synced) @ signed2
+        best, slot, sums = _largest_edges(
+            scaled_u, scaled_v, idx, signed2, pivot, slope, True, precision()
+        )
+        first, second = sum_over_ranks(sums, synced) / count
+        var2 = second - first.square()
+        inv_std2 = (var2 + eps[1]).rsqrt()
+        winner2 = (best - first) * (inv_std2 * sign)
+        mean2 = (pivot + first) * sign
+        y = torch.nn.functional.leaky_relu_(torch.addcmul(beta2, winner2, gamma2), slope)
+        ctx.save_for_backward(
+            u, v, idx, gamma1, beta1, weight2, gamma2, inv_std1, inv_std2, mean2, winner2, slot,
+            y, count,
+        )  # fmt: skip
+        ctx.slope, ctx.synced = slope, synced
+        ctx.mark_non_differentiable(mean1, var1, mean2, var2, count)
+        return y, mean1, var1, mean2, var2, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.are_deterministic_algorithms_enabled():
+            return plain.DoubleEdgeConv.backward(ctx, grad_y, *_)
+        (
+            u, v, idx, gamma1, beta1, weight2, gamma2, inv_std1, inv_std2, mean2, winner2, slot,
+            y, count,
+        ) = ctx.saved_tensors  # fmt: skip
+        grad = leaky_relu_backward(grad_y, y, ctx.slope)
+        grad_beta2, grad_gamma2 = grad.sum(0), (grad * winner2).sum(0)
+        means2 = sum_over_ranks(torch.stack((grad_beta2, grad_gamma2)), ctx.synced) / count
+        scale2 = gamma2 * inv_std2
+        slant = scale2 * inv_std2 * means2[1]
+        shift = scale2 * means2[0] - slant * mean2
+        affine = (-slant[:, None] * weight2).t()
+        scale1 = gamma1 * inv_std1
+        grad_u, grad_v, grad_weight2 = _edge_gradients(
+            u * scale1, torch.addcmul(beta1, v, scale1), idx, slot, scale2 * grad, affine, shift,
+            weight2, ctx.slope, precision(),
+        )  # fmt: skip
+        grad_beta1 = grad_v.sum(0)
+        grad_gamma1 = ((grad_u * u).sum(0) + (grad_v * v).sum(0)) * inv_std1
+        means1 = sum_over_ranks(torch.stack((grad_beta1, grad_gamma1)), ctx.synced) / count
+        grad_u, grad_v = edge_norm_backward(grad_u, grad_v, u, v, idx, gamma1, inv_std1, means1)
+        return (
+            grad_u, grad_v, None, grad_gamma1, grad_beta1, grad_weight2, grad_gamma2, grad_beta2,
+            None, None, None,
+        )  # fmt: skip
