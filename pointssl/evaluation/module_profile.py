@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pointssl.evaluation.hooks import hooked
+from pointssl.ops.backends import using
 
 Row = dict[str, Any]
 Shape = tuple[int, ...]
@@ -170,7 +171,7 @@ def _multiply_adds(encoder: nn.Module, run: Callable[[], Any]) -> Sums:
     counter = FlopCounterMode(
         display=False, custom_mapping={kernel: _attention_operations} if kernel else None
     )
-    with counter:
+    with using("torch"), counter:  # which sees torch's products alone, not those of kernels
         calls = _calls(encoder, run, counter.get_total_flops)
     return _summed(calls, lambda start, end: (end - start) // 2)
 
