@@ -65,7 +65,8 @@ def _first(queries: Tensor, points: Tensor, radius: float, k: int) -> tuple[Tens
         with device_of(queries):
             _first_inside[(blocks(count, QUERIES), clouds)](
                 queries.contiguous(), points.contiguous(), found, nearest, reach, count, among,
-                k, DOUBLE=queries.dtype == torch.float64, QUERIES=QUERIES, POINTS=POINTS, enable_fp_fusion=False,
+                k, DOUBLE=queries.dtype == torch.float64, QUERIES=QUERIES, POINTS=POINTS,
+                enable_fp_fusion=False,
             )  # fmt: skip
     return found, nearest
 

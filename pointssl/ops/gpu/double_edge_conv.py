@@ -18,22 +18,30 @@ from pointssl.ops.gather import slot_type
 from pointssl.ops.gpu.edge_kernels import edges_backward, edges_forward
 from pointssl.ops.gpu.launching import INTERPRETED, blocks, device_of, power_of_two, sum_type
 
-CENTRES = 64  # of a program: a 64 x 64 tile of edges is 32 registers of each of 128 threads
-CENTRES_BACK = 32  # backward holds four tiles
+# Of a program, by the width of its tiles: with 8 warps none of their numbers leave the registers of
+# an H100 (255 a thread), and the weights stay in shared memory.
+CENTRES = {64: 64, 128: 32}
+CENTRES_BACK = 32  # backward holds four tiles; wider than 64 they don't fit
+WARPS = 8
 OUTER = 64  # columns of the second layer per program, forward
-WIDEST = 128  # channels; the second layer's weight is to stay in shared memory
+WIDEST, WIDEST_BACK = 128, 64  # channels
 SAMPLE = 1024  # centres whose mean is the pivot
-# "ieee" multiplies in float32; "tf32x3" as exactly but for a digit, on tensor cores; "tf32" is
-# taken where torch may take it, too.
-PRECISION = "ieee"
+# "tf32x3" multiplies on tensor cores, each factor split in two, as exactly as float32 but for
+# the last digit; "ieee" by ordinary instructions, for which it needs more registers than there
+# are. "tf32" is taken where torch may take it, too.
+PRECISION = "tf32x3"
 
 
-def fits(u: Tensor, weight2: Tensor) -> bool:
+def fits(u: Tensor, weight2: Tensor, train: bool = False) -> bool:
     """Whether the kernels can take these: not too wide, and float64 only where interpreted."""
-    return max(weight2.shape) <= WIDEST and (INTERPRETED or u.dtype != torch.float64)
+    types = [torch.float32] if train else [torch.float32, torch.bfloat16]
+    return max(weight2.shape) <= WIDEST and (
+        u.dtype in types or (INTERPRETED and u.dtype == torch.float64)
+    )
 
 
 def precision() -> str:
+    """How factors in float32 are multiplied."""
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else PRECISION
 
 
@@ -45,7 +53,8 @@ def _largest_edges(
     (centres, k), (inner, outer) = idx.shape, weight.shape
     best = u.new_empty(centres, outer, dtype=_wide(u))
     slot = torch.empty_like(best if train else best[:0], dtype=slot_type(k))
-    parts = blocks(centres, CENTRES)
+    step = CENTRES[64 if inner <= 64 else 128]
+    parts = blocks(centres, step)
     sums = best.new_empty((parts, 2, outer) if train else (0, 2, outer))
     width = power_of_two(min(outer, OUTER), 16)
     if centres:
@@ -53,8 +62,8 @@ def _largest_edges(
             edges_forward[(parts, blocks(outer, width))](
                 u.contiguous(), v.contiguous(), idx.contiguous(), weight.contiguous(),
                 pivot.contiguous(), best, slot, sums, centres, inner, outer, slope, K=k,
-                TRAIN=train, PRECISION=exactness, WIDE=sum_type(u.dtype), CENTRES=CENTRES,
-                INNER=power_of_two(inner, 16), OUTER=width, num_stages=2,
+                TRAIN=train, PRECISION=exactness, WIDE=sum_type(u.dtype), CENTRES=step,
+                INNER=power_of_two(inner, 16), OUTER=width, num_warps=WARPS, num_stages=1,
             )  # fmt: skip
     return best, slot, sums.sum(0)
 
@@ -86,7 +95,8 @@ def _edge_gradients(
                 at_winners.contiguous(), affine.contiguous(), shift.contiguous(),
                 weight2.contiguous(), grad_u, grad_v, grad_weight, centres, inner, outer, slope,
                 K=k, PRECISION=exactness, WIDE=sum_type(u.dtype), CENTRES=CENTRES_BACK,
-                INNER=power_of_two(inner, 16), OUTER=power_of_two(outer, 16), num_stages=1,
+                INNER=power_of_two(inner, 16), OUTER=power_of_two(outer, 16), num_warps=WARPS,
+                num_stages=1,
             )  # fmt: skip
     return grad_u, grad_v, grad_weight.sum(0)
 
@@ -154,7 +164,8 @@ class DoubleEdgeConv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.are_deterministic_algorithms_enabled():
+        too_wide = max(ctx.saved_tensors[5].shape) > WIDEST_BACK
+        if too_wide or torch.are_deterministic_algorithms_enabled():
             return plain.DoubleEdgeConv.backward(ctx, grad_y, *_)
         (
             u, v, idx, gamma1, beta1, weight2, gamma2, inv_std1, inv_std2, mean2, winner2, slot,
