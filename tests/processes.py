@@ -116,3 +116,10 @@ def _rank(job, rank, place, folder, arguments):
     os.environ.update(place, RANK=str(rank), LOCAL_RANK=str(rank))
     with start_world("cpu", threads=1) as world:
         torch.save(job(world, *arguments), folder / f"{rank}.pt")
+    assert threads_of_the_group() == []  # at the interpreter's end they would abort the process
+
+
+def threads_of_the_group():
+    """The threads of gloo that run in this process; Linux names them."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]

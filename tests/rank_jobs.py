@@ -5,6 +5,7 @@ import signal
 from functools import partial
 
 import torch
+from processes import threads_of_the_group
 from small_backbones import SMALL
 from tiny import PictureNet, PointMlp
 from torch import nn
@@ -18,6 +19,7 @@ from pointssl.encoders import build_encoder
 from pointssl.engine.loading import seeded
 from pointssl.engine.loop import Plan, Progress, train
 from pointssl.engine.meters import Meters
+from pointssl.engine.optimizer import on_devices
 from pointssl.engine.rng import random_states
 from pointssl.engine.stopping import Stopped, StopRequest, agree_to_stop
 from pointssl.evaluation.features import extract
@@ -155,6 +157,12 @@ def collectives_of_a_step(world, pictures):
     return counts
 
 
+def threads_step(world):
+    """The threads of the group while it exists, of which none may outlive it."""
+    nn.parallel.DistributedDataParallel(nn.Linear(2, 1))(torch.ones(1, 2)).sum().backward()
+    return threads_of_the_group()
+
+
 def meter_step(world):
     """Three items of mean 1 on rank 0, one of mean 5 on rank 1; then continued from their sum."""
     meters = Meters(world.device)
@@ -235,6 +243,51 @@ def train_step(world, event):
         train(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), plan, progress, world)
     except (Stopped, UserError) as error:
         return {"error": str(error), "at": progress.step, "saved": saved}
+
+
+class Frozen(nn.Module):
+    """A regression behind a batch norm whose statistics stay as they are."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(5)
+        self.linear, self.norm, self.last = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+    def forward(self, batch):
+        error = self.last(self.norm(self.linear(batch["x"])))[:, 0] - batch["y"]
+        return {"loss": error.square().mean(), "error": error.mean(), "one": 1.0}
+
+
+def accumulate_step(world, parts):
+    """Three steps of a batch of eight, each in ``parts`` parts on every rank."""
+    data = torch.Generator().manual_seed(6)
+    x, y = torch.randn(3, 8, 3, generator=data), torch.randn(3, 8, generator=data)
+
+    def batches(epoch, start):
+        for step in range(start, 3):
+            batch = {"x": x[step].double(), "y": y[step].double(), "index": torch.arange(8)}
+            yield {name: share(value, world) for name, value in batch.items()}
+
+    module = Frozen().double()
+    rows = []
+    plan = Plan(
+        epochs=1, steps_per_epoch=3, batches=batches, prepare=lambda batch, generator: batch,
+        lr_at=lambda step: 0.1, log=rows.append, save=lambda progress: None, bar=False,
+        accumulate=parts, clip_grad=1.0,
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    train(on_devices(module, world), optimizer, scaler, plan, Progress(), world)
+    times = ("seconds_per_step", "data_wait")
+    return {
+        "rows": {k: v for k, v in rows[0].items() if k not in times},
+        "weights": dict(module.named_parameters()),
+    }
 
 
 def everything(world, folder):

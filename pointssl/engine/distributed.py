@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,14 @@ import torch.distributed as dist
 from torch import nn
 
 from pointssl.engine.memory import keep_freed_memory
+from pointssl.ops.backends import using
 from pointssl_datasets.errors import UsageError, UserError
+
+if dist.is_available():
+    # Its functions take the process group that exists when it is imported as a default argument.
+    # Imported later, as DistributedDataParallel does, they would keep the group and its threads
+    # alive after it is destroyed, and a thread that meets the interpreter's end aborts the process.
+    import torch.distributed.nn.functional
 
 T = TypeVar("T")
 
@@ -93,14 +101,18 @@ def _number(name: str, default: int) -> int:
 
 
 @contextlib.contextmanager
-def start_world(device: str = "auto", threads: int | None = None) -> Iterator[World]:
+def start_world(
+    device: str = "auto", threads: int | None = None, kernels: str = "auto"
+) -> Iterator[World]:
     """Join the process group that torchrun describes, or be alone; leave it at the end.
 
     Args:
         device: ``auto`` takes this rank's GPU where there is one.
         threads: CPU threads of this process; by default the cores over the local processes.
+        kernels: what runs the point operations, see :mod:`pointssl.ops.backends`.
 
     Raises:
+        UsageError: the kernels can't run here.
         UserError: the group could not be made, e.g. its port is in use; or another process of it
             has died.
     """
@@ -123,7 +135,8 @@ def start_world(device: str = "auto", threads: int | None = None) -> Iterator[Wo
                 "If the port is in use, give torchrun another --master-port."
             ) from None
     try:
-        yield World(rank, local_rank, size, place)
+        with using(kernels):
+            yield World(rank, local_rank, size, place)
     except RuntimeError as error:
         if "gloo/transport" not in str(error) and not isinstance(error, dist.DistError):
             raise
@@ -133,6 +146,7 @@ def start_world(device: str = "auto", threads: int | None = None) -> Iterator[Wo
         ) from None
     finally:
         if dist.is_initialized():
+            gc.collect()  # what is left of a DistributedDataParallel holds the group as well
             dist.destroy_process_group()
 
 
