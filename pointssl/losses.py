@@ -40,7 +40,8 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Contrast:
             its small norms underflow to NaN.
         temperature: :math:`t`.
     """
-    return nt_xent_among(*gather_embeddings(a, b), temperature)
+    all_a, all_b = gather_embeddings(a, b)
+    return nt_xent_among(all_a, all_b, temperature)
 
 
 def gather_embeddings(*kinds: Tensor) -> tuple[Tensor, ...]:
