@@ -34,6 +34,10 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
     if backend_for(values, weight) == "numba":
         sums: Tensor = WeightedSum.apply(values, idx, weight)
         return sums
+    if backend_for(values, weight) == "triton":
+        from pointssl.ops.gpu.interpolation import weighted_sum
+
+        return weighted_sum(values, idx, weight)
     found = weight[..., 0, None] * take_rows(values, idx[..., 0])
     for place in range(1, idx.shape[-1]):  # one neighbour after the other: no (B, N, k, C)
         found = torch.addcmul(found, weight[..., place, None], take_rows(values, idx[..., place]))
@@ -48,6 +52,11 @@ def nearest(targets: Tensor, places: Tensor, k: int) -> Tensor:
         from pointssl.ops.cpu.search import nearest as compiled_nearest
 
         return compiled_nearest(targets, places, k)
+    if backend_for(targets, places) == "triton":
+        from pointssl.ops.gpu import knn as fused
+
+        if fused.fits(k):
+            return fused.nearest(targets, places, k)
     return knn_among(targets, places, k)
 
 

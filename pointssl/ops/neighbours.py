@@ -153,6 +153,11 @@ def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "n
         from pointssl.ops.cpu.search import ball as compiled_ball
 
         return compiled_ball(queries, points, radius, k, order)
+    if backend_for(queries, points) == "triton":
+        from pointssl.ops.gpu import ball as fused
+
+        if fused.fits(k, order):
+            return fused.ball(queries, points, radius, k, order)
     if is_exporting():
         distance = (queries[:, :, None] - points[:, None]).square().sum(-1).sqrt()
     else:

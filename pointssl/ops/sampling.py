@@ -40,6 +40,10 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
         from pointssl.ops.cpu.sampling import farthest_points as compiled_farthest_points
 
         return compiled_farthest_points(xyz, latest, count)
+    if backend_for(xyz) == "triton":
+        from pointssl.ops.gpu.sampling import farthest_points as fused_farthest_points
+
+        return fused_farthest_points(xyz, latest, count)
     distance = xyz.new_full((clouds, points), torch.inf)
     rows = torch.arange(clouds, device=xyz.device)
     columns = xyz.mT.contiguous()  # an axis in a row: sums over three axes are then three additions

@@ -5,8 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pointssl.ops.gpu.knn import MOST, nearest_ordered
 from pointssl.ops.gpu.launching import blocks, device_of
-from pointssl.ops.gpu.search import MOST, nearest_ordered
 
 QUERIES = 16
 POINTS = 128

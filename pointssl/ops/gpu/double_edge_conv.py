@@ -16,7 +16,14 @@ from pointssl.ops.collectives import sum_over_ranks
 from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
 from pointssl.ops.gather import slot_type
 from pointssl.ops.gpu.edge_kernels import edges_backward, edges_forward
-from pointssl.ops.gpu.launching import INTERPRETED, blocks, device_of, power_of_two, sum_type
+from pointssl.ops.gpu.launching import (
+    INTERPRETED,
+    blocks,
+    device_of,
+    factor_type,
+    power_of_two,
+    sum_type,
+)
 
 # Of a program, by the width of its tiles: with 8 warps none of their numbers leave the registers of
 # an H100 (255 a thread), and the weights stay in shared memory.
@@ -62,8 +69,9 @@ def _largest_edges(
             edges_forward[(parts, blocks(outer, width))](
                 u.contiguous(), v.contiguous(), idx.contiguous(), weight.contiguous(),
                 pivot.contiguous(), best, slot, sums, centres, inner, outer, slope, K=k,
-                TRAIN=train, PRECISION=exactness, WIDE=sum_type(u.dtype), CENTRES=step,
-                INNER=power_of_two(inner, 16), OUTER=width, num_warps=WARPS, num_stages=1,
+                TRAIN=train, PRECISION=exactness, WIDE=sum_type(u.dtype),
+                FACTOR=factor_type(u.dtype), CENTRES=step, INNER=power_of_two(inner, 16),
+                OUTER=width, num_warps=WARPS, num_stages=1,
             )  # fmt: skip
     return best, slot, sums.sum(0)
 
@@ -94,9 +102,9 @@ def _edge_gradients(
                 u.contiguous(), v.contiguous(), idx.contiguous(), slot.contiguous(),
                 at_winners.contiguous(), affine.contiguous(), shift.contiguous(),
                 weight2.contiguous(), grad_u, grad_v, grad_weight, centres, inner, outer, slope,
-                K=k, PRECISION=exactness, WIDE=sum_type(u.dtype), CENTRES=CENTRES_BACK,
-                INNER=power_of_two(inner, 16), OUTER=power_of_two(outer, 16), num_warps=WARPS,
-                num_stages=1,
+                K=k, PRECISION=exactness, WIDE=sum_type(u.dtype),
+                FACTOR=factor_type(u.dtype), CENTRES=CENTRES_BACK, INNER=power_of_two(inner, 16),
+                OUTER=power_of_two(outer, 16), num_warps=WARPS, num_stages=1,
             )  # fmt: skip
     return grad_u, grad_v, grad_weight.sum(0)
 

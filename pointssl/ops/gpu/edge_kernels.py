@@ -18,7 +18,7 @@ def _hidden(u, around, idx, at, real, channels, c, K, j, slope, WIDE: tl.constex
 @triton.jit
 def edges_forward(
     u, v, idx, weight, pivot, best, slot, sums, centres, inner, outer, slope, K: tl.constexpr,
-    TRAIN: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr,
+    TRAIN: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr, FACTOR: tl.constexpr,
     CENTRES: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr,
 ):  # fmt: skip
     """Maximum over neighbours of ``hidden @ weight (inner, outer) - pivot``; in training also which
@@ -34,7 +34,7 @@ def edges_forward(
     matrix = tl.load(
         weight + c[:, None] * outer + p[None, :],
         mask=(c < inner)[:, None] & (p < outer)[None, :], other=0.0,
-    )  # fmt: skip
+    ).to(FACTOR)  # fmt: skip
     middle = tl.load(pivot + p, mask=p < outer, other=0.0).to(WIDE)
     top = tl.full((CENTRES, OUTER), float("-inf"), WIDE)
     which = tl.zeros((CENTRES, OUTER), tl.int32)
@@ -42,7 +42,7 @@ def edges_forward(
     second = tl.zeros((CENTRES, OUTER), WIDE)
     for j in range(K):
         _, hidden = _hidden(u, around, idx, q, real, inner, c, K, j, slope, WIDE)
-        edge = tl.dot(hidden.to(matrix.dtype), matrix, input_precision=PRECISION).to(WIDE)
+        edge = tl.dot(hidden.to(FACTOR), matrix, input_precision=PRECISION).to(WIDE)
         edge = edge - middle[None, :]
         better = (edge > top) | (edge != edge)  # NaN is passed on
         top = tl.where(better, edge, top)
@@ -63,7 +63,7 @@ def edges_forward(
 def edges_backward(
     u, v, idx, slot, at_winners, affine, shift, weight, grad_u, grad_v, grad_weight,
     centres, inner, outer, slope, K: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr,
-    CENTRES: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr,
+    FACTOR: tl.constexpr, CENTRES: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr,
 ):  # fmt: skip
     """Gradient of every edge, ``hidden @ affine (inner, outer) - shift`` and at the winners
     ``at_winners`` more, carried on to ``u`` (added atomically), ``v``, and this program's part of
@@ -78,20 +78,20 @@ def edges_backward(
     won = tl.load(slot + q[:, None] * outer + p[None, :], mask=out, other=0).to(tl.int32)
     prize = tl.load(at_winners + q[:, None] * outer + p[None, :], mask=out, other=0.0).to(WIDE)
     whole = (p < outer)[:, None] & (c < inner)[None, :]
-    matrix = tl.load(weight + p[:, None] * inner + c[None, :], mask=whole, other=0.0)
+    matrix = tl.load(weight + p[:, None] * inner + c[None, :], mask=whole, other=0.0).to(FACTOR)
     slanted = tl.load(
         affine + c[:, None] * outer + p[None, :],
         mask=(c < inner)[:, None] & (p < outer)[None, :], other=0.0,
-    )  # fmt: skip
+    ).to(FACTOR)  # fmt: skip
     moved = tl.load(shift + p, mask=p < outer, other=0.0).to(WIDE)
     sum_v = tl.zeros((CENTRES, INNER), WIDE)
     sum_weight = tl.zeros((OUTER, INNER), WIDE)
     for j in range(K):
         row, hidden = _hidden(u, around, idx, q, real, inner, c, K, j, slope, WIDE)
-        narrow = hidden.to(matrix.dtype)
+        narrow = hidden.to(FACTOR)
         grad = tl.dot(narrow, slanted, input_precision=PRECISION).to(WIDE) - moved[None, :]
         grad = grad + tl.where(won == j, prize, 0.0)
-        grad = tl.where(out, grad, 0.0).to(matrix.dtype)
+        grad = tl.where(out, grad, 0.0).to(FACTOR)
         sum_weight += tl.dot(tl.trans(grad), narrow, input_precision=PRECISION).to(WIDE)
         back = tl.dot(grad, matrix, input_precision=PRECISION).to(WIDE)
         back = tl.where(hidden > 0, back, back * slope)

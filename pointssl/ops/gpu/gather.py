@@ -243,7 +243,8 @@ def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
 
 
 def _grad_max(ctx, grad, _):  # type: ignore[no-untyped-def]
-    return to_winners(grad, *ctx.saved_tensors, ctx.rows), None
+    idx, slot = ctx.saved_tensors
+    return to_winners(grad, idx, slot, ctx.rows), None
 
 
 def _grad_max_and_sum(ctx, grad, _, grad_sum):  # type: ignore[no-untyped-def]
@@ -254,7 +255,8 @@ def _grad_max_and_sum(ctx, grad, _, grad_sum):  # type: ignore[no-untyped-def]
 
 
 def _grad_sum(ctx, grad):  # type: ignore[no-untyped-def]
-    return reverse_neighbour_sum(grad, *ctx.saved_tensors, ctx.rows), None
+    (idx,) = ctx.saved_tensors
+    return reverse_neighbour_sum(grad, idx, ctx.rows), None
 
 
 def _keep_weighted(ctx, inputs, output):  # type: ignore[no-untyped-def]

@@ -18,10 +18,9 @@ def sum_type(dtype: torch.dtype) -> tl.dtype:
     return WIDTHS.get(dtype, tl.float32)
 
 
-def runs_on(*tensors: Tensor) -> bool:
-    """Whether the kernels can take these tensors: on one GPU, or interpreted."""
-    devices = {tensor.device for tensor in tensors}
-    return len(devices) == 1 and (devices.pop().type == "cuda" or INTERPRETED)
+def factor_type(dtype: torch.dtype) -> tl.dtype:
+    """In which type matrices are multiplied; the interpreter can't multiply bfloat16."""
+    return tl.bfloat16 if dtype == torch.bfloat16 and not INTERPRETED else sum_type(dtype)
 
 
 @contextlib.contextmanager
