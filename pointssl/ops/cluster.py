@@ -4,6 +4,9 @@ It takes clouds packed one behind the other. On a CPU the kernels of :mod:`point
 faster, so that it is never chosen by itself.
 """
 
+import importlib
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
@@ -23,10 +26,8 @@ def takes(points: Tensor) -> bool:
 
 def knn(points: Tensor, k: int) -> Tensor:
     """``(B, N, C)`` to the ``k`` nearest of each point, ``(B, N, k)`` int64, in no order."""
-    import torch_cluster
-
     flat, clouds = _packed(points)
-    _, found = torch_cluster.knn(flat, flat, k, clouds, clouds)
+    _, found = _module().knn(flat, flat, k, clouds, clouds)
     return found.view(*points.shape[:2], k) - _begins(points)[:, None, None]
 
 
@@ -36,16 +37,18 @@ def farthest_points(xyz: Tensor, first: Tensor, count: int) -> Tensor:
     It begins at a cloud's point 0, which therefore changes places with the first. Of points equally
     far it may take another than the lowest.
     """
-    import torch_cluster
-
     clouds, points = xyz.shape[:2]
     order = torch.arange(points, device=xyz.device).repeat(clouds, 1)
     order.scatter_(1, first[:, None], 0)
     order[:, 0] = first
     flat, names = _packed(xyz.gather(1, order[..., None].expand_as(xyz)))
     ratio = (count - 0.5) / points  # which is rounded up to whole points
-    found = torch_cluster.fps(flat, names, ratio, random_start=False).view(clouds, count)
+    found = _module().fps(flat, names, ratio, random_start=False).view(clouds, count)
     return order.gather(1, found - _begins(xyz)[:, None])
+
+
+def _module() -> ModuleType:
+    return importlib.import_module("torch_cluster")
 
 
 def _packed(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,9 @@ from pointssl.ops.cpu.knn import _bisect, _select, knn
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl_datasets.compiling import compiled, inner
 
-BLOCK = 32
-WINDOW = 64  # points before and behind in the order, at least, that give a first bound
+BLOCK = 64
+WINDOW = 32  # points before and behind in the order, at least, that give a first bound
+FROM = 1024  # points: in smaller clouds as much is gained by simply comparing all
 SPARE = 4
 
 
@@ -62,14 +63,14 @@ def _sort(
             line = columns[cloud, axis]
             low = line.min()
             for i in range(count):
-                step = max(0, min(np.int64((line[i] - low) * scale), (1 << bits) - 1))
+                step = max(0, min(int((line[i] - low) * scale), (1 << bits) - 1))
                 for bit in range(bits):
                     cells[i] |= (step >> bit & 1) << (3 * bit + axis)
         begins = np.zeros((1 << 3 * bits) + 1, np.int64)
         for cell in cells:
             begins[cell + 1] += 1
-        for cell in range(1, len(begins)):
-            begins[cell] += begins[cell - 1]
+        for i in range(1, len(begins)):
+            begins[i] += begins[i - 1]
         for i in range(count):
             place = begins[cells[i]]
             begins[cells[i]] += 1
@@ -84,14 +85,16 @@ def _sort(
 
 
 @inner
-def apart(x: float, low: NDArray, high: NDArray, out: NDArray, first: bool) -> None:
-    """Adds an axis' share of the squared distance to boxes to ``out``, or begins with it."""
+def box_distances(x: float, y: float, z: float, corners: NDArray, out: NDArray) -> None:
+    """Squared distances of a point to the boxes with ``corners (2, 3, blocks)``."""
     zero = out.dtype.type(0)
+    x0, y0, z0 = corners[0, 0], corners[0, 1], corners[0, 2]
+    x1, y1, z1 = corners[1, 0], corners[1, 1], corners[1, 2]
     for i in range(len(out)):
-        below, above = low[i] - x, x - high[i]
-        gap = below if below > above else above
-        gap = gap if gap > zero else zero
-        out[i] = gap * gap if first else out[i] + gap * gap
+        a, a1, b, b1, c, c1 = x0[i] - x, x - x1[i], y0[i] - y, y - y1[i], z0[i] - z, z - z1[i]
+        a, b, c = a if a > a1 else a1, b if b > b1 else b1, c if c > c1 else c1
+        a, b, c = a if a > zero else zero, b if b > zero else zero, c if c > zero else zero
+        out[i] = a * a + b * b + c * c
 
 
 @compiled
@@ -101,7 +104,7 @@ def _nearest(
     """Points ``start`` to ``stop``, in the order of the blocks, of all clouds."""
     count, k, blocks = columns.shape[2], found.shape[2], corners.shape[3]
     window = min(count, max(2 * WINDOW, 2 * k))
-    closeness, apart2 = np.empty(count, columns.dtype), np.empty(blocks, columns.dtype)
+    closeness, apart = np.empty(count, columns.dtype), np.empty(blocks, columns.dtype)
     space = np.empty((2, count), columns.dtype)
     kept = np.empty((3, count), np.int64)
     part = np.empty(BLOCK, columns.dtype)
@@ -112,11 +115,10 @@ def _nearest(
         left = min(max(place - window // 2, 0), count - window)
         _close(x, y, z, xs[left:], ys[left:], zs[left:], closeness[:window])
         bound, _ = _bisect(closeness[:window], k, SPARE)
-        for axis, value in enumerate((x, y, z)):
-            apart(value, corners[cloud, 0, axis], corners[cloud, 1, axis], apart2, axis == 0)
+        box_distances(x, y, z, corners[cloud], apart)
         near = np.uint64(0)
         for block in range(blocks):
-            if -apart2[block] >= bound:
+            if -apart[block] >= bound:
                 left = block * BLOCK
                 size = min(BLOCK, count - left)
                 _close(x, y, z, xs[left:], ys[left:], zs[left:], part[:size])
