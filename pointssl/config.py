@@ -12,6 +12,8 @@ from typing import Literal
 
 from pointssl.options import Options, option
 
+AUTO = -1  # --batch-size auto
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions(Options):
@@ -92,6 +94,9 @@ class MachineOptions(Options):
     threads: int | None = option(
         None, "CPU threads per process; default: all cores over the processes.", "Machine", low=1
     )
+    kernels: Literal["auto", "torch", "numba", "triton", "cluster"] = option(
+        "auto", "What runs the point operations; auto: the fastest that imports.", "Machine"
+    )
     progress: bool = option(True, "Progress bars (on rank 0).", "Machine")
 
 
@@ -100,7 +105,20 @@ class TrainingOptions(MachineOptions):
     """How to train, and where the run lives."""
 
     epochs: int = option(100, "Passes over the data.", "Training", low=1)
-    batch_size: int = option(20, "Clouds per step over all processes.", "Training", low=2)
+    batch_size: int = option(
+        20,
+        "Clouds per step over all processes; auto: the most that fit into memory.",
+        "Training",
+        low=2,
+        words={"auto": AUTO},
+    )
+    accumulate: int = option(
+        1,
+        "Send a batch through the network in this many parts, for less memory; "
+        "batch norms and negatives see a part.",
+        "Training",
+        low=1,
+    )
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimiser.", "Training")
     lr: float = option(1e-3, "Peak learning rate.", "Training", low=0, high=1e38)
     lr_scale_base: int | None = option(
@@ -123,6 +141,9 @@ class TrainingOptions(MachineOptions):
 
     amp: Literal["off", "bf16", "fp16"] = option("off", "Mixed precision.", "Machine")
     compile: bool = option(False, "torch.compile what is trained.", "Machine")
+    checkpoint_activations: bool = option(
+        False, "Compute blocks anew in the backward pass, for less memory.", "Machine"
+    )
     sync_bn: bool = option(False, "Batch-norm statistics over all processes.", "Machine")
     max_time: float | None = option(
         None, "Stop cleanly after this many minutes, with a checkpoint.", "Machine", low=0

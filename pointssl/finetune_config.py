@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pointssl.config import TrainingOptions, WeightsOptions
+from pointssl.config import AUTO, TrainingOptions, WeightsOptions
 from pointssl.options import option
 from pointssl_datasets.errors import UsageError
 
@@ -41,7 +41,11 @@ class FinetuneOptions(TrainingOptions, WeightsOptions):
 
     epochs: int | None = option(None, f"Passes over the data; {PRESET}.", "Training", low=1)
     batch_size: int | None = option(
-        None, f"Clouds per step over all processes; {PRESET}.", "Training", low=2
+        None,
+        f"Clouds per step over all processes; auto: the most that fit into memory; {PRESET}.",
+        "Training",
+        low=2,
+        words={"auto": AUTO},
     )
     optimizer: Literal["adam", "adamw", "sgd"] | None = option(
         None, f"Optimiser; {PRESET}.", "Training"

@@ -28,6 +28,7 @@ def option(
     high: float | None = None,
     flag: str | None = None,
     positional: bool = False,
+    words: Mapping[str, int] | None = None,
 ) -> Any:
     """A field with what the command line needs to know; ``low`` and ``high`` are inclusive.
 
@@ -35,9 +36,10 @@ def option(
         default: ``...`` where there is none and one must be given.
         flag: of the command line; by default the field's name, as ``--field-name``.
         positional: it is given without a flag, as in ``pointssl data download NAME``.
+        words: that stand for numbers outside the range, as ``auto``.
     """
     metadata: dict[str, Any] = {"help": help, "group": group, "low": low, "high": high}
-    metadata |= {"flag": flag, "positional": positional}
+    metadata |= {"flag": flag, "positional": positional, "words": words or {}}
     given = {} if default is ... else {"default": default}
     return dataclasses.field(metadata=metadata, **given)
 
@@ -109,9 +111,26 @@ def _check_range(name: str, value: Any, low: float | None, high: float | None) -
 
 def _checked(field: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
     """``value`` for a field: of its type and in its range."""
+    words = field.metadata["words"]
+    if words and isinstance(value, str):
+        value = _number_or_word(field.name, value, words)
     value = _coerce(field.name, value, hint)
-    _check_range(field.name, value, field.metadata["low"], field.metadata["high"])
+    if value not in words.values():
+        _check_range(field.name, value, field.metadata["low"], field.metadata["high"])
     return value
+
+
+def _number_or_word(name: str, text: str, words: Mapping[str, int]) -> int:
+    """What a text such as ``20`` or ``auto`` stands for."""
+    if text in words:
+        return words[text]
+    try:
+        return int(text)
+    except ValueError:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(
+            f"{flag} {text!r}: expected a whole number or {' or '.join(words)}"
+        ) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def signature(config_class: type[Options]) -> inspect.Signature:
     for field in fields(config_class):
         hint, metavar = _on_the_command_line(hints[field.name])
         default: Any = field.default
+        if field.metadata["words"]:  # the config reads the number
+            hint, metavar = str | None, "|".join(("INTEGER", *field.metadata["words"]))
+            default = None if default is None else str(default)
         shown = {"help": field.metadata["help"], "metavar": metavar}
         if field.metadata["positional"]:
             info: Any = typer.Argument(**{**shown, "metavar": field.name.upper()})

@@ -10,11 +10,11 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
+from pointssl.engine.checks import Checks
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import seeded
 from pointssl.engine.meters import Meters
 from pointssl.engine.stopping import Stopped, StopRequest, agree_to_stop
-from pointssl_datasets.errors import UserError
 
 Batch = dict[str, Tensor]
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,6 +45,7 @@ class Plan:
         lr_at: learning rate of a step, counted over the whole run.
         log: takes a row of meters at the end of each epoch.
         save: writes a checkpoint; every rank calls it.
+        accumulate: how many parts of a batch go through the network one after the other.
     """
 
     epochs: int
@@ -57,6 +58,7 @@ class Plan:
     seed: int = 0
     clip_grad: float | None = None
     amp: str = "off"
+    accumulate: int = 1
     save_every: int = 0
     max_minutes: float | None = None
     bar: bool = True
@@ -81,10 +83,11 @@ def train(
     """
     model.train()
     with StopRequest(plan.max_minutes, world.started) as request:
+        checks = Checks(request, optimizer, world)
         while progress.epoch < plan.epochs:
             meters = Meters(world.device)
             meters.restore(progress.totals, world.is_main)
-            train_epoch(model, optimizer, scaler, plan, progress, meters, request, world)
+            train_epoch(model, optimizer, scaler, plan, progress, meters, checks, world)
             progress.epoch, progress.step, progress.totals = progress.epoch + 1, 0, {}
             plan.log({"epoch": progress.epoch, **meters.read()})
             plan.save(progress)
@@ -100,10 +103,10 @@ def train_epoch(
     plan: Plan,
     progress: Progress,
     meters: Meters,
-    request: StopRequest,
+    checks: Checks,
     world: World,
 ) -> None:
-    """The steps of one epoch that are still to do."""
+    """The steps of one epoch that are still to do; on a GPU the host runs ahead of it."""
     batches = plan.batches(progress.epoch, progress.step)
     bar = tqdm(
         total=plan.steps_per_epoch, initial=progress.step, unit="step", leave=False,
@@ -120,14 +123,10 @@ def train_epoch(
             lr = plan.lr_at(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr * group.get("lr_scale", 1.0)
-            amp_type = AMP_TYPES.get(plan.amp)
-            with torch.autocast(world.device.type, amp_type, enabled=amp_type is not None):
-                scalars = model(batch)
-            stop, finite = agree_to_stop(request, bool(torch.isfinite(scalars["loss"])), world)
-            if not finite:
-                raise not_finite(scalars, batch, progress, world)
             optimizer.zero_grad(set_to_none=True)
-            scaler.scale(scalars["loss"]).backward()
+            scalars = backward(model, batch, scaler, plan, world)
+            place = f"epoch {progress.epoch + 1}, step {progress.step + 1}"
+            stop = checks.ask(scalars, batch["index"], place)
             if plan.clip_grad is not None:
                 scaler.unscale_(optimizer)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), plan.clip_grad)
@@ -139,24 +138,39 @@ def train_epoch(
             speed = {"lr": lr, "seconds_per_step": seconds, "data_wait": waited / seconds}
             meters.update({**scalars, **speed}, count=len(batch["index"]))
             progress.step += 1
-            bar.set_postfix(loss=f"{scalars['loss'].item():.3f}", refresh=False)
-            bar.update()
+            if bar.update():  # it was drawn: the next time with this loss, which waits for it
+                bar.set_postfix(loss=f"{scalars['loss'].item():.3f}", refresh=False)
             if stop or (plan.save_every and progress.step % plan.save_every == 0):
+                checks.settle()
                 progress.totals = meters.reduced()
                 plan.save(progress)
             if stop:
                 raise Stopped(stop, f"in epoch {progress.epoch + 1}, after step {progress.step}")
+        checks.settle()
 
 
-def not_finite(
-    scalars: dict[str, Tensor], batch: Batch, progress: Progress, world: World
-) -> UserError:
-    """Names step, terms and the batch of all ranks; every rank must call it."""
-    mine = [name for name, v in scalars.items() if not torch.isfinite(torch.as_tensor(v)).all()]
-    found = world.gather((mine, batch["index"].tolist()))
-    terms = dict.fromkeys(name for names, _ in found for name in names)
-    return UserError(
-        f"not finite at epoch {progress.epoch + 1}, step {progress.step + 1}: {', '.join(terms)}. "
-        f"Batch indices {[index for _, indices in found for index in indices]}. Lower --lr, use "
-        "--clip-grad 1 or --amp off, or check these items; the last checkpoint is as it was."
-    )
+def backward(
+    model: nn.Module, batch: Batch, scaler: torch.amp.GradScaler, plan: Plan, world: World
+) -> dict[str, Any]:
+    """The gradient of a batch, and its scalars: means over its parts, if there are many."""
+    amp_type = AMP_TYPES.get(plan.amp)
+    found: list[dict[str, Any]] = []
+    for part in parts_of(batch, plan.accumulate):
+        more = len(found) + 1 < plan.accumulate
+        # Gradients of many processes are summed once, with the last part.
+        alone = more and isinstance(model, nn.parallel.DistributedDataParallel)
+        with model.no_sync() if alone else contextlib.nullcontext():  # type: ignore[operator]
+            with torch.autocast(world.device.type, amp_type, enabled=amp_type is not None):
+                scalars = model(part)
+            scaler.scale(scalars["loss"] / plan.accumulate).backward()
+        found.append({k: v.detach() if isinstance(v, Tensor) else v for k, v in scalars.items()})
+    if plan.accumulate == 1:
+        return found[0]
+    return {name: sum(part[name] for part in found) / len(found) for name in found[0]}
+
+
+def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
+    """``count`` equal parts of a batch, in order."""
+    size = len(batch["index"]) // count
+    for first in range(0, size * count, size):
+        yield {name: value[first : first + size] for name, value in batch.items()}

@@ -25,10 +25,17 @@ def build_optimizer(
         parameters: what is trained, or groups of it as :func:`parameter_groups` makes them.
     """
     trained: list[Any] = list(parameters)
+    common: Any = {"weight_decay": weight_decay, "fused": can_be_fused(trained)}
     if kind == "sgd":
-        return torch.optim.SGD(trained, lr, momentum=momentum, weight_decay=weight_decay)
+        return torch.optim.SGD(trained, lr, momentum=momentum, **common)
     adam = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
-    return adam(trained, lr, weight_decay=weight_decay)
+    return adam(trained, lr, **common)
+
+
+def can_be_fused(trained: list[Any]) -> bool:
+    """Whether torch has one kernel for the whole update of these parameters or groups."""
+    each = [p for one in trained for p in (one["params"] if isinstance(one, dict) else [one])]
+    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in each)
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
@@ -102,5 +109,8 @@ def on_devices(module: nn.Module, world: World, *, compiled: bool = False) -> nn
         model = cast(nn.Module, torch.compile(model))
     if world.size > 1:
         devices = [world.local_rank] if world.device.type == "cuda" else None
-        model = nn.parallel.DistributedDataParallel(model, device_ids=devices)
+        # Gradients live in what is sent, so that they are neither copied nor held twice.
+        model = nn.parallel.DistributedDataParallel(
+            model, device_ids=devices, gradient_as_bucket_view=True
+        )
     return model

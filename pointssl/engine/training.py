@@ -8,7 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Generator, nn
 
-from pointssl.config import TrainingOptions
+from pointssl.config import AUTO, TrainingOptions
+from pointssl.engine.activations import checkpoint_blocks
 from pointssl.engine.checkpoint import load_weights, save_checkpoint
 from pointssl.engine.distributed import World, local_batch
 from pointssl.engine.loop import Batch, Plan, Progress, train
@@ -24,8 +25,24 @@ LAST = Path("checkpoints") / "last.pt"
 
 
 def check_batch(config: TrainingOptions, world: World) -> None:
-    """Raises UsageError for a batch that does not divide, or leaves a process a single cloud."""
-    if local_batch(config.batch_size, world) == 1 and not config.sync_bn:
+    """Raises UsageError for a batch that does not divide, or leaves a process a single cloud.
+
+    ``--batch-size auto`` will be one that does.
+    """
+    if config.batch_size == AUTO:
+        return
+    share = local_batch(config.batch_size, world)
+    if share % config.accumulate:
+        raise UsageError(
+            f"--accumulate {config.accumulate}: the {share} clouds that --batch-size "
+            f"{config.batch_size} gives a process do not divide into so many parts"
+        )
+    if share == config.accumulate > 1:
+        raise UsageError(
+            f"--accumulate {config.accumulate} leaves parts of a single cloud: lower it, or "
+            "double --batch-size"
+        )
+    if share == 1 and not config.sync_bn:
         raise UsageError(
             f"--batch-size {config.batch_size} leaves each of {world.size} processes a single "
             "cloud, of which batch norm has no statistics: double it, or use --sync-bn"
@@ -74,6 +91,8 @@ def train_in_run_dir(
     module.to(world.device)
     if config.sync_bn:
         sync_batch_norms(module)
+    if config.checkpoint_activations and not checkpoint_blocks(module):
+        raise UsageError("--checkpoint-activations: this network has no list of blocks to apply to")
     peak = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
     optimizer = build_optimizer(
         groups or trained_parameters(module),
@@ -143,6 +162,7 @@ def train_in_run_dir(
         seed=config.seed,
         clip_grad=config.clip_grad,
         amp=config.amp,
+        accumulate=config.accumulate,
         save_every=config.save_every,
         max_minutes=config.max_time,
         bar=config.progress,

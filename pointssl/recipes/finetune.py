@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import pointssl
+from pointssl.engine.batch_size import with_batch_size
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.optimizer import parameter_groups
@@ -48,7 +49,7 @@ def run(
         UserError: one line about what is wrong with data, options, checkpoint or run directory.
         Stopped: by a signal or ``--max-time``; the checkpoint is written.
     """
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         return finetune(config, presets, make_job, report, world)
 
 
@@ -64,14 +65,18 @@ def finetune(
     departed = departures(config, preset)
     asked = config.batch_size
     ready = filled(config, preset)
-    results = []
+    results: list[dict[str, Any]] = []
+    first: Path | None = None
     for number in range(ready.seeds):
         one = ready
         if ready.seeds > 1:
             seed = ready.seed + number
             one = replace(ready, seed=seed, seeds=1, run_dir=ready.run_dir / f"seed_{seed}")
             world.say(f"seed {seed}, {number + 1} of {ready.seeds}")
-        results.append(one_run(one, preset, make_job, world, departed, lower_batch=asked is None))
+        first = first or one.run_dir / LAST
+        results.append(
+            one_run(one, preset, make_job, world, departed, lower_batch=asked is None, first=first)
+        )
     if world.is_main:
         report(ready, results)
     world.barrier()
@@ -86,12 +91,15 @@ def one_run(
     notes: list[str],
     *,
     lower_batch: bool,
+    first: Path,
 ) -> dict[str, Any]:
     """Train with one seed, or continue, then look at test once; a finished run is read.
 
     Args:
         notes: to be said of the run.
         lower_batch: the batch size was not asked for, so it may fall to the size of the set.
+        first: the checkpoint of the first seed: what ``--batch-size auto`` found for it holds for
+            all.
     """
     done = config.run_dir / "results.json"
     last = config.run_dir / LAST
@@ -105,6 +113,7 @@ def one_run(
         size = max(2, len(job.rows) // world.size * world.size)
         job.notes.append(f"batch {size} instead of {config.batch_size}: there are no more clouds")
         config = replace(config, batch_size=size)
+    config = with_batch_size(config, len(job.rows), world, last, first)
     check_batch(config, world)
     facts = describe_network(config, subject, job)
     earlier = earlier_run(last, config, job.task)

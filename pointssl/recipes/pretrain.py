@@ -12,6 +12,7 @@ import pointssl
 from pointssl.augment import two_views
 from pointssl.config import PretrainConfig
 from pointssl.encoders import build_encoder, complete_arguments, given_arguments
+from pointssl.engine.batch_size import with_batch_size
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.resume import earlier_run
@@ -39,17 +40,20 @@ def run(config: PretrainConfig) -> Path:
         UserError: one line about what is wrong with data, options or the run directory.
         Stopped: by a signal or ``--max-time``; the checkpoint is written.
     """
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         return pretrain(config, world)
 
 
 def pretrain(config: PretrainConfig, world: World) -> Path:
     """:func:`run` in a process group that exists already."""
-    check_batch(config, world)
     path = config.run_dir / LAST
+    if path.exists():
+        config = with_batch_size(config, 0, world, path)
+    check_batch(config, world)
     earlier = earlier_run(path, config)
     image_encoder = image_encoder_of(config)  # before hours of rendering for one that isn't there
     dataset = open_dataset(config, world)
+    config = with_batch_size(config, len(dataset), world)
     steps = count_steps(len(dataset), config.batch_size)
     method, facts = build_method(config, dataset, image_encoder)
 
@@ -165,9 +169,11 @@ def describe(
         f"{len(dataset)} clouds of {config.points} points, {pictures}; "
         f"{parameters:.1f} M parameters"
     )
+    parts = f" ({config.accumulate} parts have their own)" if config.accumulate > 1 else ""
     world.say(
         f"{world.size} process(es) on {world.device.type}, batch {config.batch_size} in all, "
-        f"{2 * config.batch_size - 2} negatives a row, lr {lr:g}, {steps} steps x {config.epochs} "
+        f"{2 * config.batch_size // config.accumulate - 2} negatives a row{parts}, lr {lr:g}, "
+        f"{steps} steps x {config.epochs} "
         f"epochs" + (f"; the last {left} clouds of each shuffled epoch are dropped" if left else "")
     )
     if frozen_at_random(config):

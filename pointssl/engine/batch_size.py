@@ -1,0 +1,176 @@
+"""``--batch-size auto``: the most clouds a step that fit into memory, found by trying.
+
+Every try is two steps of the very run in a process of its own, which may fail as it likes: the
+second step has the optimiser's state beside the activations. A GPU is filled by doubling and
+bisection. On a CPU, where memory that is not there kills instead of failing, two small batches are
+measured, the rest is on a line through them, and what it promises is tried once.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pointssl.config import AUTO, TrainingOptions
+from pointssl.engine.checkpoint import load_checkpoint
+from pointssl.engine.distributed import World
+from pointssl.options import to_dict
+from pointssl_datasets.errors import UserError
+
+C = TypeVar("C", bound=TrainingOptions)
+
+SHARE = 0.8  # of the memory that is free: for other processes, and what a run needs now and then
+FIRST = 8  # clouds of the first try
+CLOSE = 8  # bisection ends within an eighth
+
+
+def with_batch_size(config: C, most: int, world: World, *began: Path) -> C:
+    """``config`` with a number where it says auto; every rank must call it.
+
+    Args:
+        most: clouds that there are.
+        began: checkpoints whose batch size holds, the first that exists, so that a run continues
+            as it began.
+
+    Raises:
+        UserError: not even two clouds a process fit, or the run fails for another reason.
+    """
+    if config.batch_size != AUTO:
+        return config
+    for path in began:
+        if path.exists():
+            return replace(config, batch_size=load_checkpoint(path)["config"]["batch_size"])
+    found: tuple[int, str] = (0, "")
+    if world.is_main:
+        world.say("--batch-size auto: trying batches in processes of their own")
+        found = find_batch_size(config, most, world)
+    size, told = world.gather(found)[0]
+    world.say(f"--batch-size auto: {size} ({told})")
+    return replace(config, batch_size=size)
+
+
+def find_batch_size(config: TrainingOptions, most: int, world: World) -> tuple[int, str]:
+    """The batch size over all processes, and how full it makes the memory, in words."""
+    part = config.accumulate * (1 if config.accumulate > 1 or config.sync_bn else 2)
+    highest = most // (world.size * part)
+    limit = None if world.device.type == "cuda" else int(SHARE * free_memory() / local_ranks())
+    with tempfile.TemporaryDirectory(prefix="pointssl-") as folder:
+        tries = Tries(config, Path(folder), part, limit)
+        count = largest(tries.expect, highest, max(1, FIRST // part))
+        while count and not tries.fits(count):
+            count = count * 4 // 5
+    if not count:
+        raise UserError(
+            f"--batch-size auto: a batch of {part} clouds a process does not fit into memory, or "
+            f"there are fewer than {part * world.size}. Fewer --points, smaller pictures or "
+            "--checkpoint-activations need less"
+        )
+    taken = f"{tries.peaks[count] / 2**30:.2f} GiB a process"
+    return count * part * world.size, taken + (f" of {limit / 2**30:.2f}" if limit else "")
+
+
+def largest(fits: Callable[[int], bool], most: int, start: int) -> int:
+    """The largest count up to ``most`` that fits, to an eighth; 0 if none does."""
+    low, high = 0, min(start, most)
+    while low < high and fits(high):
+        low, high = high, min(2 * high, most)
+    while high - low > max(1, low // CLOSE):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+@dataclass
+class Tries:
+    """What was tried.
+
+    Attributes:
+        folder: for the runs.
+        part: clouds that a count stands for.
+        limit: bytes a process may take; None: as many as the GPU gives it.
+        peaks: bytes that a count took; infinite where it did not fit.
+    """
+
+    config: TrainingOptions
+    folder: Path
+    part: int
+    limit: int | None
+    peaks: dict[int, float] = field(default_factory=dict)
+
+    def expect(self, count: int) -> bool:
+        """Whether it will fit: by the line through two that did where memory is limited."""
+        done = sorted(n for n, peak in self.peaks.items() if peak < float("inf"))
+        if self.limit is None or len(done) < 2 or count <= done[-1]:
+            return self.fits(count)
+        (a, b), peaks = done[-2:], self.peaks
+        return peaks[b] + (peaks[b] - peaks[a]) / (b - a) * (count - b) <= self.limit
+
+    def fits(self, count: int) -> bool:
+        """Whether it did fit."""
+        if count not in self.peaks:
+            self.peaks[count] = try_batch(self.config, count * self.part, self.folder, self.limit)
+        peak = self.peaks[count]
+        return peak < float("inf") if self.limit is None else peak <= self.limit
+
+
+def try_batch(config: TrainingOptions, size: int, folder: Path, limit: int | None) -> float:
+    """Bytes at the most in two steps of ``size`` clouds on one process; infinite: too many.
+
+    Raises:
+        UserError: the run fails for another reason.
+    """
+    changes = {"batch_size": size, "epochs": 9, "max_time": 0.0, "progress": False, "seeds": 1,
+               "resume": "auto", "save_every": 0, "run_dir": str(folder / str(size))}  # fmt: skip
+    options = to_dict(config)
+    options |= {name: value for name, value in changes.items() if name in options}
+    asked = {"config": type(config).__name__, "options": options, "limit": limit}
+    apart = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(apart)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pointssl.engine.trial"],
+        input=json.dumps(asked),
+        env={**env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == -9:  # the system took its memory back
+        return float("inf")
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise UserError(
+            f"--batch-size auto: a try with {size} clouds ended with {said!r} (exit code "
+            f"{done.returncode}); give a number instead"
+        ) from None
+    if "error" in answer:
+        raise UserError(f"--batch-size auto, trying {size}: {answer['error']}")
+    return float("inf") if answer["peak"] is None else float(answer["peak"])
+
+
+def local_ranks() -> int:
+    """Processes of this run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+
+
+def free_memory() -> int:
+    """Bytes that this machine can still give, or this container."""
+    found = []
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024)
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if limit.isdigit():
+            found.append(int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no such limit here
+    if not found:
+        raise UserError("--batch-size auto: this system does not say how much memory is free")
+    return max(0, min(found))

@@ -1,0 +1,66 @@
+"""Two steps of a run in a process of their own: how much memory do they take?
+
+``python -m pointssl.engine.trial``, told by one JSON object on stdin, answers with another as the
+last line of stdout: ``{"peak": bytes}``, null where it did not fit, or ``{"error": line}``.
+"""
+
+import contextlib
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pointssl.engine.stopping import Stopped
+from pointssl.options import make
+from pointssl_datasets.errors import UserError
+from pointssl_datasets.resolve import resolve
+
+RUNS = {
+    "PretrainConfig": ("pointssl.config", "pointssl.recipes.pretrain"),
+    "FinetuneClsConfig": ("pointssl.finetune_config", "pointssl.recipes.finetune_cls"),
+    "FinetunePartsegConfig": ("pointssl.finetune_config", "pointssl.recipes.finetune_partseg"),
+    "FinetuneSemsegConfig": ("pointssl.finetune_config", "pointssl.recipes.finetune_semseg"),
+}
+
+
+def main() -> None:
+    """Read what is asked, and answer."""
+    asked = json.loads(sys.stdin.read())
+    with contextlib.suppress(OSError):  # the system, short of memory, shall take this one first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    if asked["limit"] is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (asked["limit"], resource.RLIM_INFINITY))
+    print(json.dumps(answer(asked["config"], asked["options"])))
+
+
+def answer(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The most memory that two steps took."""
+    where, recipe = RUNS[name]
+    config = make(resolve(f"{where}:{name}", {}, "config"), options)
+    run = resolve(f"{recipe}:run", {}, "recipe")
+    try:
+        for _ in range(2):  # --max-time 0: each goes on for one step
+            with contextlib.suppress(Stopped):
+                run(config)
+    except UserError as error:
+        return {"error": str(error)}
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        return {"peak": None}
+    if torch.cuda.is_available() and config.device != "cpu":
+        return {"peak": torch.cuda.max_memory_reserved()}
+    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether it says that there is no memory left."""
+    known = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate")
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in known)
+
+
+if __name__ == "__main__":
+    main()
