@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import traceback
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def measure(case: Case, device: torch.device, rates: Rates, seconds: float) -> d
         ``section``, ``case``, ``goal`` and ``memory_goal``; ``seconds`` and ``spread`` (the
         interquartile range) by side; ``ratio`` and its quartiles; ``cpu_ratio``; ``memory`` in MB
         and ``memory_ratio``; ``floor`` in seconds and the ``share`` of it that ours reaches;
-        ``rounds``. Where something went wrong ``error`` says what, and what is missing is None.
+        ``rounds``. Where something went wrong ``error`` says what, and the ``traceback`` where.
     """
     row: dict[str, Any] = {
         "section": case.section,
@@ -52,12 +53,18 @@ def measure(case: Case, device: torch.device, rates: Rates, seconds: float) -> d
             row["memory"] = {side: _known(value) for side, value in memory.items()}
             if memory["textbook"] > 0:
                 row["memory_ratio"] = _known(memory["ours"] / memory["textbook"])
-    except AssertionError as error:
-        row["error"] = str(error)
-    except (RuntimeError, MemoryError) as error:
-        said = " ".join(str(error).split())
-        row["error"] = "out of memory" if is_out_of_memory(error) else said[:200]
+    except Exception as error:  # the other cases still have something to say
+        row["error"] = said(error)
+        row["traceback"] = traceback.format_exc()
     return row
+
+
+def said(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if is_out_of_memory(error):
+        return "out of memory"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AssertionError) else f"{type(error).__name__}: {text}"[:200]
 
 
 def _timed(case: Case, device: torch.device, floor: float, seconds: float) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pointssl.benchmarks.reference import (
     textbook_knn,
     textbook_knn_among,
 )
+from pointssl.images import ResNet
 from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
 
 
@@ -110,6 +111,33 @@ def _offset_attention(layer: Any, x: Tensor) -> Tensor:
     given = torch.softmax(torch.bmm(query, query.mT), dim=-1)
     taken = given / (1e-9 + given.sum(dim=1, keepdim=True))
     return x + _point_layer(layer.layer, x - torch.bmm(taken.mT, layer.value(x)))
+
+
+class TextbookResNet(nn.Module):
+    """One of our ResNets with a colour's plane after the other in memory, as torch has pictures
+    unless told otherwise: ``(B, 3, H, W)`` in [0, 1] to ``(B, dim)``."""
+
+    def __init__(self, encoder: ResNet) -> None:
+        super().__init__()
+        self.encoder, self.dim = encoder, encoder.dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        net = self.encoder
+        x = net.bn1(net.conv1((images - net.mean) / net.std))
+        x = F.max_pool2d(F.relu(x, inplace=True), 3, stride=2, padding=1)
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            for block in stage:
+                x = _residual(block, x)
+        return x.mean(dim=(2, 3))
+
+
+def _residual(block: Any, x: Tensor) -> Tensor:
+    y = F.relu(block.bn1(block.conv1(x)), inplace=True)
+    y = block.bn2(block.conv2(y))
+    if hasattr(block, "conv3"):
+        y = block.bn3(block.conv3(F.relu(y, inplace=True)))
+    y += x if block.downsample is None else block.downsample(x)
+    return F.relu(y, inplace=True)
 
 
 TEXTBOOK: dict[str, Callable[..., Tensor]] = {

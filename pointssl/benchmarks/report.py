@@ -72,7 +72,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 LEGEND = (
-    "Times are medians of rounds in turn, the spread the quartiles of the rounds' ratios. Memory",
+    "Times and ratios are medians of rounds in turn, the spread is the ratios' quartiles. Memory",
     "is what one call adds at its peak, ours over the textbook's. The floor is what the work takes",
     "at the rates above.",
 )

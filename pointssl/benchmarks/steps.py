@@ -8,8 +8,9 @@ from torch import Tensor
 from pointssl.benchmarks.backbones import encoder_of
 from pointssl.benchmarks.case import Case, Run, Sizes, Work, as_list, random_clouds
 from pointssl.benchmarks.floor import count_operations
+from pointssl.benchmarks.networks import TextbookResNet
 from pointssl.engine.optimizer import build_optimizer, trained_parameters
-from pointssl.images import build_image_encoder
+from pointssl.images import ResNet, build_image_encoder
 from pointssl.methods.crosspoint import CrossPoint
 
 SMALL = {"clouds": 4, "points": 64, "image": "resnet18", "pixels": 32}
@@ -38,8 +39,12 @@ def cases(level: str, gpu: bool) -> list[Case]:
 
 
 def _make(side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> Run:
-    """One step with Adam, which gives loss and gradients of the encoder."""
-    method = CrossPoint(encoder_of("dgcnn", side), build_image_encoder(sizes["image"], seed=0))
+    """One step with Adam, which gives loss and gradients."""
+    pictures_net = build_image_encoder(sizes["image"], seed=0)
+    if side == "textbook":
+        assert isinstance(pictures_net, ResNet)
+        pictures_net = TextbookResNet(pictures_net)
+    method = CrossPoint(encoder_of("dgcnn", side), pictures_net)
     with torch.random.fork_rng(devices=[]):  # the heads were drawn from the global state
         torch.manual_seed(0)
         for head in (method.head, method.image_head):
@@ -65,7 +70,7 @@ def _make(side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> 
         assert isinstance(loss, Tensor)
         loss.backward()
         optimizer.step()
-        gradients = [p.grad for p in method.encoder.parameters() if p.grad is not None]
+        gradients = [p.grad for p in method.parameters() if p.grad is not None]
         return [loss.detach(), *gradients]
 
     return step
