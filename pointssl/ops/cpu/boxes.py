@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointssl.ops.cpu.knn import _bisect, _select, knn
+from pointssl.ops.cpu.knn import SPARE, _bisect, _select, knn
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl_datasets.compiling import compiled, inner
 
 BLOCK = 64
 WINDOW = 32  # points before and behind in the order, at least, that give a first bound
 FROM = 1024  # points: in smaller clouds as much is gained by simply comparing all
-SPARE = 4
 
 
 def box_knn(points: Tensor, k: int) -> Tensor:
