@@ -2,6 +2,12 @@
 
 import interpreting  # isort: skip  # before all that may import Triton
 
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +20,7 @@ from pointssl.ops.neighbours import ball
 from pointssl.ops.sampling import farthest_points, farthest_points_reference
 
 from pointssl.ops.gpu import double_edge_conv as fused_double  # isort: skip
-from pointssl.ops.gpu import gather, knn, sampling  # isort: skip
+from pointssl.ops.gpu import checking, gather, knn, sampling  # isort: skip
 
 DEVICE = interpreting.DEVICE
 opcheck = torch.library.opcheck
@@ -261,3 +267,36 @@ def test_frozen_double_edge_convolution(dtype: torch.dtype):
     digits = {torch.bfloat16: 0.1, torch.float32: 1e-5, torch.float64: 1e-12}[dtype]
     assert found.dtype == dtype
     assert torch.allclose(found.double(), expected, rtol=digits, atol=digits)
+
+
+@pytest.mark.skipif(interpreting.HAS_GPU, reason="python -m pointssl.ops.gpu.checking is for GPUs")
+def test_the_table_of_all_kernels(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checking, "SECONDS", 0.0)
+    monkeypatch.setattr(checking, "interleaved", functools.partial(checking.interleaved, least=1))
+    rows = checking.check_all("cpu")
+    for row in rows:
+        assert row.difference < (0.1 if "bfloat16" in row.shape + row.name else 1e-4), row
+    lines = checking.table(rows).splitlines()
+    assert len(lines) == 1 + len(rows)
+    assert lines[0].split()[:3] == ["name", "shape", "difference"]
+
+
+def test_a_kernel_that_fails_leaves_the_other_rows():
+    def fail() -> Tensor:
+        raise RuntimeError("out of registers")
+
+    row = checking._row(checking.Pair("a", "b", lambda: torch.ones(1), fail), torch.device("cpu"))
+    assert row.error == "RuntimeError: out of registers"
+    assert row.difference == float("inf")
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_gpus():
+    """Down to machine code of an H100, for which no GPU is needed, and into its shared memory."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    script = pathlib.Path(__file__).parents[1] / "compile_gpu_kernels.py"
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 13
