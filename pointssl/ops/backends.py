@@ -9,6 +9,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator
 
 import torch
@@ -32,7 +33,9 @@ def backend_for(*tensors: Tensor) -> str:
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
     floats = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
     if _chosen == "triton" or not on_cpu:
-        return "triton" if _chosen != "numba" and imports("triton") else "torch"
+        kinds = {tensor.device.type for tensor in tensors}
+        runs = _chosen != "numba" and len(kinds) == 1 and triton_runs(kinds.pop())
+        return "triton" if runs else "torch"
     if torch.compiler.is_compiling():  # a graph can't look into machine code on the CPU
         return "torch"
     known = all(dtype in (torch.float32, torch.float64) for dtype in floats)
@@ -71,6 +74,13 @@ def using(name: str) -> Iterator[None]:
         yield
     finally:
         set_backend(before)
+
+
+@torch.compiler.assume_constant_result  # it can't be looked into while a graph is drawn
+def triton_runs(device: str) -> bool:
+    """Whether Triton's kernels run on devices of that type: on GPUs, elsewhere interpreted."""
+    there = device == "cuda" or (device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
+    return there and imports("triton")
 
 
 @functools.cache
