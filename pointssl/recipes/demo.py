@@ -32,6 +32,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
         "k": K,
         "device": config.device,
         "threads": config.threads,
+        "kernels": config.kernels,
         "progress": config.progress,
     }
     pretraining = PretrainConfig(
@@ -45,7 +46,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
         seed=config.seed,
         run_dir=config.out / "pretrain",
     )
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         checkpoint = pretrain(pretraining, world)
         evaluation = EvalSvmConfig(
             **everywhere,

@@ -49,7 +49,7 @@ def run(config: DoctorConfig) -> dict[str, Any]:
         "versions": versions,
         "machine": _machine(),
         "kernels": {
-            "EdgeConv": "factorised, in plain torch",
+            **_kernels(),
             **{module: _version(module, module.replace("_", "-")) for module in OPTIONAL},
         },
         "data": _data(config.data_root),
@@ -71,6 +71,21 @@ def _version(module: str, package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "? (imports, version unknown)"
+
+
+def _kernels() -> dict[str, str]:
+    """What ``--kernels auto`` takes on each device."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    from pointssl.ops.backends import backend_for, imports
+
+    on_gpu = "triton" if imports("triton") else "torch"
+    return {
+        "CPU, float32": backend_for(torch.zeros(1)),
+        "GPU": on_gpu if torch.cuda.is_available() else f"no GPU ({on_gpu}, if there were one)",
+    }
 
 
 def _machine() -> dict[str, str]:

@@ -48,7 +48,7 @@ Results = dict[str, dict[str, Any]]  # evaluation -> row -> result
 
 def run(config: EvalAllConfig) -> Results:
     """Evaluate as ``config`` says; returns what is written to ``results.json``."""
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         return evaluate(config, world)
 
 

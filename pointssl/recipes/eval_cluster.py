@@ -12,7 +12,7 @@ from pointssl.recipes.frozen import judge_frozen, report_scores
 
 def run(config: EvalClusterConfig) -> dict[str, Any]:
     """Evaluate as ``config`` says; returns what is written to ``results.json``, by row."""
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         return evaluate(config, world)
 
 

@@ -46,7 +46,7 @@ Questions: TypeAlias = "list[tuple[int, int, list[Episode]]]"
 
 def run(config: EvalFewshotConfig) -> dict[str, Any]:
     """Evaluate as ``config`` says; returns what is written to ``results.json``, by row."""
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         return evaluate(config, world)
 
 

@@ -14,7 +14,7 @@ HOW = "each test shape queries the other test shapes, and train, by cosine simil
 
 def run(config: EvalRetrievalConfig) -> dict[str, Any]:
     """Evaluate as ``config`` says; returns what is written to ``results.json``, by row."""
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         return evaluate(config, world)
 
 

@@ -21,7 +21,7 @@ def run(config: EvalSvmConfig) -> dict[str, Any]:
     """
     if config.all_protocols:
         return eval_all.run(eval_all.of_svm(config))
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         return evaluate(config, world)
 
 

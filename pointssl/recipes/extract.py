@@ -16,7 +16,7 @@ def run(config: ExtractConfig) -> dict[str, Any]:
     """Extract as ``config`` says; returns the features by split (on rank 0)."""
     splits = ("train", "test") if config.split == "both" else (config.split,)
     found: dict[str, Any] = {}
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         subject = find_subject(config)
         world.say(
             f"features of {config.data} by {subject.facts['backbone']}, {where(config.weights)}"

@@ -41,7 +41,7 @@ def run(config: FinetuneSemsegConfig) -> dict[str, Any]:
             f"--data {config.data}: scene segmentation takes s3dis; for the parts of objects there "
             "is `pointssl finetune partseg`"
         )
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         if config.six_fold:
             return six_fold(config, world)
         return finetune.finetune(from_scratch(config), SEMSEG, make_job, print_semseg, world)

@@ -48,7 +48,7 @@ def run(config: InspectConfig) -> dict[str, Any]:
     """
     if config.out.exists() and not config.out.is_dir():
         raise UserError(f"--out {config.out} is a file: name a folder")
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         if world.size > 1:
             raise UsageError("inspect runs as one process: start it without torchrun")
         subjects = find_subjects(config)

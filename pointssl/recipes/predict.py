@@ -57,7 +57,7 @@ def run(config: PredictConfig) -> Path:
     if config.votes > 1 and config.sampling != "random":
         raise UsageError(f"--votes {config.votes} needs --sampling random: other points each time")
     inputs, notes = list_inputs(config.files, config.out)
-    with start_world(config.device, config.threads) as world:
+    with start_world(config.device, config.threads, config.kernels) as world:
         if world.size > 1:
             raise UsageError("predict runs as one process: start it without torchrun")
         network = load_network(config.weights, named=config.backbone)

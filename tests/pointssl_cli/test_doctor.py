@@ -32,7 +32,7 @@ def test_facts_are_those_of_this_machine(tmp_path: Path) -> None:
     assert ("gloo" in facts["machine"]["distributed"]) == torch.distributed.is_gloo_available()
     assert ("cuda:0" in facts["machine"]) == torch.cuda.is_available()
     assert facts["cache"] == {"folder": str(tmp_path), "holds": "3.0 MiB", "writable": "yes"}
-    assert "EdgeConv" in facts["kernels"]
+    assert facts["kernels"]["CPU, float32"] == "numba"
 
 
 def test_text_says_the_same_as_json(tmp_path: Path) -> None:
