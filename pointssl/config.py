@@ -139,6 +139,9 @@ class TrainingOptions(MachineOptions):
     clip_grad: float | None = option(None, "Clip the gradient to this norm.", "Training", low=0)
     seed: int = option(0, "Seed of weights, order, augmentation.", "Training", low=0)
 
+    workers: int = option(
+        1, "Threads per process that read batches ahead; results are the same.", "Machine", low=1
+    )
     amp: Literal["off", "bf16", "fp16"] = option("off", "Mixed precision.", "Machine")
     compile: bool = option(False, "torch.compile what is trained.", "Machine")
     checkpoint_activations: bool = option(

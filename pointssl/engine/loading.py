@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, default_collate
 from pointssl.engine.distributed import World, local_batch
 from pointssl_datasets.errors import UsageError
 
-AHEAD = 2  # batches read in the background while one is computed on
+AHEAD = 2  # batches that a thread has read or reads while one is computed on
 
 
 def seeded(device: torch.device | str, *numbers: int) -> torch.Generator:
@@ -65,16 +65,20 @@ def shard_rows(items: int, batch_size: int, world: World) -> Iterator[list[int]]
 
 
 def read_batches(
-    dataset: Dataset[Any], rows: Iterator[list[int]], device: torch.device
+    dataset: Dataset[Any], rows: Iterator[list[int]], device: torch.device, workers: int = 1
 ) -> Iterator[dict[str, Tensor]]:
-    """Collated batches on ``device``, read ahead by a thread.
+    """Collated batches on ``device``, in order, read ahead by threads.
 
     The clouds are memory-mapped arrays and reading them is a copy, so one thread keeps up and
     worker processes would only add start-up time.
+
+    Args:
+        workers: threads; each reads a batch of its own, so that their number changes nothing.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as pool:
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="loader") as pool:
         waiting = deque(
-            pool.submit(_collate, dataset, part, device) for part in islice(rows, AHEAD)
+            pool.submit(_collate, dataset, part, device)
+            for part in islice(rows, workers + AHEAD - 1)
         )
         while waiting:
             batch = waiting.popleft().result()

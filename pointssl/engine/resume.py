@@ -10,9 +10,9 @@ from pointssl.options import to_dict
 from pointssl_datasets.errors import UsageError
 
 # Options that may differ between the runs of one run directory: they do not change its numbers.
-FREE_OPTIONS = ("device", "threads", "kernels", "progress", "max_time", "run_dir", "resume", "save_every",
-                "cache_dir", "data_root", "pictures", "votes", "image_cache",
-                "checkpoint_activations")  # fmt: skip
+FREE_OPTIONS = ("device", "threads", "kernels", "progress", "max_time", "run_dir", "resume",
+                "save_every", "cache_dir", "data_root", "pictures", "votes", "image_cache",
+                "checkpoint_activations", "workers")  # fmt: skip
 
 
 def earlier_run(

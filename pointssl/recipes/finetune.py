@@ -220,7 +220,8 @@ def epoch_batches(config: Filled, job: Job, epoch: int, start: int, world: World
     """This rank's batches of an epoch."""
     job.dataset.set_epoch(epoch)
     batches = train_rows(len(job.rows), config.batch_size, config.seed, epoch, world, start)
-    return read_batches(job.dataset, (job.rows[part].tolist() for part in batches), world.device)
+    rows = (job.rows[part].tolist() for part in batches)
+    return read_batches(job.dataset, rows, world.device, config.workers)
 
 
 def after_epoch(

@@ -149,7 +149,7 @@ def epoch_batches(
     """This rank's batches of an epoch; the same seeds choose the same points and pictures."""
     dataset.set_epoch(epoch)
     rows = train_rows(len(dataset), config.batch_size, config.seed, epoch, world, start)
-    return read_batches(dataset, rows, world.device)
+    return read_batches(dataset, rows, world.device, config.workers)
 
 
 def describe(

@@ -85,7 +85,8 @@ def test_off_and_empty_files(tmp_path: Path, text: str) -> None:
     ("text", "said"),
     [
         ("bacth_size: 4", r"unknown option 'bacth_size', did you mean 'batch_size'\?"),
-        ("batch_size: many", r"--batch-size 'many': expected int, got str"),
+        ("batch_size: many", r"--batch-size 'many': expected a whole number or auto"),
+        ("points: many", r"--points 'many': expected int, got str"),
         ("batch_size: 2.5", r"--batch-size 2.5: expected int, got float"),
         ("batch_size: true", r"--batch-size True: expected int, got bool"),
         ("batch_size: null", r"--batch-size None: expected int, got NoneType"),

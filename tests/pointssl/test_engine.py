@@ -160,20 +160,23 @@ class Squares(torch.utils.data.Dataset):
         return {"index": torch.tensor(index), "square": torch.tensor(index**2)}
 
 
-def test_batches_come_in_order_and_only_a_little_ahead():
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_come_in_order_and_only_a_little_ahead(workers):
     dataset = Squares()
-    batches = read_batches(dataset, iter([[2 * i, 2 * i + 1] for i in range(20)]), CPU)
+    rows = iter([[2 * i, 2 * i + 1] for i in range(20)])
+    batches = read_batches(dataset, rows, CPU, workers)
     for i in range(5):
         batch = next(batches)
         assert batch["index"].tolist() == [2 * i, 2 * i + 1]
         assert batch["square"].tolist() == [4 * i * i, (2 * i + 1) ** 2]
     batches.close()
-    assert len(dataset.read) <= 2 * 8
+    assert len(dataset.read) <= 2 * (7 + workers)
     assert list(read_batches(dataset, iter([]), CPU)) == []
 
 
-def test_a_failing_dataset_fails_where_its_batch_is_used():
-    batches = read_batches(Squares(), iter([[1], [2], [50], [3]]), CPU)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_failing_dataset_fails_where_its_batch_is_used(workers):
+    batches = read_batches(Squares(), iter([[1], [2], [50], [3]]), CPU, workers)
     assert [next(batches)["index"].item(), next(batches)["index"].item()] == [1, 2]
     with pytest.raises(UserError, match="cloud 50"):
         next(batches)

@@ -156,10 +156,13 @@ def test_max_time_ends_well(root, tmp_path):
 DROPOUT = {"backbone": "tiny:PointMlp", "backbone_arg": ("dropout=0.5",)}
 SGD = {"optimizer": "sgd", "lr": 0.1, "warmup_epochs": 1.0, "clip_grad": 1.0}
 HALF = {"optimizer": "adamw", "amp": "fp16", "schedule_by": "epoch"}
+PARTS = {"accumulate": 2, "checkpoint_activations": True, "workers": 2}
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, DROPOUT, SGD, HALF], ids=["adam", "dropout", "sgd", "half"]
+    "changes",
+    [{}, DROPOUT, SGD, HALF, PARTS],
+    ids=["adam", "dropout", "sgd", "half", "parts"],
 )
 def test_stopped_after_every_single_step(root, tmp_path, changes):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
