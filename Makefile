@@ -50,8 +50,8 @@ test-cluster: $(CLUSTER)/.installed  ## Build torch-cluster in a venv of its own
 docs: $(READY)  ## Build the manual into site/; a broken link is an error.
 	$(PY) -m mkdocs build --strict
 
-bench: $(READY)  ## Time the kernels and a training step on this machine.
-	$(PY) -m pointssl.bench
+bench: $(READY)  ## Measure what the fast paths save on this machine, in ten minutes.
+	$(PY) -m pointssl bench
 
 bench-backbones: $(READY)  ## Parameters, multiply-adds, throughput and memory of every backbone.
 	$(PY) -m pointssl.bench_backbones

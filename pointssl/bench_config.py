@@ -41,8 +41,8 @@ class BenchConfig(MachineOptions):
         for name in self.sections:
             if name not in SECTIONS:
                 raise UsageError(
-                    f"--only {name!r}: choose from {', '.join(SECTIONS)}"
-                    f"{nearest(name, list(SECTIONS))}"
+                    f"--only {name!r}: choose from {', '.join(SECTIONS)}, with commas between "
+                    f"several{nearest(name, list(SECTIONS))}"
                 )
 
     @property

@@ -48,7 +48,8 @@ def cpu_name() -> str:
 def describe(device: torch.device) -> str:
     """What ran here, in half a line."""
     facts = environment(device, None)
-    hardware = facts["gpu"] or f"{facts['cpu']}, {facts['threads']} threads"
+    threads = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
+    hardware = facts["gpu"] or f"{facts['cpu']}, {threads}"
     return f"torch {facts['torch']}, {hardware}, {facts['kernels']} kernels, float32"
 
 

@@ -59,7 +59,7 @@ def grow(
                 elif key in known:
                     found = known[key]
                 else:
-                    say(f"{side}: " + ", ".join(f"{n} {name}" for name, n in cell.items()))
+                    say(f"{side}: " + ", ".join(f"{name} {n}" for name, n in cell.items()))
                     found = known[key] = run(side, cell)
                 if "outcome" in found and not beyond:
                     beyond = found["outcome"]
@@ -142,7 +142,7 @@ def scale_table(rows: Sequence[dict[str, Any]]) -> list[str]:
             + [ratio, *(f"{r['memory']:.0f}" if "memory" in r else "-" for r in (row, ours))]
         )
         notes += [
-            f"{r['side']}, " + ", ".join(f"{r[key]} {key}" for key in BASE) + f": {r['outcome']}"
+            f"{r['side']}, " + ", ".join(f"{key} {r[key]}" for key in BASE) + f": {r['outcome']}"
             for r in (row, ours)
             if "outcome" in r and not r["outcome"].startswith("not tried")
         ]

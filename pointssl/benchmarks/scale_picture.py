@@ -17,7 +17,7 @@ def scale_picture(rows: Sequence[dict[str, Any]], title: str, path: Path | str) 
     Raises:
         UserError: matplotlib is missing, or ``path`` can't be written.
     """
-    from matplotlib.ticker import FixedLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
     names = list(dict.fromkeys(row["axis"] for row in rows))
     with house_style():
@@ -44,13 +44,20 @@ def scale_picture(rows: Sequence[dict[str, Any]], title: str, path: Path | str) 
                 panel.xaxis.set_minor_locator(NullLocator())
                 panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
                 panel.set_xlim(values[0] / 1.3, values[-1] * 1.3)
+                panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-                panel.tick_params(axis="x", labelsize=7.5)
+                panel.yaxis.set_minor_formatter(NullFormatter())
+                panel.tick_params(labelsize=7.5)
                 panel.grid(visible=True, axis="y")
                 panel.set_axisbelow(True)
                 if column == 0:
                     panel.set_ylabel(label)
             axes[-1, column].set_xlabel(TITLES[name])
+        for line_of_panels in axes:  # one scale for what is one measure
+            low = min(panel.get_ylim()[0] for panel in line_of_panels)
+            high = max(panel.get_ylim()[1] for panel in line_of_panels)
+            for panel in line_of_panels:
+                panel.set_ylim(low, high)
         axes[0, 0].legend(loc="best", fontsize=8)
         note = "; cross: beyond its limit of memory or time" * any("outcome" in r for r in rows)
         figure.suptitle(

@@ -38,6 +38,7 @@ def run(config: BenchConfig) -> dict[str, Any]:
 def compare(config: BenchConfig, world: World) -> dict[str, Any]:
     """All cases of the sections; the JSON grows with each, so that an interrupted run leaves it."""
     device = world.device
+    write_json(config.out / "bench.json", {})  # a folder that can't be written is said at once
     small = {"side": 512, "megabytes": 32} if config.quick and device.type == "cpu" else {}
     rates = measure_rates(device, **small)
     print(report.describe(device))

@@ -1,5 +1,6 @@
 """`pointssl bench --scale`: what a training step costs as its size grows."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,21 +24,29 @@ def measure_scale(config: BenchConfig, world: World) -> dict[str, Any]:
     free = scale.free_memory(device)
     memory = free // 2 if config.cell_memory is None else int(config.cell_memory * scale.GIB)
     limits = scale.Limits(memory, config.cell_time)
-    base = ", ".join(f"{count} {name}" for name, count in scale.BASE.items())
+    base = ", ".join(f"{name} {count}" for name, count in scale.BASE.items())
     what = f"training steps of {NETWORK}, {report.describe(device)}"
     bounds = (
         f"{base} but for what grows; clouds are a process's; a cell may take "
         f"{memory / scale.GIB:.1f} GiB and {config.cell_time:g} s"
     )
     print(f"{what}\n{bounds}", flush=True)
-    run = partial(scale.run_cell, device=device, threads=torch.get_num_threads(), limits=limits)
-    rows = scale.grow(axes, run, partial(print, flush=True) if config.progress else lambda _: None)
-    results = {
+    results: dict[str, Any] = {
         "environment": report.environment(device, None),
         "network": NETWORK,
         "limits": limits._asdict(),
-        "rows": rows,
+        "rows": [],
     }
+
+    def run(side: str, cell: Mapping[str, int]) -> dict[str, Any]:
+        """One cell; the JSON grows with each, so that an interrupted run leaves it."""
+        write_json(config.out / "scale.json", results)
+        found = scale.run_cell(side, cell, device, torch.get_num_threads(), limits)
+        results["rows"].append({"side": side, **cell, **found})
+        return found
+
+    say = partial(print, flush=True) if config.progress else lambda _: None
+    results["rows"] = rows = scale.grow(axes, run, say)
     lines = scale.scale_table(rows)
     print("\n".join(lines))
     write_json(config.out / "scale.json", results)

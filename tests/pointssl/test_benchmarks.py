@@ -202,7 +202,7 @@ def test_larger_cells_than_one_that_failed_are_not_tried():
     assert outcomes == [None, None, *beyond, None, None]
     lines = scale.scale_table(rows)
     assert lines[4].split() == ["points", "2048", "4", "1", "-", "4.88", "-", "-", "2"]
-    assert lines[-1] == "- textbook, 2048 points, 4 clouds, 1 processes: out of memory"
+    assert lines[-1] == "- textbook, points 2048, clouds 4, processes 1: out of memory"
 
 
 def cell(side="ours", points=64, clouds=2, processes=1, gib=4.0, seconds=120.0):
