@@ -78,7 +78,7 @@ def test_what_goes_back_to_the_neighbours(dtype: torch.dtype):
             plain.reverse_neighbour_sum(grad.double(), idx, 30),
         ),
         (
-            gather.in_degree(idx, 30, dtype, graph),
+            gather.in_degree(idx, 30, dtype),
             plain.in_degree(idx, 30, torch.float64),
         ),
     ):

@@ -28,8 +28,7 @@ def edges_by_row(idx: Tensor, rows: int) -> Graph:
     """Edges ``q * K + j`` of ``idx (Q, K)`` in the order of the rows they end in, ``(Q*K,)``, and
     where each row's begin, ``(rows + 1,)``.
 
-    It is the same for all sums over one ``idx``: compute it once and hand it on. The host does not
-    wait for it, as it would for the size of a :func:`torch.bincount`.
+    It is the same for all sums over one ``idx``: compute it once and hand it on.
     """
     ends, order = torch.sort(idx.reshape(-1).int(), stable=True)
     return order, torch.searchsorted(ends, torch.arange(rows + 1, device=idx.device).int())
@@ -145,6 +144,11 @@ def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
     return _forward(values, idx, max_=True)[:2]
 
 
+def neighbour_max_only(values: Tensor, idx: Tensor) -> Tensor:
+    """The maximum alone; which neighbour it was costs next to nothing."""
+    return neighbour_max(values, idx)[0]
+
+
 @torch.library.custom_op("pointssl::neighbour_max_and_sum", mutates_args=())
 def neighbour_max_and_sum(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`neighbour_max` and :func:`neighbour_sum` in one pass, each ``(Q, C)``."""
@@ -192,10 +196,15 @@ def reverse_neighbour_sum(
     return _reverse_sum(values, order, starts, idx.shape[1])
 
 
-def in_degree(idx: Tensor, rows: int, dtype: torch.dtype, graph: Graph | None = None) -> Tensor:
-    """How often each row is somebody's neighbour, ``(rows,)``, without waiting for the device."""
-    _, starts = edges_by_row(idx, rows) if graph is None else graph
-    return starts.diff().to(dtype)
+def in_degree(idx: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
+    """How often each row is somebody's neighbour, ``(rows,)``.
+
+    Counted in any order, which for whole numbers is exact; the host does not wait, as it would for
+    the size of a :func:`torch.bincount`.
+    """
+    ends = idx.reshape(-1)
+    count = torch.zeros(rows, dtype=torch.int32, device=idx.device)
+    return count.index_add_(0, ends, torch.ones_like(ends, dtype=torch.int32)).to(dtype)
 
 
 # What torch.compile and autograd have to know of them.
