@@ -114,7 +114,7 @@ def double_edge_conv(
         if norm1.training:
             u, v = _products(x, centres, weight1)
             synced = is_synced(norm1)
-            y, mean1, var1, mean2, var2, count = _double(u, weight2).DoubleEdgeConv.apply(
+            y, mean1, var1, mean2, var2, count = _double(u, weight2, True).DoubleEdgeConv.apply(
                 u, v, flat, norm1.weight, norm1.bias, weight2, norm2.weight, norm2.bias,
                 (norm1.eps, norm2.eps), slope, synced,
             )  # fmt: skip
@@ -129,17 +129,22 @@ def double_edge_conv(
             if is_exporting():
                 second = double_edge_conv_twin
             elif not any(part.requires_grad for part in parts):  # autograd sees no machine code
-                second = _double(u, weight2).double_edge_conv_frozen
+                second = _double(u, weight2, False).double_edge_conv_frozen
             y = second(u, v, flat, *parts[2:], slope)
     return y.view(*idx.shape[:2], -1)
 
 
-def _double(*tensors: Tensor) -> ModuleType:
+def _double(u: Tensor, weight2: Tensor, train: bool) -> ModuleType:
     """What runs a double edge convolution on these."""
-    if backend_for(*tensors) == "numba":
-        from pointssl.ops.cpu import double_edge_conv as compiled_double
+    backend = backend_for(u, weight2)
+    if backend == "numba":
+        from pointssl.ops.cpu import double_edge_conv as compiled
 
-        return compiled_double
+        return compiled
+    if backend == "triton":
+        from pointssl.ops.gpu import double_edge_conv as fused
+
+        return fused if fused.fits(u, weight2, train) else plain_double
     return plain_double
 
 

@@ -19,11 +19,18 @@ BLOCK = 1 << 20
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the size of a float, in bytes
 
 
-def kernels() -> ModuleType:
-    """Those for CPUs, imported only where they are about to run."""
-    from pointssl.ops.cpu import gather
+def kernels(*tensors: Tensor) -> ModuleType | None:
+    """What runs an operation of this file on these; None where plain torch does."""
+    backend = backend_for(*tensors)
+    if backend == "numba":
+        from pointssl.ops.cpu import gather as compiled
 
-    return gather
+        return compiled
+    if backend == "triton":
+        from pointssl.ops.gpu import gather as fused
+
+        return fused
+    return None
 
 
 def flat_index(idx: Tensor, points: int | None = None) -> Tensor:
@@ -60,8 +67,9 @@ def in_degree(idx: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
 def reverse_neighbour_sum(values: Tensor, idx: Tensor, rows: int | None = None) -> Tensor:
     """For each of R ``rows`` (Q by default), the sum over the centres that have it as a neighbour:
     the transposed sum, ``(Q, C)`` and ``(Q, K)`` to ``(R, C)``."""
-    if backend_for(values) == "numba":
-        return kernels().reverse_neighbour_sum(values, idx, len(values) if rows is None else rows)
+    fast = kernels(values)
+    if fast is not None:
+        return fast.reverse_neighbour_sum(values, idx, len(values) if rows is None else rows)
     k = idx.shape[1]
     flat = idx.reshape(-1)
     order = torch.sort(flat, stable=True).indices  # edges grouped by the neighbour they point to
@@ -76,8 +84,9 @@ def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
 
     On the CPU K passes over blocks that stay in cache; on a GPU blocks of edges.
     """
-    if backend_for(values) == "numba":
-        return kernels().neighbour_max(values, idx)
+    fast = kernels(values)
+    if fast is not None:
+        return fast.neighbour_max(values, idx)
     rows, k = idx.shape
     best = values.new_empty(rows, values.shape[1])
     slot = torch.empty_like(best, dtype=slot_type(k))
@@ -137,8 +146,9 @@ def slot_type(k: int) -> torch.dtype:
 
 def to_winners(grad: Tensor, idx: Tensor, slot: Tensor, rows: int) -> Tensor:
     """Reverse of :func:`neighbour_max`: each ``grad (Q, C)`` to the row that won, ``(rows, C)``."""
-    if backend_for(grad) == "numba":
-        return kernels().to_winners(grad, idx, slot, rows)
+    fast = kernels(grad)
+    if fast is not None:
+        return fast.to_winners(grad, idx, slot, rows)
     return grad.new_zeros(rows, grad.shape[1]).scatter_add_(0, slot_rows(idx, slot), grad)
 
 
@@ -168,8 +178,9 @@ class NeighbourMax(torch.autograd.Function):
 
 def _max_only(values: Tensor, idx: Tensor) -> Tensor:
     """Without which one it was: K passes, each at memory speed."""
-    if backend_for(values) == "numba":
-        return kernels().neighbour_max_only(values, idx)
+    fast = kernels(values)
+    if fast is not None:
+        return fast.neighbour_max_only(values, idx)
     columns = idx.t().contiguous()
     best = values.index_select(0, columns[0])
     step = len(best) if values.device.type != "cpu" else max(1, BLOCK // 4 // values.shape[1])

@@ -1,5 +1,7 @@
 """Nearest neighbours of every point among the points of its own cloud."""
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
@@ -39,10 +41,9 @@ def knn(points: Tensor, k: int) -> Tensor:
 
 def _knn(points: Tensor, k: int) -> Tensor:
     """:func:`knn` of points around the origin, in their own precision."""
-    if backend_for(points) == "numba":
-        from pointssl.ops.cpu.knn import knn as compiled_knn
-
-        return compiled_knn(points, k)
+    kernels = search_kernels(points, points, k)
+    if kernels is not None:
+        return kernels.knn(points, k)
     if points.device.type != "cpu":
         squared = points.square().sum(-1)
         closeness = torch.baddbmm(squared[:, None, :], points, points.mT, beta=-1, alpha=2)
@@ -53,8 +54,23 @@ def _knn(points: Tensor, k: int) -> Tensor:
     return found
 
 
-# The CPU's selection looks at ever fewer numbers: of GROUP points that stand GROUP-wise together
-# only the closest is looked at first, and the k nearest lie in the k groups whose closest win.
+def search_kernels(queries: Tensor, points: Tensor, k: int) -> ModuleType | None:
+    """What searches for the nearest of these; None where plain torch does."""
+    backend = backend_for(queries, points)
+    if backend == "numba":
+        from pointssl.ops.cpu import knn as compiled
+
+        return compiled
+    if backend == "triton":
+        from pointssl.ops.gpu import knn as fused
+
+        return fused if fused.fits(k) else None
+    return None
+
+
+# Torch's selection on the CPU looks at ever fewer numbers: of GROUP points that stand GROUP-wise
+# together only the closest is looked at first, and the k nearest lie in the k groups whose closest
+# win.
 GROUP = 8
 ROWS = 256  # a block of distances stays in cache
 QUERIES = 2048
@@ -107,10 +123,9 @@ def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
     if is_exporting():
         return (2 * (queries @ points.mT) - squared).topk(k, dim=-1, sorted=False).indices
     with torch.autocast(points.device.type, enabled=False):
-        if backend_for(queries, points) == "numba":
-            from pointssl.ops.cpu.knn import knn_among as compiled_knn_among
-
-            return compiled_knn_among(queries, points, k)
+        kernels = search_kernels(queries, points, k)
+        if kernels is not None:
+            return kernels.knn_among(queries, points, k)
         blocks = [  # a block of distances at a time, as there are Q x N of them
             torch.baddbmm(squared, part, points.mT, beta=-1, alpha=2)
             .topk(k, dim=-1, sorted=False)
@@ -149,7 +164,7 @@ def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "n
     check_order(order)
     k = min(k, points.shape[1])
     queries, points = exact(queries), exact(points)
-    if backend_for(queries, points) == "numba" and k > 0:
+    if backend_for(queries, points) == "numba" and in_space(queries, points) and k > 0:
         from pointssl.ops.cpu.search import ball as compiled_ball
 
         return compiled_ball(queries, points, radius, k, order)
@@ -170,6 +185,11 @@ def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "n
     found = torch.where(inside, rank, points.shape[1]).topk(k, largest=False, sorted=True).values
     first = torch.where(inside.any(-1), found[..., 0], distance.argmin(-1))[..., None]
     return torch.where(found < points.shape[1], found, first)
+
+
+def in_space(queries: Tensor, points: Tensor) -> bool:
+    """Whether both have three coordinates and are of the same clouds: what kernels rely on."""
+    return len(queries) == len(points) and queries.shape[2] == points.shape[2] == 3
 
 
 def exact(places: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from torch.autograd.function import once_differentiable
 
 from pointssl.ops.backends import backend_for
 from pointssl.ops.exporting import is_exporting
-from pointssl.ops.gather import kernels
 
 
 def max_over_points(values: Tensor) -> Tensor:
@@ -25,7 +24,9 @@ def max_over_points(values: Tensor) -> Tensor:
 class _MaxOverPoints(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        best, which = kernels().max_over_points(values)
+        from pointssl.ops.cpu.gather import max_over_points as compiled
+
+        best, which = compiled(values)
         ctx.save_for_backward(which)
         ctx.points = values.shape[1]
         return best
