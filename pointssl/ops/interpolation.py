@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from pointssl.ops.backends import backend_for
 from pointssl.ops.exporting import tiny
 from pointssl.ops.gather import take_rows
-from pointssl.ops.neighbours import exact, knn_among
+from pointssl.ops.neighbours import exact, in_space, knn_among
 
 
 def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> Tensor:
@@ -31,7 +31,7 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
     squared = (take_rows(places, idx) - targets[:, :, None]).square().sum(-1)
     weight = 1 / (squared + tiny())
     weight = weight / weight.sum(-1, keepdim=True)
-    if backend_for(values, weight) == "numba":
+    if backend_for(values, weight) == "numba" and values.shape[:2] == places.shape[:2]:
         sums: Tensor = WeightedSum.apply(values, idx, weight)
         return sums
     if backend_for(values, weight) == "triton":
@@ -48,7 +48,7 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
 def nearest(targets: Tensor, places: Tensor, k: int) -> Tensor:
     """The few places that are nearest to each target, ``(B, N, 3)`` and ``(B, M, 3)`` to
     ``(B, N, k)``: :func:`pointssl.ops.neighbours.knn_among`, but for small ``k``."""
-    if backend_for(targets, places) == "numba":
+    if backend_for(targets, places) == "numba" and in_space(targets, places):
         from pointssl.ops.cpu.search import nearest as compiled_nearest
 
         return compiled_nearest(targets, places, k)

@@ -195,3 +195,13 @@ def test_gradient_of_chamfer():
     ]
     for got, expected in zip(*grads, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_the_kernels_leave_to_torch():
+    plane = clouds(2, 40)[..., :2]
+    assert torch.equal(ball(plane, plane, 0.0, 1)[..., 0] < 40, torch.ones(2, 40, dtype=bool))
+    values = torch.randn(2, 40, 5)
+    found = interpolate(values, plane, plane + 0.1)
+    torch.testing.assert_close(found, interpolate_reference(values, plane, plane + 0.1))
+    with pytest.raises((RuntimeError, IndexError)):
+        interpolate(values[:, :2], clouds(2, 40), clouds(2, 40, seed=1))
