@@ -192,11 +192,6 @@ def in_space(queries: Tensor, points: Tensor) -> bool:
     return len(queries) == len(points) and queries.shape[2] == points.shape[2] == 3
 
 
-def in_space(queries: Tensor, points: Tensor) -> bool:
-    """Whether both have three coordinates and are of the same clouds: what kernels rely on."""
-    return len(queries) == len(points) and queries.shape[2] == points.shape[2] == 3
-
-
 def exact(places: Tensor) -> Tensor:
     """At least single precision: in half of it near points are as good as equal."""
     return places.float() if places.dtype in (torch.float16, torch.bfloat16) else places
