@@ -2,6 +2,7 @@
 
 import interpreting  # isort: skip  # before all that may import Triton
 
+import copy
 import functools
 import os
 import pathlib
@@ -10,8 +11,10 @@ import sys
 
 import pytest
 import torch
+from small_backbones import SMALL
 from torch import Tensor
 
+from pointssl.encoders import build_encoder
 from pointssl.ops import double_edge_conv as plain_double
 from pointssl.ops import gather as plain
 from pointssl.ops.backends import using
@@ -300,3 +303,20 @@ def test_kernels_compile_for_gpus():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 13
+
+
+@pytest.mark.parametrize("name", ["dgcnn", "dgcnn_seg", "pointnet2"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_whole_backbone_by_either(name: str, training: bool):
+    """All the choices at once: features and gradients are those of plain torch."""
+    encoder = build_encoder(name, seed=0, **SMALL[name]).to(DEVICE).train(training)
+    found = []
+    for backend in ("torch", "triton"):
+        mine = copy.deepcopy(encoder)
+        with using(backend):
+            cloud = mine(numbers(2, 40, 3)).cloud
+            cloud.square().sum().backward()
+        found.append([cloud.detach(), *(p.grad for p in mine.parameters() if p.grad is not None)])
+    largest = max(float(value.abs().max()) for value in found[0])
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-4 * largest)

@@ -7,7 +7,6 @@ from torch import Tensor
 from pointssl.ops.neighbours import knn, knn_among, knn_reference
 from pointssl_datasets.errors import UserError
 
-
 pytestmark = pytest.mark.usefixtures("backend")
 
 
