@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 SIDES = ("textbook", "ours")
-LEVELS = ("quick", "default", "full")
-
 
 Sizes = Mapping[str, Any]
 Run = Callable[[], Any]

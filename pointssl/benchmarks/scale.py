@@ -99,9 +99,7 @@ def run_cell(
         return {"outcome": "too slow"}
     finally:
         if started.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(started.pid, signal.SIGKILL)
-            started.communicate()
+            _end(started)
     found = [line for line in answer.splitlines() if line.startswith("{")]
     if found:
         return dict(json.loads(found[-1]))
@@ -109,6 +107,16 @@ def run_cell(
         return {"outcome": "out of memory"}
     last = (complaint.strip().splitlines() or [f"exit code {started.returncode}"])[-1]
     return {"outcome": f"failed: {last[:120]}"}
+
+
+def _end(started: subprocess.Popen[str]) -> None:
+    """A process and those that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        if hasattr(os, "killpg"):
+            os.killpg(started.pid, signal.SIGKILL)
+        else:  # Windows
+            started.kill()
+    started.communicate()
 
 
 def free_memory(device: torch.device) -> int:

@@ -44,13 +44,9 @@ def _make(side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> 
     if side == "textbook":
         assert isinstance(pictures_net, ResNet)
         pictures_net = TextbookResNet(pictures_net)
-    method = CrossPoint(encoder_of("dgcnn", side), pictures_net)
-    with torch.random.fork_rng(devices=[]):  # the heads were drawn from the global state
+    with torch.random.fork_rng(devices=[]):  # the heads are drawn from the global state
         torch.manual_seed(0)
-        for head in (method.head, method.image_head):
-            for layer in head:
-                if isinstance(layer, torch.nn.Linear):
-                    layer.reset_parameters()
+        method = CrossPoint(encoder_of("dgcnn", side), pictures_net)
     method.to(device, dtype).train()
     trained = trained_parameters(method)
     if side == "textbook":
