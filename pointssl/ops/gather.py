@@ -56,11 +56,19 @@ def rows_of(values: Tensor, idx: Tensor) -> Tensor:
 
 def neighbour_sum(values: Tensor, idx: Tensor) -> Tensor:
     """Sum of each centre's neighbours: ``(R, C)`` and ``(Q, K)`` to ``(Q, C)``."""
+    if backend_for(values) == "triton":
+        from pointssl.ops.gpu.gather import neighbour_sum as fused
+
+        return fused(values, idx)
     return F.embedding_bag(idx, values, mode="sum")
 
 
 def in_degree(idx: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
     """How often each row is somebody's neighbour, ``(rows,)``."""
+    if backend_for(idx) == "triton":
+        from pointssl.ops.gpu.gather import in_degree as fused
+
+        return fused(idx, rows, dtype)
     return torch.bincount(idx.reshape(-1), minlength=rows).to(dtype)
 
 

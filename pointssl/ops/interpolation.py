@@ -52,7 +52,7 @@ def nearest(targets: Tensor, places: Tensor, k: int) -> Tensor:
         from pointssl.ops.cpu.search import nearest as compiled_nearest
 
         return compiled_nearest(targets, places, k)
-    if backend_for(targets, places) == "triton":
+    if backend_for(targets, places) == "triton" and in_space(targets, places):
         from pointssl.ops.gpu import knn as fused
 
         if fused.fits(k):

@@ -168,7 +168,7 @@ def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "n
         from pointssl.ops.cpu.search import ball as compiled_ball
 
         return compiled_ball(queries, points, radius, k, order)
-    if backend_for(queries, points) == "triton":
+    if backend_for(queries, points) == "triton" and in_space(queries, points) and k > 0:
         from pointssl.ops.gpu import ball as fused
 
         if fused.fits(k, order):

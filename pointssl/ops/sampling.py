@@ -40,7 +40,7 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
         from pointssl.ops.cpu.sampling import farthest_points as compiled_farthest_points
 
         return compiled_farthest_points(xyz, latest, count)
-    if backend_for(xyz) == "triton":
+    if backend_for(xyz) == "triton" and xyz.shape[2] == 3:
         from pointssl.ops.gpu.sampling import farthest_points as fused_farthest_points
 
         return fused_farthest_points(xyz, latest, count)

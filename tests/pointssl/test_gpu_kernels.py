@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pointssl.encoders import build_encoder
 from pointssl.ops import double_edge_conv as plain_double
+from pointssl.ops import edge_conv, neighbours
 from pointssl.ops import gather as plain
 from pointssl.ops.backends import using
 from pointssl.ops.interpolation import interpolate, interpolate_reference
@@ -196,6 +197,11 @@ def test_farthest_points(resident: int, dtype: torch.dtype, monkeypatch: pytest.
     assert expected.tolist() == farthest_points_reference(cloud.cpu(), 15)
 
 
+def test_clouds_that_do_not_belong_together():
+    with pytest.raises(ValueError, match=r"queries \(1, 5, 3\) among points \(2, 9, 3\)"):
+        knn.nearest(numbers(1, 5, 3), numbers(2, 9, 3), 2)
+
+
 @pytest.mark.parametrize("order", ["first", "nearest"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_ball(order: str, dtype: torch.dtype):
@@ -320,3 +326,57 @@ def test_a_whole_backbone_by_either(name: str, training: bool):
     largest = max(float(value.abs().max()) for value in found[0])
     for expected, value in zip(*found, strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-4 * largest)
+
+
+def layers(dtype: torch.dtype) -> list[torch.nn.Module]:
+    torch.manual_seed(0)
+    made = [torch.nn.Linear(6, 5), torch.nn.BatchNorm1d(5)]
+    made += [torch.nn.Linear(5, 4), torch.nn.BatchNorm1d(4)]
+    with torch.no_grad():
+        for norm in made[1::2]:
+            norm.weight.copy_(torch.randn(len(norm.weight)))
+            norm.running_mean.normal_()
+    return [layer.to(DEVICE, dtype) for layer in made]
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("double", [True, False])
+def test_edge_convolutions_from_points_to_gradients(train: bool, double: bool):
+    x = numbers(2, 12, 3, dtype=torch.float64).requires_grad_()
+    weights = numbers(2, 12, 4 if double else 5, dtype=torch.float64, seed=1)
+    results = []
+    for backend in ("torch", "triton"):
+        first, norm1, second, norm2 = layers(torch.float64)
+        norm1.train(train), norm2.train(train)
+        with using(backend):
+            idx = neighbours.knn(x, 4)
+            if double:
+                y = edge_conv.double_edge_conv(x, idx, first.weight, norm1, second.weight, norm2)
+            else:
+                y = edge_conv.edge_conv(x, idx, first.weight, norm1)
+            wanted = [x, first.weight, norm1.weight, norm1.bias]
+            grads = torch.autograd.grad(y, wanted, weights)
+            with torch.no_grad():
+                still = edge_conv.edge_conv(x, idx, first.weight, norm1.eval())
+        results.append((y, *grads, norm1.running_mean, norm1.running_var, still))
+    for pair in zip(*results, strict=True):
+        assert torch.allclose(*pair, rtol=1e-10, atol=1e-10)
+
+
+def test_graphs_of_training_are_whole():
+    """torch.compile sees operators, and nothing that makes it stop."""
+    x = numbers(1, 12, 3).requires_grad_()
+    first, norm1, second, norm2 = layers(torch.float32)
+
+    def loss(x: Tensor) -> Tensor:
+        idx = neighbours.knn(x, 4)
+        return (
+            edge_conv.double_edge_conv(x, idx, first.weight, norm1, second.weight, norm2)
+            .square()
+            .sum()
+        )
+
+    with using("triton"):
+        expected = torch.autograd.grad(loss(x), x)[0]
+        compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+        assert torch.allclose(torch.autograd.grad(compiled(x), x)[0], expected, atol=1e-4)

@@ -88,6 +88,8 @@ def _search(
 def _find(queries: Tensor, points: Tensor, k: int, ordered: bool) -> tuple[Tensor, Tensor]:
     clouds, count, channels = queries.shape
     among = points.shape[1]
+    if len(points) != clouds or points.shape[2] != channels:  # the kernel would read elsewhere
+        raise ValueError(f"queries {tuple(queries.shape)} among points {tuple(points.shape)}")
     found = torch.empty(clouds, count, k, dtype=torch.int64, device=queries.device)
     squared = queries.new_empty((clouds, count, k) if ordered else (0, count, k))
     if found.numel():
