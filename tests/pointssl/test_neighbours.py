@@ -95,3 +95,14 @@ def test_half_precision_does_not_reach_the_search(dtype: torch.dtype):
     narrow = x.to(dtype)
     found = knn(narrow, 20).sort(-1).values
     assert torch.equal(found, knn(narrow.float(), 20).sort(-1).values)
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_a_large_cloud(spoilt: bool):
+    """Where the CPU's kernels sort the points of space into boxes, unless some are not numbers."""
+    x = clouds(1, 2100, 3).double()
+    if spoilt:
+        x[0, 5] = torch.nan
+        assert 0 <= int(knn(x, 20).min()) <= int(knn(x, 20).max()) < 2100
+    else:
+        assert torch.equal(knn(x, 20).sort(-1).values, knn_reference(x, 20).sort(-1).values)

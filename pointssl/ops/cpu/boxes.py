@@ -11,19 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointssl.ops.cpu.knn import SPARE, _bisect, _select, knn
+from pointssl.ops.cpu.knn import SPARE, _bisect, _select, knn_among
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl_datasets.compiling import compiled, inner
 
 BLOCK = 64
 WINDOW = 32  # points before and behind in the order, at least, that give a first bound
-FROM = 2048  # points: in smaller clouds as much is gained by simply comparing all
 
 
 def box_knn(points: Tensor, k: int) -> Tensor:
     """``(B, N, 3)`` to the ``k`` nearest of each point, ``(B, N, k)`` int64, in no order."""
     if not points.isfinite().all():  # there are no boxes around those
-        return knn(points, k)
+        return knn_among(points, points, k)
     clouds, count = points.shape[:2]
     found = torch.empty(clouds, count, k, dtype=torch.int64)
     blocks = sorted_into_boxes(points)

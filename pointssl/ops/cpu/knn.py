@@ -18,11 +18,16 @@ GROUPS = 64  # at least, and at least 2k: in fewer, more of the nearest would sh
 FOLDS = 4  # at most: sixteen columns in a group
 SPARE = 4  # columns more than k that the first bisection may leave
 DIRECT = 8  # up to as many channels distances are summed up here, beyond by a matrix product
+IN_BOXES = 2048  # points of space: in smaller clouds as much is gained by comparing all
 TILE = 1 << 20  # numbers of a tile of closeness
 
 
 def knn(points: Tensor, k: int) -> Tensor:
     """``(B, N, C)`` without their mean, to ``(B, N, k)`` int64, in no order."""
+    if points.shape[2] == 3 and points.shape[1] >= IN_BOXES:
+        from pointssl.ops.cpu.boxes import box_knn
+
+        return box_knn(points, k)
     return knn_among(points, points, k)
 
 
