@@ -181,9 +181,10 @@ def describe(
             "warning: the image encoder is frozen with random weights: give it some with "
             "--image-weights, or --image-pretrained of timm:NAME"
         )
-    if world.size > 1 and not config.sync_bn and config.batch_size // world.size < 16:
+    seen = config.batch_size // (world.size * config.accumulate)
+    if world.size > 1 and not config.sync_bn and seen < 16:
         world.say(
-            f"warning: batch norm sees {config.batch_size // world.size} clouds per process; "
+            f"warning: batch norm sees {seen} clouds per process; "
             "--sync-bn takes the statistics over all of them"
         )
 
