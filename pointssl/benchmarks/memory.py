@@ -12,6 +12,7 @@ import torch
 
 from pointssl.benchmarks.case import Case, Run
 from pointssl.engine.memory import keep_freed_memory
+from pointssl.ops.backends import chosen_backend, set_backend
 
 STATUS = Path("/proc/self/status")
 PATIENCE = 600.0  # seconds for one measurement
@@ -67,7 +68,8 @@ def measured_afresh(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     here, there = context.Pipe(duplex=False)
-    arguments = (there, torch.get_num_threads(), measure, (*arguments, device))
+    settings = (torch.get_num_threads(), chosen_backend())
+    arguments = (there, settings, measure, (*arguments, device))
     process = context.Process(target=_answer, args=arguments, daemon=True)
     process.start()
     there.close()
@@ -82,10 +84,14 @@ def measured_afresh(
 
 
 def _answer(
-    pipe: Connection, threads: int, measure: Callable[..., int], arguments: tuple[Any, ...]
+    pipe: Connection,
+    settings: tuple[int, str],
+    measure: Callable[..., int],
+    arguments: tuple[Any, ...],
 ) -> None:
-    """In the fresh process: measure, and send MB."""
-    torch.set_num_threads(threads)
+    """In the fresh process: measure with so many threads and those kernels, and send MB."""
+    torch.set_num_threads(settings[0])
+    set_backend(settings[1])
     keep_freed_memory()
     found = float("nan")
     try:

@@ -14,6 +14,7 @@ import torch
 
 from pointssl.benchmarks.case import SIDES
 from pointssl.evaluation.tables import text_table
+from pointssl.ops.backends import chosen_backend
 
 CELL = "pointssl.benchmarks.scale_cell"
 AXES: dict[str, tuple[int, ...]] = {
@@ -86,7 +87,7 @@ def run_cell(
         ]
     command += [
         CELL, side, str(cell["clouds"]), str(cell["points"]), str(limits.memory // processes),
-        device.type, str(max(1, threads // processes)),
+        device.type, str(max(1, threads // processes)), chosen_backend(),
     ]  # fmt: skip
     # A session of its own, so that all of its processes can be ended together, and no others.
     started = subprocess.Popen(

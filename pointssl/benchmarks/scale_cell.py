@@ -69,10 +69,10 @@ def limit_memory(limit: int, device: torch.device) -> None:
 
 
 def main() -> None:
-    """``SIDE CLOUDS POINTS LIMIT DEVICE THREADS``."""
-    side, clouds, points, limit, device, threads = sys.argv[1:]
+    """``SIDE CLOUDS POINTS LIMIT DEVICE THREADS KERNELS``."""
+    side, clouds, points, limit, device, threads, kernels = sys.argv[1:]
     try:
-        with start_world(device, int(threads)) as world:
+        with start_world(device, int(threads), kernels) as world:
             found = measure_cell(side, int(clouds), int(points), int(limit), world)
             world.say(json.dumps(found))
     except (MemoryError, RuntimeError) as error:

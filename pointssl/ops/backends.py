@@ -47,6 +47,11 @@ def wants_cluster() -> bool:
     return _chosen == "cluster"
 
 
+def chosen_backend() -> str:
+    """What :func:`set_backend` was last given."""
+    return _chosen
+
+
 def set_backend(name: str) -> None:
     """Run operations by ``name`` from now on, wherever it can; ``"auto"`` is the fastest.
 

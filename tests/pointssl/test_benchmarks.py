@@ -17,6 +17,7 @@ from pointssl.benchmarks.floor import Rates, count_operations, floor_seconds, me
 from pointssl.benchmarks.memory import measured_afresh
 from pointssl.benchmarks.scale_picture import scale_picture
 from pointssl.benchmarks.timing import interleaved, ratios
+from pointssl.ops.backends import BACKENDS, chosen_backend, using
 from pointssl_datasets.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -253,3 +254,13 @@ def test_a_tensor_or_several():
     assert as_list(one)[0] is one
     assert len(as_list((one, one))) == 2
     assert backbones.cases("quick", True)[1].name == "dgcnn train, bf16, 2 x 256"
+
+
+def backend_here(device: torch.device) -> int:
+    """The number of the backend that was asked for, for :func:`measured_afresh`."""
+    return BACKENDS.index(chosen_backend())
+
+
+def test_fresh_processes_run_the_kernels_that_were_asked_for():
+    with using("torch"):
+        assert measured_afresh(backend_here, CPU) * 1e6 == pytest.approx(BACKENDS.index("torch"))
