@@ -91,7 +91,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{low:.1f}-{high:.1f}",
         "-" if row["cpu_ratio"] is None else f"{row['cpu_ratio']:.1f}x",
         "-" if memory is None else f"{memory:.2f}",
-        f"{100 * row['share']:.2g}%",
+        f"{100 * row['share']:.{0 if row['share'] >= 0.1 else 1}f}%",
         goal_cell(row),
     ]
 
