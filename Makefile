@@ -8,7 +8,7 @@ READY := $(VENV)/.installed
 CLUSTER := .venv-cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-cluster docs bench bench-backbones bench-data clean
+.PHONY: help install demo test test-slow test-cluster docs bench bench-backbones bench-data bench-distributed clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ bench-backbones: $(READY)  ## Parameters, multiply-adds, throughput and memory o
 
 bench-data: $(READY)  ## Time reading datasets as they are distributed, and packed.
 	$(PY) -m pointssl.bench_data
+
+bench-distributed: $(READY)  ## Time communication on two processes; what it costs 8 and 64, on paper.
+	$(PY) -m pointssl.bench_distributed
 
 clean:  ## Remove .venv and everything that was built; runs/ and the data cache stay.
 	rm -rf $(VENV) $(CLUSTER) site build dist .pytest_cache .mypy_cache .ruff_cache
