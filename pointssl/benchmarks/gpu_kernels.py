@@ -1,6 +1,6 @@
 """Every kernel beside its twin in plain torch, on the GPU that is there: one table.
 
-``python -m pointssl.ops.gpu.checking`` at realistic sizes; without a GPU and with
+``python -m pointssl.benchmarks.gpu_kernels`` at realistic sizes; without a GPU and with
 ``TRITON_INTERPRET=1`` at tiny ones, where the times mean nothing.
 """
 

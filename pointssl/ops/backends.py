@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -85,7 +86,29 @@ def using(name: str) -> Iterator[None]:
 def triton_runs(device: str) -> bool:
     """Whether Triton's kernels run on devices of that type: on GPUs, elsewhere interpreted."""
     there = device == "cuda" or (device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
-    return there and imports("triton")
+    return there and imports("triton") and _triton_works(device)
+
+
+@functools.cache
+def _triton_works(device: str) -> bool:
+    """Whether a small kernel compiles, starts and gives the right numbers; tried once. Triton needs
+    a C compiler and a driver that fits, and where they are missing plain torch runs instead."""
+    try:
+        from pointssl.ops.gpu.gather import neighbour_max
+
+        values = torch.arange(8.0, device=device).view(4, 2)
+        idx = torch.tensor([[0, 1], [3, 2]], device=device)
+        best, _ = neighbour_max(values, idx)
+        if best.tolist() == [[2.0, 3.0], [6.0, 7.0]]:
+            return True
+        reason = "it gives wrong numbers"
+    except Exception as error:  # whatever a compiler or driver raises
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    warnings.warn(
+        f"Triton's kernels do not run on {device}, plain torch does instead, more slowly: {reason}",
+        stacklevel=2,
+    )
+    return False
 
 
 @functools.cache

@@ -15,8 +15,8 @@ from small_backbones import SMALL
 from torch import Tensor
 
 from pointssl.encoders import build_encoder
+from pointssl.ops import backends, edge_conv, neighbours
 from pointssl.ops import double_edge_conv as plain_double
-from pointssl.ops import edge_conv, neighbours
 from pointssl.ops import gather as plain
 from pointssl.ops.backends import using
 from pointssl.ops.interpolation import interpolate, interpolate_reference
@@ -24,7 +24,8 @@ from pointssl.ops.neighbours import ball
 from pointssl.ops.sampling import farthest_points, farthest_points_reference
 
 from pointssl.ops.gpu import double_edge_conv as fused_double  # isort: skip
-from pointssl.ops.gpu import checking, gather, knn, sampling  # isort: skip
+from pointssl.ops.gpu import gather, knn, sampling  # isort: skip
+from pointssl.benchmarks import gpu_kernels  # isort: skip
 
 DEVICE = interpreting.DEVICE
 opcheck = torch.library.opcheck
@@ -278,14 +279,18 @@ def test_frozen_double_edge_convolution(dtype: torch.dtype):
     assert torch.allclose(found.double(), expected, rtol=digits, atol=digits)
 
 
-@pytest.mark.skipif(interpreting.HAS_GPU, reason="python -m pointssl.ops.gpu.checking is for GPUs")
+@pytest.mark.skipif(
+    interpreting.HAS_GPU, reason="python -m pointssl.benchmarks.gpu_kernels is for GPUs"
+)
 def test_the_table_of_all_kernels(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checking, "SECONDS", 0.0)
-    monkeypatch.setattr(checking, "interleaved", functools.partial(checking.interleaved, least=1))
-    rows = checking.check_all("cpu")
+    monkeypatch.setattr(gpu_kernels, "SECONDS", 0.0)
+    monkeypatch.setattr(
+        gpu_kernels, "interleaved", functools.partial(gpu_kernels.interleaved, least=1)
+    )
+    rows = gpu_kernels.check_all("cpu")
     for row in rows:
         assert row.difference < (0.1 if "bfloat16" in row.shape + row.name else 1e-4), row
-    lines = checking.table(rows).splitlines()
+    lines = gpu_kernels.table(rows).splitlines()
     assert len(lines) == 1 + len(rows)
     assert lines[0].split()[:3] == ["name", "shape", "difference"]
 
@@ -294,7 +299,9 @@ def test_a_kernel_that_fails_leaves_the_other_rows():
     def fail() -> Tensor:
         raise RuntimeError("out of registers")
 
-    row = checking._row(checking.Pair("a", "b", lambda: torch.ones(1), fail), torch.device("cpu"))
+    row = gpu_kernels._row(
+        gpu_kernels.Pair("a", "b", lambda: torch.ones(1), fail), torch.device("cpu")
+    )
     assert row.error == "RuntimeError: out of registers"
     assert row.difference == float("inf")
 
@@ -380,3 +387,18 @@ def test_graphs_of_training_are_whole():
         expected = torch.autograd.grad(loss(x), x)[0]
         compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
         assert torch.allclose(torch.autograd.grad(compiled(x), x)[0], expected, atol=1e-4)
+
+
+def test_kernels_that_do_not_run_are_left_alone(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Tensor) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    values = numbers(4, 2)
+    with using("triton"):
+        assert backends.backend_for(values) == "triton"
+        monkeypatch.setattr(gather, "neighbour_max", fail)
+        backends._triton_works.cache_clear()
+        with pytest.warns(UserWarning, match="plain torch does instead.*Failed to find C compiler"):
+            assert backends.backend_for(values) == "torch"
+        monkeypatch.undo()
+        backends._triton_works.cache_clear()
