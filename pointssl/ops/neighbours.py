@@ -5,6 +5,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from pointssl.ops import cluster
 from pointssl.ops.backends import backend_for
 from pointssl.ops.exporting import is_exporting, knn_twin
 from pointssl_datasets.errors import UsageError, UserError
@@ -41,6 +42,8 @@ def knn(points: Tensor, k: int) -> Tensor:
 
 def _knn(points: Tensor, k: int) -> Tensor:
     """:func:`knn` of points around the origin, in their own precision."""
+    if cluster.takes(points):
+        return cluster.knn(points, k)
     kernels = search_kernels(points, points, k)
     if kernels is not None:
         return kernels.knn(points, k)
