@@ -5,12 +5,7 @@ gives an encoder; ``encoder(xyz).cloud`` is the feature of clouds ``(B, N, 3)``.
 ``pointssl.load_task(...)`` gives a fine-tuned network.
 """
 
-import os
 from typing import TYPE_CHECKING, Any
-
-# Between two operations torch's threads (GNU OpenMP) turn in circles for milliseconds, on the very
-# cores that the kernels of `pointssl.ops.cpu` want. It is read when torch is first imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "build_encoder", "load_encoder", "load_task"]

@@ -15,6 +15,7 @@ from pointssl.ops.sampling import farthest_points, farthest_points_reference
 pytest.importorskip("numba")
 from pointssl.ops.cpu.boxes import box_knn
 from pointssl.ops.cpu.search import nearest
+from pointssl.ops.cpu.threads import in_parallel
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -205,3 +206,18 @@ def test_what_the_kernels_leave_to_torch():
     torch.testing.assert_close(found, interpolate_reference(values, plane, plane + 0.1))
     with pytest.raises((RuntimeError, IndexError)):
         interpolate(values[:, :2], clouds(2, 40), clouds(2, 40, seed=1))
+
+
+def test_ranges_make_up_the_whole_and_errors_come_out():
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            seen: list[int] = []
+            in_parallel(lambda start, stop: seen.extend(range(start, stop)), 7)
+            assert sorted(seen) == list(range(7))
+            in_parallel(lambda start, stop: seen.append(stop - start), 0)
+            with pytest.raises(ZeroDivisionError):
+                in_parallel(lambda start, stop: 1 // (stop - 7), 7)
+    finally:
+        torch.set_num_threads(before)
