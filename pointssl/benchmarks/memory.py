@@ -5,16 +5,14 @@ import gc
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from pointssl.benchmarks.case import Case, Run
-from pointssl.engine.memory import keep_freed_memory
+from pointssl.engine.memory import STATUS, keep_freed_memory, process_memory
 from pointssl.ops.backends import chosen_backend, set_backend
 
-STATUS = Path("/proc/self/status")
 PATIENCE = 600.0  # seconds for one measurement
 
 
@@ -31,17 +29,6 @@ def added_memory(run: Run, device: torch.device) -> int:
     before = process_memory("VmRSS")
     run()
     return max(0, process_memory("VmHWM") - before)
-
-
-def process_memory(key: str) -> int:
-    """``VmRSS``, what this process holds, or ``VmHWM``, the most it ever held; bytes.
-
-    Not ``getrusage``, whose maximum starts from that of the parent process.
-    """
-    for line in STATUS.read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"{STATUS} has no {key}")
 
 
 def case_memory(case: Case, side: str, device: torch.device) -> int:

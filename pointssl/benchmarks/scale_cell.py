@@ -14,9 +14,10 @@ from torch import nn
 
 from pointssl.benchmarks.backbones import encoder_of
 from pointssl.benchmarks.case import random_clouds
-from pointssl.benchmarks.memory import STATUS, added_memory, is_out_of_memory, process_memory
+from pointssl.benchmarks.memory import added_memory, is_out_of_memory
 from pointssl.benchmarks.timing import wait
 from pointssl.engine.distributed import World, start_world
+from pointssl.engine.memory import STATUS, process_memory
 from pointssl.engine.optimizer import on_devices
 
 MOST, SECONDS = 5, 5.0  # steps that are timed, and about how long

@@ -6,6 +6,7 @@ bisection. On a CPU, where memory that is not there kills instead of failing, tw
 measured, the rest is on a line through them, and what it promises is tried once.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -44,7 +45,9 @@ def with_batch_size(config: C, most: int, world: World, *began: Path) -> C:
         return config
     for path in began:
         if path.exists():
-            return replace(config, batch_size=load_checkpoint(path)["config"]["batch_size"])
+            began_with = load_checkpoint(path).get("config", {}).get("batch_size")
+            if began_with is not None:
+                return replace(config, batch_size=began_with)
     found: tuple[int, str] = (0, "")
     if world.is_main:
         world.say("--batch-size auto: trying batches in processes of their own")
@@ -56,7 +59,7 @@ def with_batch_size(config: C, most: int, world: World, *began: Path) -> C:
 
 def find_batch_size(config: TrainingOptions, most: int, world: World) -> tuple[int, str]:
     """The batch size over all processes, and how full it makes the memory, in words."""
-    part = config.accumulate * (1 if config.accumulate > 1 or config.sync_bn else 2)
+    part = config.accumulate * (1 if config.accumulate > 1 else 2)
     highest = most // (world.size * part)
     limit = None if world.device.type == "cuda" else int(SHARE * free_memory() / local_ranks())
     with tempfile.TemporaryDirectory(prefix="pointssl-") as folder:
@@ -161,9 +164,10 @@ def local_ranks() -> int:
 def free_memory() -> int:
     """Bytes that this machine can still give, or this container."""
     found = []
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            found.append(int(line.split()[1]) * 1024)
+    with contextlib.suppress(OSError):  # there on Linux alone
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()

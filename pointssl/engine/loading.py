@@ -80,12 +80,15 @@ def read_batches(
             pool.submit(_collate, dataset, part, device)
             for part in islice(rows, workers + AHEAD - 1)
         )
-        while waiting:
-            batch = waiting.popleft().result()
-            part = next(rows, None)
-            if part is not None:
-                waiting.append(pool.submit(_collate, dataset, part, device))
-            yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        try:
+            while waiting:
+                batch = waiting.popleft().result()
+                part = next(rows, None)
+                if part is not None:
+                    waiting.append(pool.submit(_collate, dataset, part, device))
+                yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        finally:
+            pool.shutdown(cancel_futures=True)  # who stops early waits for what is being read alone
 
 
 def _collate(dataset: Any, rows: Sequence[int], device: torch.device) -> dict[str, Tensor]:

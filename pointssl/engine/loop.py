@@ -87,10 +87,12 @@ def train(
         while progress.epoch < plan.epochs:
             meters = Meters(world.device)
             meters.restore(progress.totals, world.is_main)
-            train_epoch(model, optimizer, scaler, plan, progress, meters, checks, world)
+            stop = train_epoch(model, optimizer, scaler, plan, progress, meters, checks, world)
             progress.epoch, progress.step, progress.totals = progress.epoch + 1, 0, {}
             plan.log({"epoch": progress.epoch, **meters.read()})
             plan.save(progress)
+            if stop and progress.epoch < plan.epochs:
+                raise Stopped(stop, f"after epoch {progress.epoch}")
         stop, _ = agree_to_stop(request, True, world)
         if stop > 1:  # a signal while the last epoch was validated or saved
             raise Stopped(stop, "after the last epoch")
@@ -105,8 +107,12 @@ def train_epoch(
     meters: Meters,
     checks: Checks,
     world: World,
-) -> None:
-    """The steps of one epoch that are still to do; on a GPU the host runs ahead of it."""
+) -> int:
+    """The steps of one epoch that are still to do; on a GPU the host runs ahead of it.
+
+    Returns:
+        the reason to stop that only the last step's answer told, or 0.
+    """
     batches = plan.batches(progress.epoch, progress.step)
     bar = tqdm(
         total=plan.steps_per_epoch, initial=progress.step, unit="step", leave=False,
@@ -141,12 +147,12 @@ def train_epoch(
             if bar.update():  # it was drawn: the next time with this loss, which waits for it
                 bar.set_postfix(loss=f"{scalars['loss'].item():.3f}", refresh=False)
             if stop or (plan.save_every and progress.step % plan.save_every == 0):
-                checks.settle()
+                stop = max(stop, checks.settle())
                 progress.totals = meters.reduced()
                 plan.save(progress)
             if stop:
                 raise Stopped(stop, f"in epoch {progress.epoch + 1}, after step {progress.step}")
-        checks.settle()
+        return checks.settle()
 
 
 def backward(

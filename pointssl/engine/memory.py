@@ -1,8 +1,10 @@
-"""Let a training process keep the memory it frees."""
+"""Memory of this process: what it holds, and keeping what it frees."""
 
 import ctypes
 import sys
+from pathlib import Path
 
+STATUS = Path("/proc/self/status")  # Linux
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
@@ -19,3 +21,14 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 32 << 20)  # glibc's upper limit
         mallopt(M_TRIM_THRESHOLD, 1 << 30)
+
+
+def process_memory(key: str) -> int:
+    """``VmRSS``, what this process holds, or ``VmHWM``, the most it ever held; bytes.
+
+    Not ``getrusage``, whose maximum starts from that of the parent process.
+    """
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"{STATUS} has no {key}")

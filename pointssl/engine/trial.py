@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pointssl.engine.memory import process_memory
 from pointssl.engine.stopping import Stopped
 from pointssl.options import make
 from pointssl_datasets.errors import UserError
@@ -39,26 +40,27 @@ def main() -> None:
 def answer(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """The most memory that two steps took."""
     where, recipe = RUNS[name]
-    config = make(resolve(f"{where}:{name}", {}, "config"), options)
     run = resolve(f"{recipe}:run", {}, "recipe")
     try:
+        config = make(resolve(f"{where}:{name}", {}, "config"), options)
         for _ in range(2):  # --max-time 0: each goes on for one step
             with contextlib.suppress(Stopped):
                 run(config)
     except UserError as error:
         return {"error": str(error)}
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
         if not is_shortage(error):
             raise
         return {"peak": None}
     if torch.cuda.is_available() and config.device != "cpu":
         return {"peak": torch.cuda.max_memory_reserved()}
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {"peak": process_memory("VmHWM")}
 
 
 def is_shortage(error: BaseException) -> bool:
     """Whether it says that there is no memory left."""
-    known = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate")
+    known = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate",
+             "can't start new thread")  # fmt: skip
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in known)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pointssl.evaluation.hooks import hooked
 from pointssl.evaluation.module_profile import tensors_of, whole_layers
+from pointssl.ops.backends import using
 
 
 def is_finite(value: Any) -> bool:
@@ -37,6 +38,6 @@ def first_not_finite(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = Non
         title = name or "the encoder itself"
         found.append(f"{title} ({type(module).__name__}), from input that {state}{weights}")
 
-    with whole_layers(), hooked(encoder, after):
+    with using("torch"), whole_layers(), hooked(encoder, after):
         encoder(xyz, feats)
     return found[0] if found else None

@@ -31,6 +31,8 @@ def backend_for(*tensors: Tensor) -> str:
     """
     if _chosen == "torch" or any(type(tensor) not in PLAIN for tensor in tensors):
         return "torch"
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
+        return "torch"  # vmap and the like see through torch's operations alone
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
     floats = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
     if _chosen == "triton" or not on_cpu:

@@ -31,6 +31,12 @@ def sum_over_ranks(x: Tensor, synced: bool = True) -> Tensor:
     return x
 
 
+def shared_mean(rows: Tensor, synced: bool) -> Tensor:
+    """The mean of some rows ``(R, C)``, the same on every rank if ``synced``, ``(C,)``."""
+    total = sum_over_ranks(torch.cat((rows.mean(0), rows.new_ones(1))), synced)
+    return total[:-1] / total[-1]
+
+
 def gather_rows(x: Tensor) -> Tensor:
     """The rows of all ranks, with their gradient.
 

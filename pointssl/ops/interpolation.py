@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from pointssl.ops.backends import backend_for
 from pointssl.ops.exporting import tiny
 from pointssl.ops.gather import take_rows
-from pointssl.ops.neighbours import exact, in_space, knn_among
+from pointssl.ops.neighbours import exact, in_space, knn_among, require_enough
 
 
 def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> Tensor:
@@ -26,6 +26,7 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
     Returns:
         ``(B, N, C)``.
     """
+    require_enough(places.shape[1], 1)
     places, targets = exact(places), exact(targets)
     idx = nearest(targets, places, min(k, places.shape[1]))
     squared = (take_rows(places, idx) - targets[:, :, None]).square().sum(-1)
@@ -48,6 +49,7 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
 def nearest(targets: Tensor, places: Tensor, k: int) -> Tensor:
     """The few places that are nearest to each target, ``(B, N, 3)`` and ``(B, M, 3)`` to
     ``(B, N, k)``: :func:`pointssl.ops.neighbours.knn_among`, but for small ``k``."""
+    require_enough(places.shape[1], max(k, 1))
     if backend_for(targets, places) == "numba" and in_space(targets, places):
         from pointssl.ops.cpu.search import nearest as compiled_nearest
 

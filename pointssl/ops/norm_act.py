@@ -10,25 +10,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pointssl.ops.backends import backend_for
 from pointssl.ops.batch_norm import is_synced, update_running
-from pointssl.ops.collectives import sum_over_ranks
+from pointssl.ops.collectives import shared_mean, sum_over_ranks
 from pointssl.ops.exporting import is_exporting
 
 
 def norm_act(x: Tensor, norm: _BatchNorm, slope: float) -> Tensor:
-    """``leaky_relu(norm(x), slope)``, ``(R, C)`` to the same; without a gradient in place.
+    """``leaky_relu(norm(x), slope)``, ``(R, C)`` to the same.
 
     In training on a CPU it takes two passes over ``x`` instead of four, and backward two instead
     of five; it keeps ``x`` alone.
     """
     if not has_kernel(x, norm):
-        return F.leaky_relu(norm(x), slope, inplace=True)
+        y = norm(x)
+        return F.leaky_relu(y, slope, inplace=True) if slope else F.relu(y, inplace=True)
     if not norm.training:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        x = x.contiguous()
-        _activate(x, norm.running_mean, scale, norm.bias, slope, x)
-        return x
+        x, y = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
+        _activate(x, norm.running_mean, scale, norm.bias, slope, y)
+        return y
     y, mean, var, count = _NormAct.apply(
         x, norm.weight, norm.bias, norm.eps, slope, is_synced(norm)
     )
@@ -43,7 +44,8 @@ def has_kernel(x: Tensor, norm: _BatchNorm) -> bool:
         return False
     if norm.training:
         return len(x) > 1
-    wants_gradient = torch.is_grad_enabled() and (x.requires_grad or norm.weight.requires_grad)
+    parts = (x, norm.weight, norm.bias)
+    wants_gradient = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
     return norm.running_mean is not None and not wants_gradient
 
 
@@ -66,7 +68,7 @@ class _NormAct(torch.autograd.Function):
         from pointssl.ops.cpu.threads import in_parallel
 
         x = x.contiguous()
-        pivot = _shared_mean(x[: norms.STRIP], synced)  # any value near the mean will do
+        pivot = shared_mean(x[: norms.STRIP], synced)  # any value near the mean will do
         sums = torch.zeros(norms.CHUNKS, 2, x.shape[1], dtype=torch.float64)
         in_parallel(norms.moments, norms.CHUNKS, x.numpy(), pivot.numpy(), sums.numpy())
         rows = sums.new_full((1, x.shape[1]), len(x))
@@ -106,9 +108,3 @@ class _NormAct(torch.autograd.Function):
             norms.gradient, len(x), *both, offset.numpy(), slant.numpy(), ctx.slope, grad_x.numpy()
         )
         return grad_x, grad_weight, grad_bias, None, None, None
-
-
-def _shared_mean(x: Tensor, synced: bool) -> Tensor:
-    """The mean of some rows, the same on every rank."""
-    total = sum_over_ranks(torch.cat((x.mean(0), x.new_ones(1))), synced)
-    return total[:-1] / total[-1]

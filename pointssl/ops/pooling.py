@@ -16,7 +16,7 @@ def max_over_points(values: Tensor) -> Tensor:
 
     On a CPU torch's own maximum with indices walks across memory instead of along it.
     """
-    if backend_for(values) != "numba" or is_exporting():
+    if backend_for(values) != "numba" or is_exporting() or values.shape[1] == 0:
         return values.max(dim=1).values
     return _MaxOverPoints.apply(values)
 

@@ -36,7 +36,7 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
         latest = (xyz - xyz.mean(1, keepdim=True)).square().sum(-1).argmax(1)
     if cluster.takes(xyz) and count > 0:
         return cluster.farthest_points(xyz, latest, count)
-    if backend_for(xyz) == "numba" and count > 0:
+    if backend_for(xyz) == "numba" and count > 0 and xyz.shape[2] == 3:
         from pointssl.ops.cpu.sampling import farthest_points as compiled_farthest_points
 
         return compiled_farthest_points(xyz, latest, count)

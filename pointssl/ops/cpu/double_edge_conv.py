@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pointssl.ops.collectives import sum_over_ranks
+from pointssl.ops.collectives import shared_mean, sum_over_ranks
 from pointssl.ops.cpu import double_edges as loops
 from pointssl.ops.cpu.gather import LANES
 from pointssl.ops.cpu.threads import in_parallel
@@ -83,7 +83,7 @@ class DoubleEdgeConv(torch.autograd.Function):
         for part, _, hidden in blocks:
             found = torch.mm(hidden, signed2, out=edges[: len(hidden)])
             if pivot is None:
-                pivot = _shared_mean(found, synced)
+                pivot = shared_mean(found, synced)
             arrays = (found, pivot, best[part], slot[part], sums)
             in_parallel(loops.winners_and_sums, loops.CHUNKS, *(each.numpy() for each in arrays))
         assert pivot is not None
@@ -137,7 +137,7 @@ class DoubleEdgeConv(torch.autograd.Function):
                 change.numpy(), grad_v[part].numpy(),
             )  # fmt: skip
             in_parallel(
-                loops.scatter_gradients, -(-channels // LANES), channels, *won, rows.numpy(),
+                loops.scatter_gradients, -(-channels // LANES), LANES, channels, *won, rows.numpy(),
                 change.numpy(), grad_weight2.numpy(), grad_u.numpy(), total.numpy(),
             )  # fmt: skip
         grad_weight2 -= torch.outer(shift, total) + slant[:, None] * (weight2 @ gram)
@@ -150,9 +150,3 @@ class DoubleEdgeConv(torch.autograd.Function):
             grad_u, grad_v, None, grad_gamma1, grad_beta1, grad_weight2, grad_gamma2, grad_beta2,
             None, None, None,
         )  # fmt: skip
-
-
-def _shared_mean(edges: Tensor, synced: bool) -> Tensor:
-    """A mean of some edges, the same on every rank."""
-    total = sum_over_ranks(torch.cat((edges.mean(0), edges.new_ones(1))), synced)
-    return total[:-1] / total[-1]

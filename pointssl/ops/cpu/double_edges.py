@@ -112,12 +112,13 @@ def finish_hidden_gradient(
 
 @compiled
 def scatter_gradients(
-    start: int, stop: int, channels: int, hidden: NDArray, slot: NDArray, at_winners: NDArray,
-    idx: NDArray, grad: NDArray, grad_weight2: NDArray, grad_u: NDArray, total: NDArray,
+    start: int, stop: int, lanes: int, channels: int, hidden: NDArray, slot: NDArray,
+    at_winners: NDArray, idx: NDArray, grad: NDArray, grad_weight2: NDArray, grad_u: NDArray,
+    total: NDArray,
 ) -> None:  # fmt: skip
     """Adds to ``grad_weight2 (P, O)`` what the winners give, to ``grad_u (R, O)`` the edges'
-    gradient, and to ``total (O,)`` the sum of ``hidden``, for sixteens of channels."""
-    left, right = 16 * start, min(16 * stop, channels)
+    gradient, and to ``total (O,)`` the sum of ``hidden``, for some of the channels."""
+    left, right = lanes * start, min(lanes * stop, channels)
     rows, outputs = slot.shape
     k = idx.shape[1]
     sums = total[left:right]

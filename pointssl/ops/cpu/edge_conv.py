@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pointssl.ops.collectives import sum_over_ranks
+from pointssl.ops.collectives import shared_mean, sum_over_ranks
 from pointssl.ops.cpu import edges as loops
 from pointssl.ops.cpu.gather import LANES
 from pointssl.ops.cpu.threads import in_parallel
@@ -39,7 +39,7 @@ class EdgeConv(torch.autograd.Function):
         synced: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         uv, idx = uv.contiguous(), idx.contiguous()
-        near = _shared_mean(uv, synced)
+        near = shared_mean(uv, synced)
         pivot = near[: len(gamma)] + near[len(gamma) :]  # any value near the edges' mean will do
         best = uv.new_empty(len(idx), len(gamma))
         slot = torch.empty_like(best, dtype=slot_type(idx.shape[1]))
@@ -76,13 +76,7 @@ class EdgeConv(torch.autograd.Function):
         in_parallel(loops.centre_gradients, len(idx), uv.numpy(), idx.numpy(), *shared)
         channels = len(gamma)
         in_parallel(
-            loops.neighbour_gradients, -(-channels // LANES), channels, uv.numpy(), idx.numpy(),
-            slot.numpy(), *shared,
+            loops.neighbour_gradients, -(-channels // LANES), LANES, channels, uv.numpy(),
+            idx.numpy(), slot.numpy(), *shared,
         )  # fmt: skip
         return grad_uv, None, grad_gamma, grad_beta, None, None, None
-
-
-def _shared_mean(uv: Tensor, synced: bool) -> Tensor:
-    """``(2 O,)``, the same on every rank."""
-    total = sum_over_ranks(torch.cat((uv.mean(0), uv.new_ones(1))), synced)
-    return total[:-1] / total[-1]

@@ -92,12 +92,12 @@ def centre_gradients(
 
 @compiled
 def neighbour_gradients(
-    start: int, stop: int, channels: int, uv: NDArray, idx: NDArray, slot: NDArray,
+    start: int, stop: int, lanes: int, channels: int, uv: NDArray, idx: NDArray, slot: NDArray,
     mean: NDArray, grad: NDArray, scale: NDArray, offset: NDArray, slant: NDArray, out: NDArray,
 ) -> None:  # fmt: skip
     """The same of each edge ``scale * grad - offset - slant * (u_j + v_i)``, added to its
-    neighbour j in the left half of ``out``, for sixteens of channels."""
-    left, right = 16 * start, min(16 * stop, channels)
+    neighbour j in the left half of ``out``, for some of the channels."""
+    left, right = lanes * start, min(lanes * stop, channels)
     rows, k = idx.shape
     space = np.empty(channels, uv.dtype)
     degree = np.zeros(len(uv), uv.dtype)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointssl.ops.cpu.threads import in_parallel
+from pointssl.ops.gather import slot_type
 from pointssl_datasets.compiling import compiled
 
 LANES = 16  # channels are split in multiples of these
@@ -19,7 +20,7 @@ LANES = 16  # channels are split in multiples of these
 def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
     """``(R, C)`` and ``(Q, K)`` to twice ``(Q, C)``: the maximum, and which of the K it was."""
     best = values.new_empty(len(idx), values.shape[1])
-    slot = torch.empty_like(best, dtype=torch.uint8 if idx.shape[1] <= 256 else torch.int16)
+    slot = torch.empty_like(best, dtype=slot_type(idx.shape[1]))
     arrays = (values.contiguous().numpy(), idx.contiguous().numpy(), best.numpy(), slot.numpy())
     in_parallel(_maximum, len(idx), *arrays)
     return best, slot
@@ -60,7 +61,7 @@ def reverse_neighbour_sum(values: Tensor, idx: Tensor, rows: int) -> Tensor:
 
 def _by_channels(kernel: object, values: NDArray, *arrays: NDArray) -> None:
     channels = values.shape[1]
-    in_parallel(kernel, -(-channels // LANES), channels, values, *arrays)  # type: ignore[arg-type]
+    in_parallel(kernel, -(-channels // LANES), LANES, channels, values, *arrays)  # type: ignore[arg-type]
 
 
 @compiled
@@ -117,9 +118,16 @@ def _maximum_only(start: int, stop: int, values: NDArray, idx: NDArray, best: ND
 
 @compiled
 def _scatter(
-    start: int, stop: int, channels: int, grad: NDArray, idx: NDArray, slot: NDArray, out: NDArray
+    start: int,
+    stop: int,
+    lanes: int,
+    channels: int,
+    grad: NDArray,
+    idx: NDArray,
+    slot: NDArray,
+    out: NDArray,
 ) -> None:
-    left, right = 16 * start, min(16 * stop, channels)
+    left, right = lanes * start, min(lanes * stop, channels)
     for row in range(len(grad)):
         for c in range(left, right):
             out[idx[row, slot[row, c]], c] += grad[row, c]
@@ -127,9 +135,9 @@ def _scatter(
 
 @compiled
 def _reverse_sum(
-    start: int, stop: int, channels: int, values: NDArray, idx: NDArray, out: NDArray
+    start: int, stop: int, lanes: int, channels: int, values: NDArray, idx: NDArray, out: NDArray
 ) -> None:
-    left, right = 16 * start, min(16 * stop, channels)
+    left, right = lanes * start, min(lanes * stop, channels)
     for row in range(len(values)):
         value = values[row, left:right]
         for j in range(idx.shape[1]):

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def in_parallel(kernel: Callable[..., Any], count: int, *args: Any) -> None:
     cores with that team, which after each operation waits for the next one at full speed.
     """
     threads = min(torch.get_num_threads(), count)
-    openmp = _openmp() if threads > 1 else None
+    openmp = _openmp() if threads > 1 and os.getpid() == _PROCESS else None
     if openmp is None:
         kernel(0, count, *args)
         return
@@ -38,6 +39,7 @@ def in_parallel(kernel: Callable[..., Any], count: int, *args: Any) -> None:
         raise errors[0]
 
 
+_PROCESS = os.getpid()  # a forked one has none of the team's threads
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
