@@ -1,6 +1,9 @@
 """What a step is beside the plain one: parts of a batch, late checks, fused updates."""
 
 import copy
+import functools
+import os
+import signal
 
 import pytest
 import torch
@@ -8,12 +11,13 @@ from processes import run_ranks
 from rank_jobs import accumulate_step
 from torch import nn
 
+from pointssl.engine import loop
 from pointssl.engine.activations import blocks_of, checkpoint_blocks
 from pointssl.engine.checks import Checks, takes_found_inf
 from pointssl.engine.distributed import World
 from pointssl.engine.loop import parts_of
 from pointssl.engine.optimizer import build_optimizer
-from pointssl.engine.stopping import StopRequest
+from pointssl.engine.stopping import Stopped, StopRequest
 from pointssl.images import resnet18
 from pointssl_datasets.errors import UserError
 
@@ -210,3 +214,46 @@ def kept_for_backward(model, images, inputs_too):
     for hook in hooks:
         hook.remove()
     return sum(sizes), out
+
+
+# the loop
+
+
+class SignalsItself(nn.Module):
+    """A model that gets SIGTERM in its ``at``-th step."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+        self.steps, self.at = 0, at
+
+    def forward(self, batch):
+        self.steps += 1
+        if self.steps == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"loss": self.linear(batch["x"]).square().mean()}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("per_epoch", "at", "save_every", "most"), [(1, 2, 0, 3), (3, 3, 0, 4), (10, 3, 1, 4)]
+)
+def test_a_signal_ends_the_run_within_a_step(monkeypatch, late, per_epoch, at, save_every, most):
+    monkeypatch.setattr(loop, "Checks", functools.partial(Checks, late=late))
+    model, saved = SignalsItself(at), []
+
+    def batches(epoch, start):
+        for _ in range(start, per_epoch):
+            yield {"x": torch.randn(8, 3), "index": torch.arange(8)}
+
+    plan = loop.Plan(
+        epochs=50, steps_per_epoch=per_epoch, batches=batches, prepare=lambda batch, _: batch,
+        lr_at=lambda step: 0.01, log=lambda row: None, save_every=save_every, bar=False,
+        save=lambda progress: saved.append(progress.epoch * per_epoch + progress.step),
+    )  # fmt: skip
+    optimizer = build_optimizer(model.parameters(), "adam", 0.01, weight_decay=0.0, momentum=0.9)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    with pytest.raises(Stopped):
+        loop.train(model, optimizer, scaler, plan, loop.Progress(), ALONE)
+    assert at <= model.steps <= most
+    assert saved[-1] == model.steps
