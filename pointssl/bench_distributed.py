@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -16,11 +17,12 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from pointssl.encoders import build_encoder
-from pointssl.engine.distributed import World, start_world
+from pointssl.engine.distributed import World, choose_device, start_world
 from pointssl.engine.optimizer import on_devices
 from pointssl.images import resnet18
 from pointssl.methods.crosspoint import CrossPoint
 from pointssl.ops.batch_norm import sync_batch_norms
+from pointssl_datasets.errors import UserError
 
 
 def reduce_seconds(size: int, count: float, bandwidth: float, latency: float) -> float:
@@ -189,12 +191,20 @@ def main(arguments: list[str] | None = None) -> None:
         asked.device = "cuda" if enough else "cpu"
     if min(asked.processes, asked.batch, asked.steps) < 2:
         parser.error("--processes, --batch and --steps: at least 2")
+    if asked.threads < 1 or asked.points < 1 or asked.gbit <= 0 or asked.latency_us < 0:
+        parser.error("--threads, --points and --gbit: above 0; --latency-us: not below 0")
+    try:
+        choose_device(asked.device)
+        build_encoder(asked.backbone)
+    except UserError as error:
+        parser.error(str(error))
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for size in (1, asked.processes):
             with socket.socket() as one:
                 one.bind(("127.0.0.1", 0))
                 port = one.getsockname()[1]
+            print(f"measuring {size} process(es)", file=sys.stderr, flush=True)
             spawn(run_rank, (asked, port, size, folder), nprocs=size)
             found[size] = torch.load(os.path.join(folder, f"{size}.pt"), weights_only=True)
     print(report(found[1], found[asked.processes], asked))

@@ -21,7 +21,7 @@ from pointssl.config import AUTO, TrainingOptions
 from pointssl.engine.checkpoint import load_checkpoint
 from pointssl.engine.distributed import World
 from pointssl.options import to_dict
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.errors import UsageError, UserError
 
 C = TypeVar("C", bound=TrainingOptions)
 
@@ -39,6 +39,7 @@ def with_batch_size(config: C, most: int, world: World, *began: Path) -> C:
             as it began.
 
     Raises:
+        UsageError: there are too few clouds.
         UserError: not even two clouds a process fit, or the run fails for another reason.
     """
     if config.batch_size != AUTO:
@@ -47,7 +48,13 @@ def with_batch_size(config: C, most: int, world: World, *began: Path) -> C:
         if path.exists():
             began_with = load_checkpoint(path).get("config", {}).get("batch_size")
             if began_with is not None:
+                world.say(f"--batch-size auto: {began_with}, as the run began")
                 return replace(config, batch_size=began_with)
+    if most < world.size * least_batch(config):
+        raise UsageError(
+            f"--batch-size auto: {most} clouds are too few for {world.size} process(es) with "
+            f"{least_batch(config)} each: lower --accumulate, or take fewer processes"
+        )
     found: tuple[int, str] = (0, "")
     if world.is_main:
         world.say("--batch-size auto: trying batches in processes of their own")
@@ -57,9 +64,15 @@ def with_batch_size(config: C, most: int, world: World, *began: Path) -> C:
     return replace(config, batch_size=size)
 
 
+def least_batch(config: TrainingOptions) -> int:
+    """Clouds of the smallest batch of a process, of which all others are multiples: two in each of
+    its parts, as batch norm has no statistics of one."""
+    return 2 * config.accumulate
+
+
 def find_batch_size(config: TrainingOptions, most: int, world: World) -> tuple[int, str]:
     """The batch size over all processes, and how full it makes the memory, in words."""
-    part = config.accumulate * (1 if config.accumulate > 1 else 2)
+    part = least_batch(config)
     highest = most // (world.size * part)
     limit = None if world.device.type == "cuda" else int(SHARE * free_memory() / local_ranks())
     with tempfile.TemporaryDirectory(prefix="pointssl-") as folder:
@@ -69,11 +82,12 @@ def find_batch_size(config: TrainingOptions, most: int, world: World) -> tuple[i
             count = count * 4 // 5
     if not count:
         raise UserError(
-            f"--batch-size auto: a batch of {part} clouds a process does not fit into memory, or "
-            f"there are fewer than {part * world.size}. Fewer --points, smaller pictures or "
-            "--checkpoint-activations need less"
+            f"--batch-size auto: a batch of {part} clouds a process does not fit into memory: "
+            "fewer --points, smaller pictures or --checkpoint-activations need less"
         )
     taken = f"{tries.peaks[count] / 2**30:.2f} GiB a process"
+    if count == highest:
+        taken = f"there are no more clouds; {taken}"
     return count * part * world.size, taken + (f" of {limit / 2**30:.2f}" if limit else "")
 
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 
 from pointssl.engine.memory import keep_freed_memory
-from pointssl.ops.backends import using
+from pointssl.ops.backends import triton_runs, using
 from pointssl_datasets.errors import UsageError, UserError
 
 if dist.is_available():
@@ -119,6 +119,11 @@ def start_world(
     rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
     local_rank, local_size = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", size)
     place = choose_device(device, local_rank)
+    if kernels == "triton" and not triton_runs(place.type):
+        raise UsageError(
+            "--kernels triton needs a GPU; auto takes the fastest that runs here "
+            "(TRITON_INTERPRET=1 in the environment has them interpreted, very slowly)"
+        )
     if place.type == "cpu":
         keep_freed_memory()
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_size))

@@ -8,6 +8,7 @@ The flaw that all public ones share, choosing the epoch by its score on test, is
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
+from pointssl.config import AUTO
 from pointssl.finetune_config import FinetuneOptions
 
 Config = TypeVar("Config", bound=FinetuneOptions)
@@ -129,11 +130,12 @@ SEMSEG = {
 
 def departures(config: FinetuneOptions, preset: Preset) -> list[str]:
     """A line about the options that were given and are not the protocol's."""
-    given = {name: getattr(config, name, None) for name in preset.options}
+    expected = {"accumulate": 1, "amp": "off", **preset.options}
+    given = {name: getattr(config, name, None) for name in expected}
     other = [
-        f"--{name.replace('_', '-')} {value}"
+        f"--{name.replace('_', '-')} {'auto' if value == AUTO else value}"
         for name, value in given.items()
-        if value is not None and value != preset.options[name]
+        if value is not None and value != expected[name]
     ]
     return [f"not as the protocol has it: {', '.join(other)}"] if other else []
 
