@@ -60,22 +60,27 @@ def winners_and_sums(
     rows, channels = best.shape
     k = len(edges) // rows
     which = np.empty(channels, np.int32)
-    total = np.empty((2, channels), edges.dtype)
-    first, second = total[0], total[1]
+    # Arrays of their own: of parts of one the compiler can't tell that they don't overlap.
+    first, second = np.empty(channels, edges.dtype), np.empty(channels, edges.dtype)
+    edge = np.empty(channels, edges.dtype)
     for chunk in range(start, stop):
         for row in range(chunk * rows // CHUNKS, (chunk + 1) * rows // CHUNKS):
             top = best[row]
             top[:] = -np.inf
             which[:] = 0
-            total[:] = 0
+            first[:] = 0
+            second[:] = 0
             for j in range(k):
-                edge = edges[row * k + j]
+                # Short loops over few arrays: only those does the compiler turn into vectors.
+                product = edges[row * k + j]
                 for c in range(channels):
-                    value = edge[c] - pivot[c]
-                    first[c] += value
-                    second[c] += value * value
-                    better = (value > top[c]) | (value != value)
-                    top[c] = value if better else top[c]
+                    edge[c] = product[c] - pivot[c]
+                for c in range(channels):
+                    first[c] += edge[c]
+                    second[c] += edge[c] * edge[c]
+                for c in range(channels):
+                    better = (edge[c] > top[c]) | (edge[c] != edge[c])
+                    top[c] = edge[c] if better else top[c]
                     which[c] = j if better else which[c]
             for c in range(channels):
                 slot[row, c] = which[c]

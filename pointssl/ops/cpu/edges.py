@@ -41,8 +41,10 @@ def winners_and_sums(
     rows, k = idx.shape
     channels = uv.shape[1] // 2
     which = np.empty(channels, np.int32)
-    space = np.empty((4, channels), uv.dtype)
-    top, first, second, sign = space[0], space[1], space[2], space[3]
+    # Arrays of their own: of parts of one the compiler can't tell that they don't overlap.
+    top, edge = np.empty(channels, uv.dtype), np.empty(channels, uv.dtype)
+    first, second = np.empty(channels, uv.dtype), np.empty(channels, uv.dtype)
+    sign, shift = np.empty(channels, uv.dtype), np.empty(channels, uv.dtype)
     for c in range(channels):
         sign[c] = 1 if gamma[c] >= 0 else -1  # the minimum, where the norm's scale is negative
     for chunk in range(start, stop):
@@ -52,20 +54,24 @@ def winners_and_sums(
             second[:] = 0
             top[:] = -np.inf
             which[:] = 0
+            for c in range(channels):
+                shift[c] = sign[c] * (centre[c] - pivot[c])
             for j in range(k):
+                # Short loops over few arrays: only those does the compiler turn into vectors.
                 neighbour = uv[idx[row, j]][:channels]
                 for c in range(channels):
-                    value = neighbour[c] + centre[c] - pivot[c]
-                    first[c] += value
-                    second[c] += value * value
-                    signed = sign[c] * value
-                    better = (signed > top[c]) | (value != value)
-                    top[c] = signed if better else top[c]
+                    edge[c] = sign[c] * neighbour[c] + shift[c]
+                for c in range(channels):
+                    first[c] += edge[c]
+                    second[c] += edge[c] * edge[c]
+                for c in range(channels):
+                    better = (edge[c] > top[c]) | (edge[c] != edge[c])
+                    top[c] = edge[c] if better else top[c]
                     which[c] = j if better else which[c]
             for c in range(channels):
                 best[row, c] = sign[c] * top[c]
                 slot[row, c] = which[c]
-                sums[chunk, 0, c] += first[c]
+                sums[chunk, 0, c] += sign[c] * first[c]
                 sums[chunk, 1, c] += second[c]
 
 

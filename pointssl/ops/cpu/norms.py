@@ -17,12 +17,13 @@ STRIP = 32  # rows whose sums stay in the array's own precision
 def moments(start: int, stop: int, x: NDArray, pivot: NDArray, sums: NDArray) -> None:
     """Sums of ``x - pivot`` and of its square, into ``sums (CHUNKS, 2, C)``."""
     rows, channels = x.shape
-    strip = np.empty((2, channels), x.dtype)
-    first, second = strip[0], strip[1]
+    # Arrays of their own: of parts of one the compiler can't tell that they don't overlap.
+    first, second = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     for chunk in range(start, stop):
         end = (chunk + 1) * rows // CHUNKS
         for begin in range(chunk * rows // CHUNKS, end, STRIP):
-            strip[:] = 0
+            first[:] = 0
+            second[:] = 0
             for row in range(begin, min(begin + STRIP, end)):
                 values = x[row]
                 for c in range(channels):
@@ -64,19 +65,24 @@ def gradient_sums(
     :func:`moments`."""
     rows, channels = x.shape
     slant = x.dtype.type(slope)
-    strip = np.empty((2, channels), x.dtype)
-    first, second = strip[0], strip[1]
+    first, second = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    centred, inner = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     for chunk in range(start, stop):
         end = (chunk + 1) * rows // CHUNKS
         for begin in range(chunk * rows // CHUNKS, end, STRIP):
-            strip[:] = 0
+            first[:] = 0
+            second[:] = 0
             for row in range(begin, min(begin + STRIP, end)):
+                # Short loops over few arrays: only those does the compiler turn into vectors.
                 values, changes = x[row], grad[row]
                 for c in range(channels):
-                    change, value = changes[c], values[c] - mean[c]
-                    change = change if scale[c] * value + bias[c] > 0 else slant * change
-                    first[c] += change
-                    second[c] += change * value
+                    centred[c] = values[c] - mean[c]
+                for c in range(channels):
+                    inside = scale[c] * centred[c] + bias[c] > 0
+                    inner[c] = changes[c] if inside else slant * changes[c]
+                for c in range(channels):
+                    first[c] += inner[c]
+                    second[c] += inner[c] * centred[c]
             for c in range(channels):
                 sums[chunk, 0, c] += first[c]
                 sums[chunk, 1, c] += second[c]
