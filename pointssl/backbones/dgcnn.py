@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pointssl.backbones.features import Features
 from pointssl.backbones.layers import EdgeConv, PointLayer, with_feats
 from pointssl.ops.neighbours import knn
-from pointssl.ops.pooling import max_over_points
+from pointssl.ops.pooling import max_and_mean_over_points
 
 
 class DGCNN(nn.Module):
@@ -59,5 +59,5 @@ class DGCNN(nn.Module):
             outputs.append(x)
         points = torch.cat(outputs, dim=-1)
         last = self.last(points)
-        cloud = torch.cat((max_over_points(last), last.mean(dim=1)), dim=-1)
+        cloud = torch.cat(max_and_mean_over_points(last), dim=-1)
         return Features(cloud, points)

@@ -1,4 +1,4 @@
-"""The maximum over a cloud's points."""
+"""The maximum, and the mean, over a cloud's points."""
 
 from typing import Any
 
@@ -16,9 +16,19 @@ def max_over_points(values: Tensor) -> Tensor:
 
     On a CPU torch's own maximum with indices walks across memory instead of along it.
     """
-    if backend_for(values) != "numba" or is_exporting() or values.shape[1] == 0:
-        return values.max(dim=1).values
-    return _MaxOverPoints.apply(values)
+    return _MaxOverPoints.apply(values) if _has_kernel(values) else values.max(dim=1).values
+
+
+def max_and_mean_over_points(values: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`max_over_points` and the mean; backward writes the gradient of both at once."""
+    if _has_kernel(values):
+        best, mean = _MaxAndMean.apply(values)
+        return best, mean
+    return values.max(dim=1).values, values.mean(dim=1)
+
+
+def _has_kernel(values: Tensor) -> bool:
+    return backend_for(values) == "numba" and not is_exporting() and values.shape[1] > 0
 
 
 class _MaxOverPoints(torch.autograd.Function):
@@ -37,3 +47,22 @@ class _MaxOverPoints(torch.autograd.Function):
         (which,) = ctx.saved_tensors
         out = grad.new_zeros(len(grad), ctx.points, grad.shape[1])
         return out.scatter_(1, which[:, None], grad[:, None])
+
+
+class _MaxAndMean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
+        from pointssl.ops.cpu.gather import max_over_points as compiled
+
+        best, which = compiled(values)
+        ctx.save_for_backward(which)
+        ctx.points = values.shape[1]
+        return best, values.mean(dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_max: Tensor, grad_mean: Tensor) -> Tensor:
+        (which,) = ctx.saved_tensors
+        share = (grad_mean / ctx.points)[:, None]
+        out = share.expand(-1, ctx.points, -1).clone(memory_format=torch.contiguous_format)
+        return out.scatter_add_(1, which[:, None], grad_max[:, None])
