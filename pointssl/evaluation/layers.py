@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from pointssl.evaluation.hooks import hooked
-from pointssl.ops.backends import using
 from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import knn_among
 from pointssl_datasets.errors import UsageError
@@ -128,9 +127,6 @@ def layer_outputs(
 
     with hooked(encoder, after):
         encoder(xyz, feats)
-    if any(name not in found for name in names):  # kernels do a norm's work without its module
-        with using("torch"), hooked(encoder, after):
-            encoder(xyz, feats)
     missed = [name for name in names if name not in found]
     if missed:
         raise UsageError(f"--layer {missed[0]!r} is not used in the forward pass of this encoder")

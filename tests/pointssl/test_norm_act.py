@@ -69,3 +69,13 @@ def test_evaluation_mode_and_a_single_row():
     torch.testing.assert_close(norm_act(x, norm, 0.2), expected)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         norm_act(x[:1], norm.train(), 0.2)
+
+
+def test_only_what_may_be_overwritten_is():
+    norm, x = a_norm(4, torch.float32).eval(), torch.randn(9, 4)
+    before = x.clone()
+    with torch.no_grad():
+        norm_act(x, norm, 0.2)
+        assert torch.equal(x, before)
+        expected = F.leaky_relu(norm(before), 0.2)
+        torch.testing.assert_close(norm_act(x, norm, 0.2, overwrite=True), expected)
