@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pointssl.ops import double_edge_conv as double_edge_conv_module
 from pointssl.ops import gather
+from pointssl.ops.cpu import double_edge_conv as compiled_double
 from pointssl.ops.edge_conv import double_edge_conv, edge_conv
 from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
 from pointssl.ops.neighbours import knn_reference
@@ -119,7 +120,7 @@ def test_centres_are_a_few_of_the_points(
     kind: str, training: bool, slope: float, chosen: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     """Or one, or more than there are points."""
-    for module in (gather, double_edge_conv_module):
+    for module in (gather, double_edge_conv_module, compiled_double):
         monkeypatch.setattr(module, "BLOCK", 500)
     layer = Layer(kind).double().train(training)
     x = torch.randn(3, 30, C, dtype=torch.float64)
@@ -187,7 +188,7 @@ def test_input_that_is_not_contiguous(kind: str, training: bool):
 @pytest.mark.parametrize("kind", PAIRS)
 def test_many_blocks(kind: str, training: bool, monkeypatch: pytest.MonkeyPatch):
     """The last one not full."""
-    for module in (gather, double_edge_conv_module):
+    for module in (gather, double_edge_conv_module, compiled_double):
         monkeypatch.setattr(module, "BLOCK", 1000)
     layer = Layer(kind).double().train(training)
     x = torch.randn(3, 41, C, dtype=torch.float64)

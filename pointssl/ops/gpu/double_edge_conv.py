@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pointssl.ops import double_edge_conv as plain
-from pointssl.ops.collectives import sum_over_ranks
-from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
+from pointssl.ops.collectives import shared_mean
+from pointssl.ops.double_edge_conv import run_backward, run_forward
 from pointssl.ops.gather import slot_type
 from pointssl.ops.gpu.edge_kernels import edges_backward, edges_forward
 from pointssl.ops.gpu.launching import (
@@ -134,68 +134,35 @@ def double_edge_conv_frozen(
     return torch.nn.functional.leaky_relu(best, slope).to(u.dtype)
 
 
+def winners(
+    u: Tensor, v: Tensor, idx: Tensor, weight: Tensor, slope: float, synced: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See :func:`pointssl.ops.double_edge_conv.winners`."""
+    hidden = plain._hidden(u, v[:SAMPLE], idx[:SAMPLE].t(), slope).flatten(0, 1)
+    pivot = shared_mean(hidden, synced) @ weight
+    best, slot, sums = _largest_edges(u, v, idx, weight, pivot, slope, True, precision())
+    return best, slot, pivot, sums
+
+
+def gradients(
+    u: Tensor, v: Tensor, idx: Tensor, slot: Tensor, at_winners: Tensor, weight2: Tensor,
+    slant: Tensor, shift: Tensor, slope: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """See :func:`pointssl.ops.double_edge_conv.gradients`."""
+    if max(weight2.shape) > WIDEST_BACK or torch.are_deterministic_algorithms_enabled():
+        return plain.gradients(u, v, idx, slot, at_winners, weight2, slant, shift, slope)
+    affine = (-slant[:, None] * weight2).t()
+    return _edge_gradients(u, v, idx, slot, at_winners, affine, shift, weight2, slope, precision())
+
+
 class DoubleEdgeConv(torch.autograd.Function):
     """See :class:`pointssl.ops.double_edge_conv.DoubleEdgeConv`: the same arguments and results."""
 
     @staticmethod
-    def forward(
-        ctx: Any, u: Tensor, v: Tensor, idx: Tensor, gamma1: Tensor, beta1: Tensor,
-        weight2: Tensor, gamma2: Tensor, beta2: Tensor, eps: tuple[float, float], slope: float,
-        synced: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        u, v, mean1, var1, count = center_and_var(u, v, idx, synced)
-        inv_std1 = (var1 + eps[0]).rsqrt()
-        scale1 = gamma1 * inv_std1
-        scaled_u, scaled_v = u * scale1, torch.addcmul(beta1, v, scale1)
-        sign = torch.where(gamma2 >= 0, 1.0, -1.0).to(u.dtype)  # the minimum, where negative
-        signed2 = (weight2 * sign[:, None]).t()
-        some = idx[:SAMPLE].t()
-        hidden = plain._hidden(scaled_u, scaled_v[:SAMPLE], some, slope)
-        pivot = plain._shared_pivot(hidden.mean((0, 1)), synced) @ signed2
-        best, slot, sums = _largest_edges(
-            scaled_u, scaled_v, idx, signed2, pivot, slope, True, precision()
-        )
-        first, second = sum_over_ranks(sums, synced) / count
-        var2 = second - first.square()
-        inv_std2 = (var2 + eps[1]).rsqrt()
-        winner2 = (best - first) * (inv_std2 * sign)
-        mean2 = (pivot + first) * sign
-        y = torch.nn.functional.leaky_relu_(torch.addcmul(beta2, winner2, gamma2), slope)
-        ctx.save_for_backward(
-            u, v, idx, gamma1, beta1, weight2, gamma2, inv_std1, inv_std2, mean2, winner2, slot,
-            y, count,
-        )  # fmt: skip
-        ctx.slope, ctx.synced = slope, synced
-        ctx.mark_non_differentiable(mean1, var1, mean2, var2, count)
-        return y, mean1, var1, mean2, var2, count
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        return run_forward(ctx, winners, *inputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        too_wide = max(ctx.saved_tensors[5].shape) > WIDEST_BACK
-        if too_wide or torch.are_deterministic_algorithms_enabled():
-            return plain.DoubleEdgeConv.backward(ctx, grad_y, *_)
-        (
-            u, v, idx, gamma1, beta1, weight2, gamma2, inv_std1, inv_std2, mean2, winner2, slot,
-            y, count,
-        ) = ctx.saved_tensors  # fmt: skip
-        grad = leaky_relu_backward(grad_y, y, ctx.slope)
-        grad_beta2, grad_gamma2 = grad.sum(0), (grad * winner2).sum(0)
-        means2 = sum_over_ranks(torch.stack((grad_beta2, grad_gamma2)), ctx.synced) / count
-        scale2 = gamma2 * inv_std2
-        slant = scale2 * inv_std2 * means2[1]
-        shift = scale2 * means2[0] - slant * mean2
-        affine = (-slant[:, None] * weight2).t()
-        scale1 = gamma1 * inv_std1
-        grad_u, grad_v, grad_weight2 = _edge_gradients(
-            u * scale1, torch.addcmul(beta1, v, scale1), idx, slot, scale2 * grad, affine, shift,
-            weight2, ctx.slope, precision(),
-        )  # fmt: skip
-        grad_beta1 = grad_v.sum(0)
-        grad_gamma1 = ((grad_u * u).sum(0) + (grad_v * v).sum(0)) * inv_std1
-        means1 = sum_over_ranks(torch.stack((grad_beta1, grad_gamma1)), ctx.synced) / count
-        grad_u, grad_v = edge_norm_backward(grad_u, grad_v, u, v, idx, gamma1, inv_std1, means1)
-        return (
-            grad_u, grad_v, None, grad_gamma1, grad_beta1, grad_weight2, grad_gamma2, grad_beta2,
-            None, None, None,
-        )  # fmt: skip
+        return run_backward(ctx, gradients, grad_y)
