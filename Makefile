@@ -45,7 +45,7 @@ $(CLUSTER)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 test-cluster: $(CLUSTER)/.installed  ## Build torch-cluster in a venv of its own and test it.
-	$(CLUSTER)/bin/python -m pytest -rs tests/pointssl/test_cluster.py
+	$(CLUSTER)/bin/python -m pytest -rs tests/pointssl/ops/test_cluster.py
 
 docs: $(READY)  ## Build the manual into site/; a broken link is an error.
 	$(PY) -m mkdocs build --strict
@@ -54,13 +54,13 @@ bench: $(READY)  ## Measure what the fast paths save on this machine, in ten min
 	$(PY) -m pointssl bench
 
 bench-backbones: $(READY)  ## Parameters, multiply-adds, throughput and memory of every backbone.
-	$(PY) -m pointssl.bench_backbones
+	$(PY) -m pointssl.benchmarks.backbone_costs
 
 bench-data: $(READY)  ## Time reading datasets as they are distributed, and packed.
-	$(PY) -m pointssl.bench_data
+	$(PY) -m pointssl.benchmarks.packing
 
 bench-distributed: $(READY)  ## Time communication on two processes; what it costs 8 and 64, on paper.
-	$(PY) -m pointssl.bench_distributed
+	$(PY) -m pointssl.benchmarks.communication
 
 clean:  ## Remove .venv and everything that was built; runs/ and the data cache stay.
 	rm -rf $(VENV) $(CLUSTER) site build dist .pytest_cache .mypy_cache .ruff_cache

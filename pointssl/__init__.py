@@ -11,19 +11,19 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "build_encoder", "load_encoder", "load_task"]
 
 if TYPE_CHECKING:
-    from pointssl.encoders import build_encoder
-    from pointssl.loading import load_encoder
+    from pointssl.backbones.build import build_encoder
+    from pointssl.checkpoints.encoder import load_encoder
     from pointssl.tasks.loading import load_task
 
 
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; `pointssl --help` must not wait for it
     if name == "build_encoder":
-        from pointssl.encoders import build_encoder
+        from pointssl.backbones.build import build_encoder
 
         return build_encoder
     if name == "load_encoder":
-        from pointssl.loading import load_encoder
+        from pointssl.checkpoints.encoder import load_encoder
 
         return load_encoder
     if name == "load_task":

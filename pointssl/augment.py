@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 
 class Draw:

@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from pointssl.engine.distributed import choose_device
 from pointssl.inference.clouds import scaled
 from pointssl.inference.network import load_network
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.files.fields import check_xyz
 from pointssl_datasets.points.choosing import choose_points
 

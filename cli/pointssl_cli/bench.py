@@ -1,6 +1,6 @@
 """`pointssl bench`."""
 
-from pointssl.bench_config import BenchConfig
+from pointssl.config.bench import BenchConfig
 from pointssl_cli.options import takes
 
 

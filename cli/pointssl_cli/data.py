@@ -4,7 +4,7 @@ import json
 
 import typer
 
-from pointssl.data_config import (
+from pointssl.config.data import (
     CheckConfig,
     ConvertConfig,
     DownloadConfig,
@@ -28,7 +28,7 @@ def data(context: typer.Context) -> None:
 @takes(ListConfig)
 def list_datasets(config: ListConfig) -> None:
     """Say which datasets are known, where to get them, and which are here."""
-    from pointssl.recipes import list_datasets as recipe
+    from pointssl.recipes.data import list as recipe
 
     known = recipe.run(config)
     typer.echo(json.dumps(known, indent=2) if config.json else recipe.as_text(known))
@@ -38,7 +38,7 @@ def list_datasets(config: ListConfig) -> None:
 @takes(DownloadConfig)
 def download(config: DownloadConfig) -> None:
     """Fetch a dataset, check it and unpack it; --from takes an archive that is here already."""
-    from pointssl.recipes import download as recipe
+    from pointssl.recipes.data import download as recipe
 
     typer.echo(recipe.run(config))
 
@@ -47,7 +47,7 @@ def download(config: DownloadConfig) -> None:
 @takes(CheckConfig)
 def check(config: CheckConfig) -> None:
     """Read everything once and say what is wrong with it; exit code 1 if something is."""
-    from pointssl.recipes import check as recipe
+    from pointssl.recipes.data import check as recipe
 
     report = recipe.run(config)
     typer.echo(json.dumps(report.as_json(), indent=2) if config.json else report.as_text())
@@ -58,7 +58,7 @@ def check(config: CheckConfig) -> None:
 @takes(ConvertConfig)
 def convert(config: ConvertConfig) -> None:
     """Write any dataset as packed arrays, HDF5 or PLY."""
-    from pointssl.recipes import convert as recipe
+    from pointssl.recipes.data import convert as recipe
 
     typer.echo(recipe.run(config))
 
@@ -67,7 +67,7 @@ def convert(config: ConvertConfig) -> None:
 @takes(RenderConfig)
 def render(config: RenderConfig) -> None:
     """Draw the meshes or clouds: OUT/CLASS/NAME/NN.png for every view, and a contact sheet."""
-    from pointssl.recipes import render as recipe
+    from pointssl.recipes.data import render as recipe
 
     typer.echo(recipe.run(config))
 
@@ -76,7 +76,7 @@ def render(config: RenderConfig) -> None:
 @takes(ShowConfig)
 def show(config: ShowConfig) -> None:
     """Make a contact sheet, an interactive page to turn the clouds, and statistics."""
-    from pointssl.recipes import show as recipe
+    from pointssl.recipes.data import show as recipe
 
     for path in recipe.run(config):
         typer.echo(path)

@@ -1,6 +1,6 @@
 """`pointssl demo`."""
 
-from pointssl.config import DemoConfig
+from pointssl.config.tools import DemoConfig
 from pointssl_cli.options import takes
 
 

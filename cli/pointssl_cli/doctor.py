@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from pointssl.config import DoctorConfig
+from pointssl.config.tools import DoctorConfig
 from pointssl_cli.options import takes
 
 

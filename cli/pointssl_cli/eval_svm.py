@@ -1,6 +1,6 @@
 """`pointssl eval-svm`."""
 
-from pointssl.eval_config import EvalSvmConfig
+from pointssl.config.evaluate import EvalSvmConfig
 from pointssl_cli.options import takes
 
 

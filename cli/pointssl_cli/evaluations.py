@@ -1,6 +1,6 @@
 """The evaluations on frozen features beside the SVM."""
 
-from pointssl.eval_config import (
+from pointssl.config.evaluate import (
     EvalAllConfig,
     EvalClusterConfig,
     EvalFewshotConfig,
@@ -46,7 +46,7 @@ def eval_retrieval(config: EvalRetrievalConfig) -> None:
 @takes(EvalFewshotConfig)
 def eval_fewshot(config: EvalFewshotConfig) -> None:
     """Classify from a few shapes of a few classes."""
-    from pointssl.recipes import eval_fewshot as recipe
+    from pointssl.recipes import fewshot as recipe
 
     recipe.run(config)
 

@@ -1,6 +1,6 @@
 """`pointssl export`."""
 
-from pointssl.predict_config import ExportConfig
+from pointssl.config.predict import ExportConfig
 from pointssl_cli.options import takes
 
 

@@ -1,6 +1,6 @@
 """`pointssl extract`."""
 
-from pointssl.config import ExtractConfig
+from pointssl.config.evaluate import ExtractConfig
 from pointssl_cli.options import takes
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 
 # Not mistakes of the program but of the place it writes to or reads from.
 FILE_ERRORS = {

@@ -2,11 +2,7 @@
 
 import typer
 
-from pointssl.finetune_config import (
-    FinetuneClsConfig,
-    FinetunePartsegConfig,
-    FinetuneSemsegConfig,
-)
+from pointssl.config.finetune import FinetuneClsConfig, FinetunePartsegConfig, FinetuneSemsegConfig
 from pointssl_cli.options import takes
 
 app = typer.Typer(help="Fine-tune an encoder, or train it from scratch.")
@@ -26,7 +22,7 @@ def partseg(config: FinetunePartsegConfig) -> None:
 
     Alone or under torchrun; started again with the same --run-dir, it continues.
     """
-    from pointssl.recipes import finetune_partseg as recipe
+    from pointssl.recipes.finetune import partseg as recipe
 
     recipe.run(config)
 
@@ -38,7 +34,7 @@ def cls(config: FinetuneClsConfig) -> None:
 
     Alone or under torchrun; started again with the same --run-dir, it continues.
     """
-    from pointssl.recipes import finetune_cls as recipe
+    from pointssl.recipes.finetune import cls as recipe
 
     recipe.run(config)
 
@@ -50,6 +46,6 @@ def semseg(config: FinetuneSemsegConfig) -> None:
 
     Alone or under torchrun; started again with the same --run-dir, it continues.
     """
-    from pointssl.recipes import finetune_semseg as recipe
+    from pointssl.recipes.finetune import semseg as recipe
 
     recipe.run(config)

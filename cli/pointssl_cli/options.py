@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import typer
 
-from pointssl.options import Options, make
+from pointssl.config.options import Options, make
 
 
 def takes(config_class: type[Options]) -> Callable[[Callable[[Any], None]], Callable[..., None]]:

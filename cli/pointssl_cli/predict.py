@@ -1,6 +1,6 @@
 """`pointssl predict`."""
 
-from pointssl.predict_config import PredictConfig
+from pointssl.config.predict import PredictConfig
 from pointssl_cli.options import takes
 
 

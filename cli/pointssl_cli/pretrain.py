@@ -1,6 +1,6 @@
 """`pointssl pretrain`."""
 
-from pointssl.config import PretrainConfig
+from pointssl.config.pretrain import PretrainConfig
 from pointssl_cli.options import takes
 
 

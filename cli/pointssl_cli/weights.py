@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from pointssl.zoo_config import ImportConfig, ZooConfig
+from pointssl.config.zoo import ImportConfig, ZooConfig
 from pointssl_cli.options import takes
 
 

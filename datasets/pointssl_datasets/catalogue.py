@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pointssl_datasets.errors import UsageError
-from pointssl_datasets.resolve import nearest
+from pointssl_datasets.base.errors import UsageError
+from pointssl_datasets.base.resolve import nearest
 
 _STANFORD = "https://shapenet.cs.stanford.edu/media"
 _HUB = "https://huggingface.co/datasets"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
+from pointssl.backbones.base import Features
 from pointssl.backbones.layers import EdgeConv, PointLayer, with_feats
 from pointssl.ops.neighbours import knn
 from pointssl.ops.pooling import max_and_mean_over_points

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
+from pointssl.backbones.base import Features
 from pointssl.backbones.layers import DoubleEdgeConv, EdgeConv, PointLayer, with_feats
 from pointssl.ops.neighbours import knn
 from pointssl.ops.pooling import max_over_points
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 
 class TransformNet(nn.Module):

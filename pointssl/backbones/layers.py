@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pointssl.ops.edge_conv import double_edge_conv, edge_conv, frozen_norm
 from pointssl.ops.norm_act import has_kernel, norm_act
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 
 # What brings an encoder's channels along, for who has others.
 OTHER = {

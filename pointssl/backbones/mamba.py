@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
+from pointssl.backbones.base import Features
 from pointssl.backbones.layers import with_feats
 from pointssl.backbones.patches import (
     DropPath,

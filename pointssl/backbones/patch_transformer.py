@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
+from pointssl.backbones.base import Features
 from pointssl.backbones.layers import with_feats
 from pointssl.backbones.patches import (
     DropPath,
@@ -17,7 +17,7 @@ from pointssl.backbones.patches import (
     init_as_vit,
 )
 from pointssl.ops.interpolation import interpolate
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 
 class Attention(nn.Module):

@@ -10,7 +10,7 @@ from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import knn_among
 from pointssl.ops.norm_act import norm_act
 from pointssl.ops.sampling import check_start, farthest_points
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 
 class MiniPointNet(nn.Module):

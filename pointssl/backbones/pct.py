@@ -6,14 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
+from pointssl.backbones.base import Features
 from pointssl.backbones.layers import DoubleEdgeConv, PointLayer, with_feats
 from pointssl.ops.gather import take_rows
 from pointssl.ops.interpolation import interpolate
 from pointssl.ops.neighbours import knn_among, require_enough
 from pointssl.ops.pooling import max_over_points
 from pointssl.ops.sampling import check_start, farthest_points
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 
 class NeighbourEmbedding(nn.Module):

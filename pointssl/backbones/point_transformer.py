@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
+from pointssl.backbones.base import Features
 from pointssl.backbones.layers import PointLayer, with_feats
 from pointssl.ops.exporting import is_exporting
 from pointssl.ops.gather import BLOCK, flat_index, rows_of, take_rows
@@ -17,7 +17,7 @@ from pointssl.ops.interpolation import interpolate
 from pointssl.ops.neighbours import knn, knn_among
 from pointssl.ops.norm_act import norm_act
 from pointssl.ops.sampling import check_start, farthest_points
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 MOST = 8  # transitions: 4 ** 8 points become one
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
+from pointssl.backbones.base import Features
 from pointssl.backbones.layers import PointLayer, with_feats
 from pointssl.ops.gather import rows_of
 from pointssl.ops.levels import Level, levels
@@ -14,7 +14,7 @@ from pointssl.ops.neighbours import require_enough
 from pointssl.ops.norm_act import norm_act
 from pointssl.ops.packed import packed_interpolate, per_cloud, per_point, sizes_of
 from pointssl.ops.sampling import check_start
-from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.base.errors import UsageError, UserError
 
 
 class VectorAttention(nn.Module):

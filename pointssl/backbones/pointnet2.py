@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
+from pointssl.backbones.base import Features
 from pointssl.backbones.layers import PointLayer, with_feats
 from pointssl.backbones.pointnet import point_layers
 from pointssl.ops.gather import take_rows
@@ -14,7 +14,7 @@ from pointssl.ops.interpolation import interpolate
 from pointssl.ops.neighbours import ball, check_order
 from pointssl.ops.pooling import max_over_points
 from pointssl.ops.sampling import check_start, farthest_points
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 
 class Ball(nn.Module):

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointssl.backbones.build import build_encoder
 from pointssl.benchmarks.case import Case, Run, Sizes, Work, as_list, random_clouds
 from pointssl.benchmarks.floor import count_operations
 from pointssl.benchmarks.networks import TEXTBOOK
-from pointssl.encoders import build_encoder
 
 # Network, clouds, points; then goals of training and of evaluation, by device type.
 ROWS: list[tuple[str, int, int, dict[str, float], dict[str, float]]] = [

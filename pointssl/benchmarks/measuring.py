@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from pointssl.bench_config import SECTIONS
 from pointssl.benchmarks import backbones, kernels, loading, steps, svm
 from pointssl.benchmarks.case import SIDES, Case, check_equal
 from pointssl.benchmarks.floor import Rates, floor_seconds
 from pointssl.benchmarks.memory import case_memory, is_out_of_memory, measured_afresh
 from pointssl.benchmarks.timing import interleaved, ratios
+from pointssl.config.bench import SECTIONS
 
 MODULES = dict(zip(SECTIONS, (kernels, backbones, steps, loading, svm), strict=True))
 

@@ -23,7 +23,7 @@ from pointssl.benchmarks.reference import (
     textbook_knn,
     textbook_knn_among,
 )
-from pointssl.images import ResNet
+from pointssl.images.resnet import ResNet
 from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
 
 

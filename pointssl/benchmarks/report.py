@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from pointssl.benchmarks.floor import Rates
-from pointssl.evaluation.tables import remarks, text_table
 from pointssl.ops.backends import backend_for
+from pointssl.reports.tables import remarks, text_table
 
 HEADER = (
     "case", "textbook", "ours", "ratio", "spread", "by CPU time", "memory ratio", "share of floor",

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 
 from pointssl.benchmarks.case import SIDES
-from pointssl.evaluation.tables import text_table
 from pointssl.ops.backends import chosen_backend
+from pointssl.reports.tables import text_table
 
 CELL = "pointssl.benchmarks.scale_cell"
 AXES: dict[str, tuple[int, ...]] = {

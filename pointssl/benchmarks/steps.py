@@ -10,7 +10,8 @@ from pointssl.benchmarks.case import Case, Run, Sizes, Work, as_list, random_clo
 from pointssl.benchmarks.floor import count_operations
 from pointssl.benchmarks.networks import TextbookResNet
 from pointssl.engine.optimizer import build_optimizer, trained_parameters
-from pointssl.images import ResNet, build_image_encoder
+from pointssl.images import build_image_encoder
+from pointssl.images.resnet import ResNet
 from pointssl.methods.crosspoint import CrossPoint
 
 SMALL = {"clouds": 4, "points": 64, "image": "resnet18", "pixels": 32}

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pointssl.config import AUTO, TrainingOptions
-from pointssl.engine.checkpoint import load_checkpoint
+from pointssl.checkpoints.file import load_checkpoint
+from pointssl.config.groups import AUTO, TrainingOptions
+from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World
-from pointssl.options import to_dict
-from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.base.errors import UsageError, UserError
 
 C = TypeVar("C", bound=TrainingOptions)
 

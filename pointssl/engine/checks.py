@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pointssl.engine.distributed import World
 from pointssl.engine.stopping import StopRequest
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import nn
 
 from pointssl.engine.memory import keep_freed_memory
 from pointssl.ops.backends import triton_runs, using
-from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.base.errors import UsageError, UserError
 
 if dist.is_available():
     # Its functions take the process group that exists when it is imported as a default argument.

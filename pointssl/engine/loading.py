@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from pointssl.engine.distributed import World, local_batch
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 AHEAD = 2  # batches that a thread has read or reads while one is computed on
 

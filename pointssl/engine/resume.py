@@ -4,10 +4,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pointssl.config import TrainingOptions
-from pointssl.engine.checkpoint import load_checkpoint
-from pointssl.options import to_dict
-from pointssl_datasets.errors import UsageError
+from pointssl.checkpoints.file import load_checkpoint
+from pointssl.config.groups import TrainingOptions
+from pointssl.config.options import to_dict
+from pointssl_datasets.base.errors import UsageError
 
 # Options that may differ between the runs of one run directory: they do not change its numbers.
 FREE_OPTIONS = ("device", "threads", "kernels", "progress", "max_time", "run_dir", "resume",

@@ -8,18 +8,18 @@ from typing import Any, cast
 import torch
 from torch import Generator, nn
 
-from pointssl.config import AUTO, TrainingOptions
+from pointssl.checkpoints.file import load_weights, save_checkpoint
+from pointssl.config.groups import AUTO, TrainingOptions
+from pointssl.config.options import to_dict
 from pointssl.engine.activations import checkpoint_blocks
-from pointssl.engine.checkpoint import load_weights, save_checkpoint
 from pointssl.engine.distributed import World, local_batch
 from pointssl.engine.loop import Batch, Plan, Progress, train
 from pointssl.engine.optimizer import Group, build_optimizer, on_devices, trained_parameters
 from pointssl.engine.rng import random_states, restore_random_state
-from pointssl.engine.runlog import RunLog
 from pointssl.engine.schedule import lr_at, scaled_lr
 from pointssl.ops.batch_norm import sync_batch_norms
-from pointssl.options import to_dict
-from pointssl_datasets.errors import UsageError, UserError
+from pointssl.runs.folder import RunLog
+from pointssl_datasets.base.errors import UsageError, UserError
 
 LAST = Path("checkpoints") / "last.pt"
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import torch
 
+from pointssl.config.options import make
 from pointssl.engine.memory import process_memory
 from pointssl.engine.stopping import Stopped
-from pointssl.options import make
-from pointssl_datasets.errors import UserError
-from pointssl_datasets.resolve import resolve
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.resolve import resolve
 
 RUNS = {
-    "PretrainConfig": ("pointssl.config", "pointssl.recipes.pretrain"),
-    "FinetuneClsConfig": ("pointssl.finetune_config", "pointssl.recipes.finetune_cls"),
-    "FinetunePartsegConfig": ("pointssl.finetune_config", "pointssl.recipes.finetune_partseg"),
-    "FinetuneSemsegConfig": ("pointssl.finetune_config", "pointssl.recipes.finetune_semseg"),
+    "PretrainConfig": ("pointssl.config.pretrain", "pointssl.recipes.pretrain"),
+    "FinetuneClsConfig": ("pointssl.config.finetune", "pointssl.recipes.finetune.cls"),
+    "FinetunePartsegConfig": ("pointssl.config.finetune", "pointssl.recipes.finetune.partseg"),
+    "FinetuneSemsegConfig": ("pointssl.config.finetune", "pointssl.recipes.finetune.semseg"),
 }
 
 

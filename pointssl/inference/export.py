@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import pointssl
 from pointssl.inference.network import Network
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 
 KEY = "pointssl"  # of the metadata in ONNX; the name of the extra file in a torch program
 TRACED = 2  # clouds that a graph for any number of them is drawn with

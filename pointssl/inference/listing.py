@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.files.readers import SUFFIXES
 from pointssl_datasets.files.writers import safe_names
-from pointssl_datasets.tree import check_name, entries, is_cloud, is_hidden
+from pointssl_datasets.layout.tree import check_name, entries, is_cloud, is_hidden
 
 
 class Input(NamedTuple):

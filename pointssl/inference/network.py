@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointssl.encoders import build_encoder
-from pointssl.facts import encoder_facts
-from pointssl.loading import build_fitting
-from pointssl.tasks.facts import CHANNELS, channels_of
+from pointssl.backbones.build import build_encoder
+from pointssl.checkpoints.encoder import build_fitting
+from pointssl.checkpoints.metadata import encoder_facts
+from pointssl.checkpoints.task_metadata import CHANNELS, channels_of
+from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint
 from pointssl.tasks.loading import task_of
-from pointssl.zoo.opening import describe_import, open_checkpoint
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
     """The network of a checkpoint of ``pointssl pretrain`` or ``pointssl finetune``.
 
     Args:
-        named: the backbone that the user typed, see :func:`pointssl.facts.encoder_facts`.
+        named: the backbone that the user typed, see
+            :func:`pointssl.checkpoints.metadata.encoder_facts`.
 
     Raises:
         UserError: not a checkpoint of ours, damaged, or weights that do not fit.

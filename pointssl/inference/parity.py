@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pointssl.inference.export import KEY
 from pointssl.inference.network import Network, random_inputs
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 
 RTOL = 1e-3  # a row within this of the truth agrees, relative to the largest value of its cloud
 FACTOR, FLOOR = 10.0, 1e-6  # the median row: at most so many times the network's own rounding

@@ -10,8 +10,8 @@ from scipy.spatial import cKDTree
 
 from pointssl.inference.clouds import Ready, batch_of, chosen_rows
 from pointssl.inference.network import Network
-from pointssl_datasets.shapenetpart import SYNSETS
-from pointssl_datasets.shapes import CLASSES
+from pointssl_datasets.sets.shapenetpart import SYNSETS
+from pointssl_datasets.sets.shapes import CLASSES
 
 BLOCK = 1 << 18  # points whose probabilities are in memory at a time
 

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.engine.checkpoint import write_atomically
-from pointssl.evaluation.metrics import shape_iou
+from pointssl.checkpoints.file import write_atomically
 from pointssl.inference.clouds import Ready
 from pointssl.inference.listing import Input
 from pointssl.inference.network import Network
-from pointssl_datasets.errors import UserError
+from pointssl.metrics import shape_iou
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.source import Cloud
+from pointssl_datasets.base.writing import whole_file
 from pointssl_datasets.files.writers import write_ply
 from pointssl_datasets.points.choosing import choose_points
 from pointssl_datasets.points.normals import estimate_normals
 from pointssl_datasets.rendering.clouds import render_views
-from pointssl_datasets.source import Cloud
 from pointssl_datasets.viewer import part_colours
-from pointssl_datasets.writing import whole_file
 
 SHOWN = 2048  # points of a cloud on the page and the sheet
 PICTURE = 300  # pixels, side of what is drawn for the contact sheet
@@ -145,7 +145,8 @@ def shown_cloud(item: Input, ready: Ready, found: Found, network: Network) -> di
 
 
 def sheet_cells(shown: Mapping[str, Any], found: Found, network: Network) -> list[dict[str, Any]]:
-    """Cells of :func:`pointssl.evaluation.clouds_sheet.clouds_sheet`: one, or three with truth."""
+    """Cells of a :func:`~pointssl.reports.figures.contact_sheet.clouds_sheet`: one, or three where
+    the truth is known."""
     group = "" if shown["label"] < 0 else network.classes[shown["label"]]
     name = shown["name"]
     if network.task == "cls":

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointssl.evaluation.scenes import room_votes
+from pointssl.checkpoints.task_metadata import OF_SCENES
 from pointssl.inference.network import Network
-from pointssl.tasks.facts import OF_SCENES
-from pointssl_datasets.scenes import open_scenes
-from pointssl_datasets.source import Cloud, Source
+from pointssl.tasks.scene_evaluation import room_votes
+from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.scenes.rooms import open_scenes
 
 
 def predict_room(

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 BACKENDS = ("auto", "torch", "numba", "triton", "cluster")
 PLAIN = (Tensor, nn.Parameter)  # others, such as those of a tracer, hold no numbers to compute with

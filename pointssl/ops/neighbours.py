@@ -8,7 +8,7 @@ from torch import Tensor
 from pointssl.ops import cluster
 from pointssl.ops.backends import backend_for
 from pointssl.ops.exporting import is_exporting, knn_twin
-from pointssl_datasets.errors import UsageError, UserError
+from pointssl_datasets.base.errors import UsageError, UserError
 
 
 @torch.no_grad()

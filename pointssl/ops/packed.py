@@ -18,7 +18,7 @@ from pointssl.ops.exporting import is_exporting, tiny
 from pointssl.ops.gather import take_rows
 from pointssl.ops.neighbours import exact, knn, knn_among
 from pointssl.ops.sampling import farthest_points
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 
 
 def pack(clouds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

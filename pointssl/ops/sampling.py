@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pointssl.ops import cluster
 from pointssl.ops.backends import backend_for
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 STARTS = ("far", "first")
 

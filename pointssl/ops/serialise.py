@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pointssl.ops.exporting import is_exporting
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 ORDERS = {"xyz": 3, "hilbert": 2}
 """Name of an order -> how often it reads the cloud."""

@@ -5,14 +5,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pointssl.bench_config import BenchConfig
 from pointssl.benchmarks import report
 from pointssl.benchmarks.floor import measure_rates
 from pointssl.benchmarks.measuring import all_cases, measure
-from pointssl.benchmarks.picture import ratios_picture
+from pointssl.config.bench import BenchConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.engine.runlog import write_json, write_text
-from pointssl_datasets.errors import UsageError, UserError
+from pointssl.reports.figures.speedup import ratios_picture
+from pointssl.runs.folder import write_json, write_text
+from pointssl_datasets.base.errors import UsageError, UserError
 
 SECONDS = {"quick": 0.5, "default": 6.0, "full": 10.0}  # of rounds, for each case
 ON_GPU = 3.0

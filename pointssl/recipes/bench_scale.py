@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from pointssl.bench_config import BenchConfig
 from pointssl.benchmarks import report, scale
 from pointssl.benchmarks.scale_cell import NETWORK
-from pointssl.benchmarks.scale_picture import scale_picture
+from pointssl.config.bench import BenchConfig
 from pointssl.engine.distributed import World
-from pointssl.engine.runlog import write_json, write_text
+from pointssl.reports.figures.scaling import scale_picture
+from pointssl.runs.folder import write_json, write_text
 
 
 def measure_scale(config: BenchConfig, world: World) -> dict[str, Any]:

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.config import DemoConfig, PretrainConfig
+from pointssl.config.evaluate import EvalSvmConfig
+from pointssl.config.pretrain import PretrainConfig
+from pointssl.config.tools import DemoConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.eval_config import EvalSvmConfig
-from pointssl.evaluation.encoders import baseline_of, find_subject
-from pointssl.evaluation.feature_pictures import tsne_picture
-from pointssl.evaluation.pictures import contact_sheet
+from pointssl.features.encoder import baseline_of, find_subject
 from pointssl.recipes.eval_svm import confusion_path, evaluate
 from pointssl.recipes.features import features_of, serve_split
 from pointssl.recipes.pretrain import open_dataset, pretrain
-from pointssl_datasets.mixing import Clouds
+from pointssl.reports.figures.features import tsne_picture
+from pointssl.reports.figures.pretraining import contact_sheet
+from pointssl_datasets.base.mixing import Clouds
 
 # Small enough for two CPU cores, hard enough that a random network is far from the ceiling: every
 # shape stands turned, tilted, bent and partly missing, and the SVM has few labels of each class.

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pointssl import __version__
-from pointssl.config import DoctorConfig
-from pointssl.recipes.list_datasets import found_here
-from pointssl_datasets.errors import UserError
-from pointssl_datasets.paths import cache_root, data_root
+from pointssl.config.tools import DoctorConfig
+from pointssl.recipes.data.list import found_here
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.paths import cache_root, data_root
 
 # What is imported -> what is installed.
 REQUIRED = {

@@ -5,26 +5,26 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
+from pointssl.config.evaluate import EvalAllConfig, EvalFewshotConfig, EvalOptions, EvalSvmConfig
+from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World, start_world
-from pointssl.engine.runlog import write_json
-from pointssl.eval_config import EvalAllConfig, EvalFewshotConfig, EvalOptions, EvalSvmConfig
-from pointssl.evaluation.bars_picture import Bar, bars_picture
-from pointssl.evaluation.clustering import evaluate_clusters
-from pointssl.evaluation.encoders import where
-from pointssl.evaluation.fewshot import APART, interval, title
-from pointssl.evaluation.knn import evaluate_knn
-from pointssl.evaluation.linear import evaluate_linear
-from pointssl.evaluation.passes import Split
-from pointssl.evaluation.protocols import PROTOCOLS
-from pointssl.evaluation.retrieval import evaluate_retrieval
-from pointssl.evaluation.summary import Table, as_latex, as_markdown, as_text
-from pointssl.evaluation.svm_report import evaluate_svm
-from pointssl.evaluation.tables import owned, percent
-from pointssl.options import to_dict
-from pointssl.recipes.eval_fewshot import answer
+from pointssl.features.encoder import where
+from pointssl.probes.clustering import evaluate_clusters
+from pointssl.probes.common import Split
+from pointssl.probes.fewshot import APART, interval, title
+from pointssl.probes.knn import evaluate_knn
+from pointssl.probes.linear import evaluate_linear
+from pointssl.probes.protocols import PROTOCOLS
+from pointssl.probes.retrieval import evaluate_retrieval
+from pointssl.probes.svm_report import evaluate_svm
+from pointssl.recipes.fewshot import answer
 from pointssl.recipes.frozen import draw, judge_frozen
-from pointssl_datasets.errors import DataError, UsageError
-from pointssl_datasets.writing import write_text
+from pointssl.reports.figures.bars import Bar, bars_picture
+from pointssl.reports.formats import Table, as_latex, as_markdown, as_text
+from pointssl.reports.tables import owned, percent
+from pointssl.runs.folder import write_json
+from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.base.writing import write_text
 
 # Evaluation, as in the results and as in the table, and its numbers: key and name.
 NUMBERS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from pointssl.config.evaluate import EvalClusterConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.eval_config import EvalClusterConfig
-from pointssl.evaluation.clustering import evaluate_clusters
-from pointssl.evaluation.encoders import where
-from pointssl.evaluation.scores_report import CLUSTERS
+from pointssl.features.encoder import where
+from pointssl.probes.clustering import evaluate_clusters
 from pointssl.recipes.frozen import judge_frozen, report_scores
+from pointssl.reports.scores import CLUSTERS
 
 
 def run(config: EvalClusterConfig) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
+from pointssl.config.evaluate import EvalKnnConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.eval_config import EvalKnnConfig
-from pointssl.evaluation.encoders import where
-from pointssl.evaluation.knn import evaluate_knn
+from pointssl.features.encoder import where
+from pointssl.probes.knn import evaluate_knn
 from pointssl.recipes.frozen import judge_frozen, report_classifier
 
 

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
+from pointssl.config.evaluate import EvalLinearConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.eval_config import EvalLinearConfig
-from pointssl.evaluation.encoders import where
-from pointssl.evaluation.linear import evaluate_linear
+from pointssl.features.encoder import where
+from pointssl.probes.linear import evaluate_linear
 from pointssl.recipes.frozen import judge_frozen, report_classifier
 
 

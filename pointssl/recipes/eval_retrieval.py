@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from pointssl.config.evaluate import EvalRetrievalConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.eval_config import EvalRetrievalConfig
-from pointssl.evaluation.encoders import where
-from pointssl.evaluation.retrieval import evaluate_retrieval
-from pointssl.evaluation.scores_report import RETRIEVAL
+from pointssl.features.encoder import where
+from pointssl.probes.retrieval import evaluate_retrieval
 from pointssl.recipes.frozen import judge_frozen, report_scores
+from pointssl.reports.scores import RETRIEVAL
 
 HOW = "each test shape queries the other test shapes, and train, by cosine similarity"
 

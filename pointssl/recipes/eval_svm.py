@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Any
 
+from pointssl.config.evaluate import EvalSvmConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.eval_config import EvalSvmConfig
-from pointssl.evaluation.encoders import where
-from pointssl.evaluation.protocols import find_protocol
-from pointssl.evaluation.svm_report import evaluate_svm
+from pointssl.features.encoder import where
+from pointssl.probes.protocols import find_protocol
+from pointssl.probes.svm_report import evaluate_svm
 from pointssl.recipes import eval_all
 from pointssl.recipes.frozen import confusion_path, judge_frozen, leakage, report_classifier
 

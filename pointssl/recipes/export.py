@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from pointssl.evaluation.tables import text_table
+from pointssl.config.predict import ExportConfig
 from pointssl.inference.export import TRACED, write_onnx, write_torch
 from pointssl.inference.network import load_network, random_inputs
 from pointssl.inference.parity import RTOL, compare, open_onnx, open_torch
-from pointssl.predict_config import ExportConfig
-from pointssl_datasets.errors import UsageError
-from pointssl_datasets.writing import whole_file
+from pointssl.reports.tables import text_table
+from pointssl_datasets.base.errors import UsageError
+from pointssl_datasets.base.writing import whole_file
 
 SUFFIXES = {".onnx": "onnx", ".pt2": "torch"}
 SIZES = [TRACED, 1, 5]  # clouds at a time, on which a file for any number of them is tried

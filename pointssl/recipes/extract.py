@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.config import ExtractConfig
-from pointssl.engine.checkpoint import write_atomically
+from pointssl.checkpoints.file import write_atomically
+from pointssl.config.evaluate import ExtractConfig
 from pointssl.engine.distributed import start_world
-from pointssl.evaluation.encoders import find_subject, where
+from pointssl.features.encoder import find_subject, where
 from pointssl.recipes.features import feature_cache, features_of, serve_split
 
 

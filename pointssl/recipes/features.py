@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.config import CloudFeatureOptions, DataOptions, FeatureOptions
+from pointssl.config.groups import CloudFeatureOptions, DataOptions, FeatureOptions
 from pointssl.engine.distributed import World
-from pointssl.evaluation.cache import FeatureCache
-from pointssl.evaluation.encoders import Subject
-from pointssl.evaluation.features import cached_features
-from pointssl.recipes.data import open_split
-from pointssl_datasets.mixing import Clouds
-from pointssl_datasets.paths import cache_root
+from pointssl.features.cache import FeatureCache
+from pointssl.features.encoder import Subject
+from pointssl.features.extraction import cached_features
+from pointssl.recipes.splits import open_split
+from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.paths import cache_root
 
 
 def feature_cache(options: DataOptions) -> FeatureCache:

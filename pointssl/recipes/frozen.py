@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from pointssl.config.evaluate import EvalOptions
+from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World
-from pointssl.engine.runlog import write_json
-from pointssl.eval_config import EvalOptions
-from pointssl.evaluation.encoders import Subject, baseline_of, find_subject, where
-from pointssl.evaluation.passes import Split
-from pointssl.options import to_dict
+from pointssl.features.encoder import Subject, baseline_of, find_subject, where
+from pointssl.probes.common import Split
 from pointssl.recipes.features import features_of, serve_split
-from pointssl_datasets.errors import DataError, UserError
-from pointssl_datasets.mixing import Clouds
+from pointssl.runs.folder import write_json
+from pointssl_datasets.base.errors import DataError, UserError
+from pointssl_datasets.base.mixing import Clouds
 
 Pair = tuple[Clouds, Clouds]  # train and test
 
@@ -181,8 +181,8 @@ def confusion_path(config: EvalOptions, name: str) -> Path:
 
 def report_classifier(config: EvalOptions, results: Mapping[str, Any]) -> None:
     """The table of a classifier, ``results.json`` and a confusion matrix per row."""
-    from pointssl.evaluation.feature_pictures import confusion_picture
-    from pointssl.evaluation.svm_report import format_report
+    from pointssl.probes.svm_report import format_report
+    from pointssl.reports.figures.features import confusion_picture
 
     print_and_save(config, format_report(results), results)
     for name, result in results.items():
@@ -204,8 +204,8 @@ def report_scores(
     title: str,
 ) -> None:
     """The table of clustering or retrieval, ``results.json``, and bars."""
-    from pointssl.evaluation.bars_picture import bars_picture
-    from pointssl.evaluation.scores_report import format_scores
+    from pointssl.reports.figures.bars import bars_picture
+    from pointssl.reports.scores import format_scores
 
     print_and_save(config, format_scores(results, columns, how), results)
     bars = {}

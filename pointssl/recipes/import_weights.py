@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from pointssl.encoders import build_encoder, parse_arguments
-from pointssl.facts import encoder_facts
-from pointssl.loading import build_fitting
-from pointssl.zoo import families
-from pointssl.zoo.opening import describe_import, open_checkpoint, save_encoder
-from pointssl.zoo_config import ImportConfig
-from pointssl_datasets.errors import UserError
+from pointssl.backbones.build import build_encoder, parse_arguments
+from pointssl.checkpoints.encoder import build_fitting
+from pointssl.checkpoints.metadata import encoder_facts
+from pointssl.checkpoints.zoo import families
+from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint, save_encoder
+from pointssl.config.zoo import ImportConfig
+from pointssl_datasets.base.errors import UserError
 
 
 def run(config: ImportConfig) -> Path:
@@ -45,7 +45,7 @@ def run(config: ImportConfig) -> Path:
 
 
 def zoo() -> list[dict[str, Any]]:
-    """What is known of each family, plain: see :class:`pointssl.zoo.family.Family`."""
+    """What is known of each family, plain: see :class:`pointssl.checkpoints.zoo.family.Family`."""
     names = ("name", "title", "source", "backbone", "trained_on", "labels", "published", "measured")
     return [
         {

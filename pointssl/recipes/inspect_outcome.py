@@ -5,10 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.engine.runlog import write_json
-from pointssl.evaluation.cka import cka_matrix
-from pointssl.evaluation.encoders import Subject
-from pointssl.evaluation.inspect_report import (
+from pointssl.config.inspect import InspectConfig
+from pointssl.config.options import to_dict
+from pointssl.features.encoder import Subject
+from pointssl.inspection.cka import cka_matrix
+from pointssl.inspection.layers import Inside
+from pointssl.recipes.frozen import draw
+from pointssl.reports.figures.layers import cka_picture, component_colours, layers_sheet
+from pointssl.reports.figures.tensorboard import write_board
+from pointssl.reports.inspection import (
     how_counted,
     how_measured,
     layers_table,
@@ -16,13 +21,8 @@ from pointssl.evaluation.inspect_report import (
     totals_lines,
     warnings_of,
 )
-from pointssl.evaluation.inspection import Inside
-from pointssl.evaluation.layer_board import write_board
-from pointssl.evaluation.layer_pictures import cka_picture, component_colours, layers_sheet
-from pointssl.inspect_config import InspectConfig
-from pointssl.options import to_dict
-from pointssl.recipes.frozen import draw
-from pointssl_datasets.mixing import Clouds
+from pointssl.runs.folder import write_json
+from pointssl_datasets.base.mixing import Clouds
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pointssl.engine.checkpoint import write_atomically
+from pointssl.checkpoints.file import write_atomically
+from pointssl.config.predict import PredictConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.evaluation.clouds_sheet import clouds_sheet
-from pointssl.inference.asked import (
-    answers_freely,
-    describe,
-    given_category,
-    refuse_overwriting,
-)
+from pointssl.inference.checks import answers_freely, describe, given_category, refuse_overwriting
 from pointssl.inference.clouds import Ready, read_ready
 from pointssl.inference.listing import Input, list_inputs
 from pointssl.inference.network import Network, load_network
@@ -36,11 +31,11 @@ from pointssl.inference.results import (
     write_parts,
 )
 from pointssl.inference.rooms import predict_room
-from pointssl.predict_config import PredictConfig
-from pointssl.recipes.render import spread
-from pointssl_datasets.errors import DataError, UsageError
+from pointssl.recipes.data.render import spread
+from pointssl.reports.figures.contact_sheet import clouds_sheet
+from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.base.writing import whole_file
 from pointssl_datasets.viewer import part_colours, write_page
-from pointssl_datasets.writing import whole_file
 
 NEVER = "give --category, or train with --category none"
 Read = tuple[int, Input, Ready]

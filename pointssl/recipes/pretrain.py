@@ -10,27 +10,27 @@ from torch import nn
 
 import pointssl
 from pointssl.augment import two_views
-from pointssl.config import PretrainConfig
-from pointssl.encoders import build_encoder, complete_arguments, given_arguments
+from pointssl.backbones.build import build_encoder, complete_arguments, given_arguments
+from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.batch_size import with_batch_size
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.resume import earlier_run
-from pointssl.engine.runlog import read_metrics
 from pointssl.engine.schedule import scaled_lr
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.methods import METHODS
-from pointssl.recipes.data import open_split
 from pointssl.recipes.pretrain_images import (
     frozen_at_random,
     image_encoder_of,
     pictures_stay_the_same,
     serve_features,
 )
+from pointssl.recipes.splits import open_split
+from pointssl.runs.folder import read_metrics
 from pointssl_datasets import GENERATED
-from pointssl_datasets.errors import UsageError, UserError
-from pointssl_datasets.mixing import Clouds
-from pointssl_datasets.resolve import resolve
+from pointssl_datasets.base.errors import UsageError, UserError
+from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.resolve import resolve
 
 
 def run(config: PretrainConfig) -> Path:
@@ -203,7 +203,7 @@ def report_epoch(row: dict[str, Any], world: World) -> dict[str, Any]:
 
 def draw_curves(run_dir: Path) -> None:
     """``loss_curves.png``; a run is not lost for want of a picture."""
-    from pointssl.evaluation.pictures import loss_curves
+    from pointssl.reports.figures.pretraining import loss_curves
 
     with contextlib.suppress(UserError):
         loss_curves(read_metrics(run_dir), run_dir / "loss_curves.png")

@@ -4,10 +4,10 @@ from typing import cast
 
 from torch import nn
 
-from pointssl.config import PretrainConfig
+from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.distributed import World, local_batch
-from pointssl_datasets.errors import UsageError
-from pointssl_datasets.mixing import Clouds
+from pointssl_datasets.base.errors import UsageError
+from pointssl_datasets.base.mixing import Clouds
 
 
 def image_encoder_of(config: PretrainConfig) -> nn.Module | None:
@@ -67,7 +67,7 @@ def serve_features(
     config: PretrainConfig, dataset: Clouds, method: nn.Module, world: World
 ) -> None:
     """The frozen encoder's features in place of the pictures; from the cache if they are there."""
-    from pointssl.evaluation.picture_features import serve_picture_features
+    from pointssl.images.features import serve_picture_features
     from pointssl.recipes.features import feature_cache
 
     cache = feature_cache(config)

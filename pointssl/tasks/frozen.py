@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pointssl.backbones.features import Features
-from pointssl_datasets.errors import UserError
+from pointssl.backbones.base import Features
+from pointssl_datasets.base.errors import UserError
 
 Task = TypeVar("Task", bound=nn.Module)
 

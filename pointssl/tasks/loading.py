@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from pointssl.encoders import build_encoder
-from pointssl.facts import encoder_facts
-from pointssl.loading import build_fitting
+from pointssl.backbones.build import build_encoder
+from pointssl.checkpoints.encoder import build_fitting
+from pointssl.checkpoints.metadata import encoder_facts
+from pointssl.checkpoints.task_metadata import check_task_facts
+from pointssl.checkpoints.zoo.opening import open_checkpoint
 from pointssl.tasks import TASKS
-from pointssl.tasks.facts import check_task_facts
-from pointssl.zoo.opening import open_checkpoint
-from pointssl_datasets.errors import UserError
-from pointssl_datasets.resolve import resolve
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.resolve import resolve
 
 NEEDED = ("task", "task_args", "classes", "parts", "points", "normals", "normalise")
 
@@ -22,7 +22,8 @@ def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module,
     """The network of a ``pointssl finetune`` checkpoint in evaluation mode, and its facts.
 
     Args:
-        named: the backbone that the user typed, see :func:`pointssl.facts.encoder_facts`.
+        named: the backbone that the user typed, see
+            :func:`pointssl.checkpoints.metadata.encoder_facts`.
 
     Returns:
         the task, an ``nn.Module`` with ``logits(xyz (B, N, 3), feats, category)``; and ``task``

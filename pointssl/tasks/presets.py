@@ -8,8 +8,8 @@ The flaw that all public ones share, choosing the epoch by its score on test, is
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from pointssl.config import AUTO
-from pointssl.finetune_config import FinetuneOptions
+from pointssl.config.finetune import FinetuneOptions
+from pointssl.config.groups import AUTO
 
 Config = TypeVar("Config", bound=FinetuneOptions)
 

@@ -11,7 +11,7 @@ from pointssl.heads import PointHead
 from pointssl.losses import smoothed_cross_entropy
 from pointssl.ops.packed import sizes_of
 from pointssl.tasks.frozen import encode, keep_frozen
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 
 
 class PointSegmentation(nn.Module):

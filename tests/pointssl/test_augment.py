@@ -16,7 +16,7 @@ from pointssl.augment import (
     unit_sphere,
     up_rotations,
 )
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -5,9 +5,9 @@ import pytest
 from safetensors.numpy import load_file
 from shared import SHARED, needs_shared
 
-from pointssl.evaluation import metrics
-from pointssl.evaluation.metrics import SHAPENETPART_PARTS
-from pointssl_datasets.errors import DataError
+from pointssl import metrics
+from pointssl.metrics import SHAPENETPART_PARTS
+from pointssl_datasets.base.errors import DataError
 
 
 def test_confusion_matrix_counts_one_by_one():

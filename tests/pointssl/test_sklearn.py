@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import estimator_checks, validation
 
-from pointssl.loading import load_encoder
+from pointssl.checkpoints.encoder import load_encoder
 from pointssl.sklearn import PointEncoder
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.packing.pack import unit_sphere
 
 

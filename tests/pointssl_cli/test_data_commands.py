@@ -10,7 +10,7 @@ from in_process import call, refused, worked
 from layouts import write_modelnet_off
 from processes import assert_no_traceback, pointssl
 
-from pointssl_datasets.skipping import FILE_NAME
+from pointssl_datasets.base.skipping import FILE_NAME
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from shared import SHARED, needs_shared
 from typer.testing import CliRunner
 
 import pointssl
-from pointssl.config import DoctorConfig
+from pointssl.config.tools import DoctorConfig
 from pointssl.recipes import doctor
 from pointssl_cli.doctor import as_text
 from pointssl_cli.main import app

@@ -9,9 +9,10 @@ from in_process import refused, worked
 from processes import pointssl, started, wait_until
 from tiny import flags, options, write_clouds
 
-from pointssl import eval_config
-from pointssl.options import Options, make, to_yaml
-from pointssl.recipes import eval_fewshot, fewshot_finetune
+from pointssl.config import evaluate as eval_config
+from pointssl.config.options import Options, make, to_yaml
+from pointssl.recipes import fewshot as eval_fewshot
+from pointssl.recipes.finetune import fewshot as fewshot_finetune
 
 FROZEN = ("eval-knn", "eval-linear", "eval-cluster", "eval-retrieval", "eval-fewshot")
 FEW = ("--way", 2, "--way", 3, "--shot", 3)

@@ -11,10 +11,10 @@ from PIL import Image
 from processes import pointssl
 from small_backbones import SMALL
 
-from pointssl.engine.checkpoint import load_checkpoint, save_checkpoint
-from pointssl.inspect_config import InspectConfig
-from pointssl.recipes.inspect_encoder import choose
-from pointssl_datasets.errors import UsageError
+from pointssl.checkpoints.file import load_checkpoint, save_checkpoint
+from pointssl.config.inspect import InspectConfig
+from pointssl.recipes.inspect import choose
+from pointssl_datasets.base.errors import UsageError
 
 QUICK = ("--clouds", 3, "--passes", 1, "--threads", 1, "--no-progress", "--device", "cpu")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import pointssl
 from pointssl_cli.failures import explain
-from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.base.errors import DataError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FAILING = """
 import os, sys, time
 from pointssl_cli import main as program
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 
 @program.app.command("fail")
 def fail(how: str):
@@ -218,7 +218,7 @@ def test_torchrun_shows_the_line_of_a_rank_that_fails_alone(failing: Path) -> No
 def test_errors_of_a_data_loading_process_are_unwrapped() -> None:
     wrapped = (
         "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent "
-        'call last):\n  File "x.py", line 3\npointssl_datasets.errors.DataError: a/b: torn.\n'
+        'call last):\n  File "x.py", line 3\npointssl_datasets.base.errors.DataError: a/b: torn.\n'
     )
     failure = explain(DataError(wrapped))
     assert failure is not None

@@ -10,13 +10,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pointssl.config import ExtractConfig, PretrainConfig
-from pointssl.data_config import CheckConfig, ConvertConfig, RenderConfig, ShowConfig
-from pointssl.eval_config import EvalFewshotConfig, EvalSvmConfig
-from pointssl.finetune_config import FinetunePartsegConfig
-from pointssl.options import Options, make, option, to_dict
+from pointssl.config.data import CheckConfig, ConvertConfig, RenderConfig, ShowConfig
+from pointssl.config.evaluate import EvalFewshotConfig, EvalSvmConfig, ExtractConfig
+from pointssl.config.finetune import FinetunePartsegConfig
+from pointssl.config.options import Options, make, option, to_dict
+from pointssl.config.pretrain import PretrainConfig
 from pointssl_cli.options import signature, takes
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

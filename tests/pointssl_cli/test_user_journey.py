@@ -11,12 +11,12 @@ from in_process import refused, worked
 from processes import pointssl
 from tiny import flags
 
-from pointssl.config import PretrainConfig
-from pointssl.loading import load_encoder
-from pointssl.options import make, to_dict
+from pointssl.checkpoints.encoder import load_encoder
+from pointssl.config.options import make, to_dict
+from pointssl.config.pretrain import PretrainConfig
 from pointssl.recipes.eval_svm import leakage
 from pointssl_cli.main import main
-from pointssl_datasets.dataset import load_dataset
+from pointssl_datasets.base.dataset import load_dataset
 
 DATA = {"data": "shapes", "size": 48}
 MACHINE = {"device": "cpu", "threads": 1, "progress": False}

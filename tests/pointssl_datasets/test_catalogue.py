@@ -5,9 +5,10 @@ import urllib.parse
 
 import pytest
 
-from pointssl_datasets import DATASETS, modelnet_off, primitives, scanobjectnn, shapenet55
+from pointssl_datasets import DATASETS
+from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.catalogue import CATALOGUE, splits_of
-from pointssl_datasets.opening import open_source
+from pointssl_datasets.sets import modelnet_off, primitives, scanobjectnn, shapenet55
 
 
 def test_every_dataset_and_nothing_else():

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from pointssl_datasets import DATASETS
-from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.base.source import Source
 from pointssl_datasets.packing.arrays import TO_Y_UP, read_array
 from pointssl_datasets.packing.pack import pack
-from pointssl_datasets.source import Source
 
 
 def spoil_row(file: str, row: int, key: str = "data") -> Callable[[Path], None]:
@@ -52,7 +52,7 @@ class Case:
 
     def open(self, root: Path | None, split: str = "train", **more) -> Source:
         module, name = self.opener.split(":")
-        opener = getattr(import_module(f"pointssl_datasets.{module}"), name)
+        opener = getattr(import_module(f"pointssl_datasets.sets.{module}"), name)
         return opener(root, split, **{**self.options, **more})
 
 
@@ -124,7 +124,9 @@ def same(one, other) -> bool:
 
 
 def test_every_dataset_is_held_to_it():
-    openers = {name.split()[0]: f"pointssl_datasets.{case.opener}" for name, case in CASES.items()}
+    openers = {
+        name.split()[0]: f"pointssl_datasets.sets.{case.opener}" for name, case in CASES.items()
+    }
     assert openers == {name: opener for name, opener in DATASETS.items() if name != "packed"}
 
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.base.validation import misfits
 from pointssl_datasets.checking.content import content_of, place_keys
 from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.checking.heights import AxisVotes
-from pointssl_datasets.checking.pictures import audit_pictures
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.checking.images import audit_pictures
 from pointssl_datasets.files.fields import check_xyz
-from pointssl_datasets.misfits import misfits
-from pointssl_datasets.source import Cloud, Source
 
 # What a reader's message says -> what kind of finding it is.
 _SAYS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.source import Cloud
+from pointssl_datasets.base.source import Cloud
 
 
 def content_of(cloud: Cloud) -> bytes:

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from pointssl_datasets.base.skipping import FILE_NAME
 from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.files.readers import SUFFIXES
-from pointssl_datasets.pairs import PICTURES
-from pointssl_datasets.skipping import FILE_NAME
+from pointssl_datasets.layout.pairs import PICTURES
 
 _FOREIGN = {
     "archives": ".zip .tar .gz .tgz .bz2 .xz .7z .rar .zst",

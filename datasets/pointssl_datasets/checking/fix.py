@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from pointssl_datasets.errors import UserError
-from pointssl_datasets.skipping import Skip, read_skips, write_skips
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.skipping import Skip, read_skips, write_skips
 
 
 def add_skips(path: Path, in_force: Path | None, skips: Iterable[Skip]) -> None:

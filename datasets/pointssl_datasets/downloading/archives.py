@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 
 _BELIEVED = 2**40  # bytes
 _TAIL = 2**26  # bytes of padding after the end of a tar

@@ -12,14 +12,14 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from pointssl_datasets.base.errors import DataError, UsageError, UserError
+from pointssl_datasets.base.locking import locked
 from pointssl_datasets.catalogue import Archive, Entry, find_entry
 from pointssl_datasets.downloading.checksum import check
 from pointssl_datasets.downloading.fetch import Fetched, Patience, fetch
 from pointssl_datasets.downloading.install import already, compared, install
 from pointssl_datasets.downloading.parts import forget
-from pointssl_datasets.errors import DataError, UsageError, UserError
-from pointssl_datasets.finding import find
-from pointssl_datasets.locking import locked
+from pointssl_datasets.layout.finding import find
 
 WORK = ".pointssl-download"
 _EXPANDS = 5  # unpacked to packed, where nobody says

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.catalogue import Archive
 from pointssl_datasets.downloading.archives import kind
 from pointssl_datasets.downloading.checksum import check
 from pointssl_datasets.downloading.parts import forget, note_of, read_note, size_of
 from pointssl_datasets.downloading.web import Broken, Refused, ask, host
-from pointssl_datasets.errors import UserError
 
 MOST_BYTES = 256 * 2**30  # no archive is larger: for servers that never stop sending
 SLOWEST = 1024  # bytes per second, over one timeout; slower is as good as broken off

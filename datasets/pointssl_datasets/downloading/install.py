@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.catalogue import CATALOGUE, Entry
 from pointssl_datasets.downloading.fetch import Fetched
 from pointssl_datasets.downloading.unpack import unpack
-from pointssl_datasets.errors import DataError
-from pointssl_datasets.finding import Found, find
+from pointssl_datasets.layout.finding import Found, find
 
 RECEIPT = "pointssl-download.json"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pointssl_datasets.base.errors import DataError, UserError
 from pointssl_datasets.downloading.archives import DAMAGE, members
-from pointssl_datasets.errors import DataError, UserError
 
 LIMIT_BYTES = 256 * 2**30
 LIMIT_FILES = 2_000_000

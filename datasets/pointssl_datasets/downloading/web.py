@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from pointssl_datasets.errors import UserError
+from pointssl_datasets.base.errors import UserError
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
-from pointssl_datasets.source import Cloud
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.source import Cloud
 
 
 def check_xyz(xyz: NDArray[Any], where: str) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.triangles import one_line
 
 _MOST = 50_000_000  # triangles of a scene, and values that a file need not hold to announce

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.hdf5 import damaged, read_row
 
 Shape = tuple[int | None, ...]

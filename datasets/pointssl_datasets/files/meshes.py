@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.glb import read_glb
 from pointssl_datasets.files.off import read_off
 from pointssl_datasets.files.ply import read_ply

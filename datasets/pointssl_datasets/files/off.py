@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.triangles import filled_lines, one_line, triangles
 
 _WORD = re.compile(r"\s*(?:ST)?C?N?(4?n?)OFF(.*)$", re.IGNORECASE)

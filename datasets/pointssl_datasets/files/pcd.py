@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.triangles import one_line
 
 _KINDS = {"F4", "F8", "U1", "U2", "U4", "U8", "I1", "I2", "I4", "I8"}

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.triangles import fan, one_line, triangles
 
 _TYPES = {

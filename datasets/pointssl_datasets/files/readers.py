@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.source import Cloud
 from pointssl_datasets.files.fields import check_xyz, from_fields
 from pointssl_datasets.files.las import read_las
 from pointssl_datasets.files.meshes import (
@@ -26,7 +27,6 @@ from pointssl_datasets.files.origin import near_origin
 from pointssl_datasets.files.pcd import read_pcd
 from pointssl_datasets.files.ply import read_ply
 from pointssl_datasets.files.tables import read_npy, read_npz, read_text
-from pointssl_datasets.source import Cloud
 
 MESH_POINTS = 4096  # drawn from a mesh, unless somebody asks for another number
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.triangles import one_line
 
 _HEAD = 84  # bytes: 80 of any text, and the number of triangles

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.source import Cloud
 from pointssl_datasets.files.fields import part_numbers, unit_colours, unit_normals
 from pointssl_datasets.files.text_table import read_table
-from pointssl_datasets.source import Cloud
 
 _XYZ_KEYS = ("xyz", "points", "pos", "data")
 _NORMAL_KEYS = ("normals", "normal")

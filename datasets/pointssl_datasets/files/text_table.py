@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.compiling import compiled
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.compiling import compiled
+from pointssl_datasets.base.errors import DataError
 
 _Kernel = Callable[[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]], int]
 

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
-from pointssl_datasets.source import Cloud
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.source import Cloud
 
 SHARD = 2048  # clouds in one HDF5 file, as in modelnet40_ply_hdf5_2048
 _BLOCK = 64  # clouds kept until they are written, and the rows of an HDF5 chunk

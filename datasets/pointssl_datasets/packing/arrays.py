@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import DataError
-from pointssl_datasets.lazy import Lazy
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.lazy import Lazy
 from pointssl_datasets.packing.strings import read_strings
 
 VERSION = "3"

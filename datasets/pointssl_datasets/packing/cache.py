@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 
 try:
     import fcntl

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.base.paths import cache_root
+from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.base.validation import misfits
 from pointssl_datasets.files.fields import check_xyz
-from pointssl_datasets.misfits import misfits
 from pointssl_datasets.packing.arrays import FIELDS, TO_Y_UP, VERSION, Field, read_meta
 from pointssl_datasets.packing.cache import built_folder
 from pointssl_datasets.packing.npy_stream import NpyStream
 from pointssl_datasets.packing.strings import StringsStream
-from pointssl_datasets.paths import cache_root
-from pointssl_datasets.source import Cloud, Source
 
 _HINT = "`pointssl data check --fix` lists all such clouds, and they are left out from then on."
 
@@ -36,7 +36,7 @@ def pack(
         source: what to pack.
         normalise: ``"unit-sphere"`` (subtract the mean, divide by the largest norm, as CrossPoint
             does), or ``"none"``.
-        cache_dir: root of the cache; see :func:`pointssl_datasets.paths.cache_root`.
+        cache_dir: root of the cache; see :func:`pointssl_datasets.base.paths.cache_root`.
         progress: show a progress bar.
 
     Raises:

@@ -5,7 +5,7 @@ from types import TracebackType
 
 import numpy as np
 
-from pointssl_datasets.lazy import Lazy
+from pointssl_datasets.base.lazy import Lazy
 from pointssl_datasets.packing.npy_stream import NpyStream
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.compiling import compiled
+from pointssl_datasets.base.compiling import compiled
 from pointssl_datasets.points import sampling
 
 Kernel = Callable[[NDArray[np.float32], int], NDArray[np.int64]]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 
 Array = NDArray[np.float64]
 

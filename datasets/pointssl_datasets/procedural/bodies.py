@@ -7,8 +7,8 @@ import numpy as np
 from pointssl_datasets.procedural.csg import Body
 from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.polyhedra import corners
+from pointssl_datasets.procedural.revolution import turned
 from pointssl_datasets.procedural.solids import Array, rotation
-from pointssl_datasets.procedural.turned import turned
 
 FLAT = tuple(corners())
 # Plain shapes more often than rare ones; about as many round as flat.

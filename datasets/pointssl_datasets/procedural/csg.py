@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pointssl_datasets.procedural.families import Body, Bools, Flat, Ints, Round, Wire, Wires
+from pointssl_datasets.procedural.revolution import turned
 from pointssl_datasets.procedural.solids import Array
-from pointssl_datasets.procedural.turned import turned
 
 _LEAST = 0.04  # of the points drawn must remain, or the shape counts as cut away
 

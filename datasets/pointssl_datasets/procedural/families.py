@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.procedural import turned as t
+from pointssl_datasets.procedural import revolution as t
 from pointssl_datasets.procedural.polyhedra import polyhedron
+from pointssl_datasets.procedural.revolution import turned
 from pointssl_datasets.procedural.solids import Array, aim, cross, lengths, rotate, unit
-from pointssl_datasets.procedural.turned import turned
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pointssl_datasets.errors import DataError, UsageError
+from pointssl_datasets.base.errors import DataError, UsageError
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.compiling import compiled
+from pointssl_datasets.base.compiling import compiled
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ picture. Camera axes are x right, y down, z away from the viewer.
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.rendering.cameras import DISTANCE, Array
 
 STYLES = ("shaded", "depth", "normals", "silhouette")

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.writing import write_text
 from pointssl_datasets.viewer.charts import charts, tiles
 from pointssl_datasets.viewer.colours import part_colours
-from pointssl_datasets.writing import write_text
 
 __all__ = ["part_colours", "write_page"]
 
@@ -53,7 +53,8 @@ def write_page(
             part), ``image (H, W, 3)`` uint8, and ``caption``, a line such as "predicted: table".
         title, subtitle: plain text, as are all names.
         classes, parts: names.
-        statistics: as :func:`pointssl_datasets.statistics.summarise` returns them, for the charts.
+        statistics: what :func:`pointssl_datasets.checking.statistics.summarise` returns; drawn as
+            charts.
         colour_by: the mode of colouring that the page opens with, as ``MODES`` of viewer.js has
             them; where no cloud fits it, the first that one fits.
 

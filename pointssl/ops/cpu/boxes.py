@@ -14,7 +14,7 @@ from torch import Tensor
 from pointssl.ops.cpu.knn import knn_among
 from pointssl.ops.cpu.selection import BLOCK, nearest_in_boxes
 from pointssl.ops.cpu.threads import in_parallel
-from pointssl_datasets.compiling import compiled
+from pointssl_datasets.base.compiling import compiled
 
 
 def box_knn(points: Tensor, k: int) -> Tensor:

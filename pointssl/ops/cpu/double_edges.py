@@ -8,7 +8,7 @@ together. Between these loops there are only matrix products; see
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.compiling import compiled
+from pointssl_datasets.base.compiling import compiled
 
 CHUNKS = 16  # sums are taken chunk by chunk, so that they don't depend on the number of threads
 

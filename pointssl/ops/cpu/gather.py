@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl.ops.gather import slot_type
-from pointssl_datasets.compiling import compiled
+from pointssl_datasets.base.compiling import compiled
 
 LANES = 16  # channels are split in multiples of these
 

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointssl.ops.cpu.threads import in_parallel
-from pointssl_datasets.compiling import compiled
+from pointssl_datasets.base.compiling import compiled
 
 
 def weighted_sum(values: Tensor, idx: Tensor, weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ the number of threads.
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.compiling import compiled
+from pointssl_datasets.base.compiling import compiled
 
 CHUNKS = 16
 STRIP = 32  # rows whose sums stay in the array's own precision

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointssl.ops.cpu.threads import in_parallel
-from pointssl_datasets.compiling import compiled, inner
+from pointssl_datasets.base.compiling import compiled, inner
 
 BLOCK = 32
 BITS = {torch.float32: np.uint32, torch.float64: np.uint64}

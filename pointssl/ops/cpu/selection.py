@@ -5,7 +5,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.compiling import compiled, inner
+from pointssl_datasets.base.compiling import compiled, inner
 
 GROUPS = 64  # at least, and at least 2k: in fewer, more of the nearest would share one
 FOLDS = 4  # at most: sixteen columns in a group

@@ -8,13 +8,13 @@ import pytest
 from cloud_files import random_cloud
 from PIL import Image
 
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.source import Source
 from pointssl_datasets.checking.clouds import Seen, audit_classes, audit_split, repeated
 from pointssl_datasets.checking.content import content_of, digest_of
 from pointssl_datasets.checking.files import audit_files
 from pointssl_datasets.checking.findings import KINDS, Findings
-from pointssl_datasets.checking.pictures import audit_pictures
-from pointssl_datasets.errors import DataError
-from pointssl_datasets.source import Source
+from pointssl_datasets.checking.images import audit_pictures
 
 
 def source_of(clouds, split="train", classes=("bed", "chair"), parts=(), **more):

@@ -7,7 +7,7 @@ from shared import SHARED, needs_shared
 
 from pointssl_datasets.checking.height_weights import WEIGHTS
 from pointssl_datasets.checking.heights import AXES, AxisVotes, known_class, profiles
-from pointssl_datasets.shapes import CLASSES, make_shape
+from pointssl_datasets.sets.shapes import CLASSES, make_shape
 
 # Rows: where the axes x, y and z of a z-up cloud go so that each of AXES points up. All turn, none
 # mirrors.

@@ -32,13 +32,13 @@ from hostile_server import (
 )
 from processes import ENV
 
-from pointssl.data_config import DownloadConfig
-from pointssl.recipes import download as recipe
+from pointssl.config.data import DownloadConfig
+from pointssl.recipes.data import download as recipe
+from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.catalogue import CATALOGUE, Archive, Entry
 from pointssl_datasets.downloading.download import WORK, download
 from pointssl_datasets.downloading.fetch import Patience, fetch
 from pointssl_datasets.downloading.install import RECEIPT
-from pointssl_datasets.errors import DataError, UsageError, UserError
 
 HASTY = Patience(timeout=0.5, attempts=3, wait=0.01)
 
@@ -749,7 +749,7 @@ def test_accepted_on_the_command_line(server, tmp_path, catalogue, capsys):
 INTERRUPTED = """
 import dataclasses, sys
 from pathlib import Path
-from pointssl.data_config import DownloadConfig
+from pointssl.config.data import DownloadConfig
 from pointssl.recipes.download import run
 from pointssl_datasets.catalogue import CATALOGUE, Archive
 

@@ -13,10 +13,10 @@ import zipfile
 
 import pytest
 
+from pointssl_datasets.base.errors import DataError, UserError
 from pointssl_datasets.downloading import unpack as module
 from pointssl_datasets.downloading.archives import kind
 from pointssl_datasets.downloading.unpack import unpack
-from pointssl_datasets.errors import DataError, UserError
 
 FILES = {"top/a.txt": b"alpha" * 100, "top/sub/b.bin": bytes(range(256)) * 40, "top/c": b""}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from layouts import write_hdf5
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
 
 SHAPES = {"data": (None, 3), "label": ()}

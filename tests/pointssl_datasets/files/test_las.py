@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from cloud_files import damaged, said_of
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files import las
 from pointssl_datasets.files.readers import read_cloud
 

@@ -11,7 +11,7 @@ from cloud_files import CUBE, QUADS, damaged, off_text, said_of
 from scipy import stats
 from shared import SHARED, needs_shared
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.meshes import MESH_SUFFIXES, read_mesh, sample_mesh
 from pointssl_datasets.files.readers import read_cloud
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cloud_files import damaged, lzf_compress, pcd_bytes, random_cloud, random_normals, said_of
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.pcd import lzf_decompress
 from pointssl_datasets.files.readers import read_cloud
 

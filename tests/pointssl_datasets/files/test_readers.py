@@ -10,7 +10,7 @@ import trimesh
 from cloud_files import ply_bytes, random_cloud, random_normals
 from shared import SHARED, needs_shared
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.fields import check_xyz, unit_colours
 from pointssl_datasets.files.meshes import read_mesh
 from pointssl_datasets.files.readers import read_cloud

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files import text_table
 from pointssl_datasets.files.text_table import parse_plain, read_table
 

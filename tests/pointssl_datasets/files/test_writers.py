@@ -6,9 +6,9 @@ import pytest
 import trimesh
 from cloud_files import random_cloud, random_normals
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.source import Cloud
 from pointssl_datasets.files.writers import Hdf5Shards, free_path, safe_name, safe_names, write_ply
-from pointssl_datasets.source import Cloud
 
 
 def full_cloud(count=20, seed=0, name="a", **more):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from packing_sources import files_under, make_clouds, packed
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.paths import cache_root
 from pointssl_datasets.packing import cache
-from pointssl_datasets.paths import cache_root
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):
@@ -51,7 +51,7 @@ from pathlib import Path
 import numpy as np
 from pointssl_datasets.packing.arrays import read_array, read_meta
 from pointssl_datasets.packing.pack import pack
-from pointssl_datasets.source import Cloud, Source
+from pointssl_datasets.base.source import Cloud, Source
 
 cache, log, pause = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from casting import box_mesh, sphere_points, write_off
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.base.source import Cloud, Source
 from pointssl_datasets.packing.arrays import read_array
+from pointssl_datasets.packing.images import pack_images, render_images
 from pointssl_datasets.packing.pack import pack
-from pointssl_datasets.packing.pictures import pack_images, render_images
 from pointssl_datasets.rendering.clouds import render_mesh
-from pointssl_datasets.source import Cloud, Source
 
 VERTICES, FACES = box_mesh([-0.2, -0.3, -0.5], [0.2, 0.3, 0.5])  # tall along z
 POINTS = sphere_points(80).astype(np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cloud_files import random_cloud
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.points.normals import CELL, NEIGHBOURS, VIEWS, directions, estimate_normals
 from pointssl_datasets.procedural.csg import Body, sample
 

@@ -5,7 +5,7 @@ import pytest
 from casting import SIZE, box_mesh, cast_sphere, pixel_rays, sphere_points
 from scipy import ndimage
 
-from pointssl_datasets.errors import UsageError
+from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.rendering.cameras import DISTANCE, cameras
 from pointssl_datasets.rendering.clouds import render_mesh, render_views, splat
 from pointssl_datasets.rendering.surfels import surfels

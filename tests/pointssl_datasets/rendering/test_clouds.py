@@ -15,7 +15,7 @@ from casting import (
 from scipy import ndimage
 from shared import SHARED, needs_shared
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.readers import read_cloud
 from pointssl_datasets.rendering.cameras import cameras
 from pointssl_datasets.rendering.clouds import render_views, splat

@@ -15,7 +15,7 @@ from casting import (
 )
 from shared import SHARED, needs_shared
 
-from pointssl_datasets.errors import DataError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.off import read_off
 from pointssl_datasets.rendering.cameras import cameras
 from pointssl_datasets.rendering.clouds import render_mesh, render_mesh_file, render_views

@@ -1,0 +1,1 @@
+"""What every dataset needs: sources, the torch dataset, mixtures, paths, errors."""

@@ -1,0 +1,1 @@
+"""Which clouds and images lie in a folder, and in which split."""

@@ -1,0 +1,1 @@
+"""Rooms, and the blocks that they are cut into."""

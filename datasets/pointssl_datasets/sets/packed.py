@@ -1,0 +1,83 @@
+"""``packed``: what ``pointssl data convert`` wrote, opened at once however many clouds it holds."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.base.paths import data_root
+from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.packing.arrays import (
+    FIELDS,
+    TO_Y_UP,
+    TURNED,
+    VERSION,
+    read_array,
+    read_meta,
+    read_names,
+    read_paths,
+)
+
+
+def open_packed(root: Path | None, split: str) -> Source:
+    """``root/SPLIT``, or ``root`` itself, of :mod:`pointssl_datasets.packing.arrays`.
+
+    Raises:
+        DataError: there is no such folder, it is of another version, or its arrays do not fit.
+        UsageError: the folder holds another split.
+    """
+    given = data_root(root, "packed")
+    folder = given if (given / "meta.json").is_file() else given / split
+    if not (folder / "meta.json").is_file():
+        raise DataError(
+            f"packed: no {folder / 'meta.json'}. Expected a folder that `pointssl data convert` "
+            "wrote."
+        )
+    meta = read_meta(folder)
+    if meta.get("version") != VERSION:
+        raise DataError(
+            f"{folder}: of format {meta.get('version', '1')}, this is for format {VERSION}. "
+            "Convert the dataset again."
+        )
+    if meta["split"] != split:
+        raise UsageError(f"{folder}: holds the split {meta['split']!r}, not {split!r}")
+    arrays = {
+        name: read_array(folder, name) for name in FIELDS if (folder / f"{name}.npy").exists()
+    }
+    offsets, labels, names = (
+        np.array(read_array(folder, "offsets")), read_array(folder, "label"), read_names(folder)
+    )  # fmt: skip
+    lengths = {len(array) for array in arrays.values()}
+    ascending = len(offsets) > 1 and offsets[0] == 0 and (np.diff(offsets) > 0).all()
+    if not ascending or lengths != {offsets[-1]} or len(offsets) - 1 != len(names) or (
+        len(labels) != len(names)
+    ):  # fmt: skip
+        raise DataError(f"{folder}: its arrays do not fit together. Convert the dataset again.")
+
+    up_axis = meta["up_axis_of_files"]
+    back = TO_Y_UP[up_axis]  # as the files had it, and as the meshes still have it
+    images, meshes = read_paths(folder, "images"), read_paths(folder, "mesh")
+
+    def read(index: int) -> Cloud:
+        rows = slice(offsets[index], offsets[index + 1])
+        cloud = Cloud(label=int(labels[index]), images=images[index])
+        for name, array in arrays.items():
+            values = np.array(array[rows])
+            cloud[name] = values @ back if name in TURNED else values
+        mesh = meshes[index]
+        if mesh and mesh[0].is_file():  # it may have been left on another machine
+            cloud["mesh"] = mesh[0]
+        return cloud
+
+    return Source(
+        dataset="packed",
+        split=split,
+        classes=tuple(meta["classes"]),
+        parts=tuple(meta["parts"]),
+        up_axis=up_axis,
+        key=hashlib.sha256(f"{meta['fingerprint']}\0{meta['normalise']}".encode()).hexdigest(),
+        names=names,
+        read=read,
+        packed=folder,
+    )

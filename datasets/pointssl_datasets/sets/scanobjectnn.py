@@ -1,0 +1,135 @@
+"""ScanObjectNN: scanned objects in 15 classes (Uy et al., ICCV 2019), as its ``h5_files``.
+
+Three variants: ``obj_bg`` (with background points), ``obj_only`` (without) and ``pb_t50_rs``, the
+hardest: boxes moved by up to half their size, rotated about the vertical and scaled. A file has
+``data (M, 2048, 3)``, ``label (M,)`` and ``mask (M, 2048)``, which is -1 on the background.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.base.paths import data_root, find_layout, stat_key
+from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.files.fields import check_xyz
+from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
+
+CLASSES = (
+    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed",
+    "pillow", "sink", "sofa", "toilet",
+)  # fmt: skip
+PARTS = ("background", "object")
+
+
+class _Variant(NamedTuple):
+    folder: str
+    ending: str  # of the files' names
+    counts: dict[str, int]  # official number of clouds per split
+
+
+_PLAIN, _AUGMENTED = {"train": 2309, "test": 581}, {"train": 11416, "test": 2882}
+_VARIANTS = {
+    "obj_bg": _Variant("main_split", "", _PLAIN),
+    "obj_only": _Variant("main_split_nobg", "", _PLAIN),
+    "pb_t50_rs": _Variant("main_split", "_augmentedrot_scale75", _AUGMENTED),
+}
+
+
+def open_obj_bg(root: Path | None, split: str) -> Source:
+    """Objects with the background around them: 2309 to train, 581 to test; y-up.
+
+    Raises:
+        DataError: the file is missing or damaged, or its number of clouds is not the official one.
+        UsageError: a split other than train and test.
+    """
+    return _open("obj_bg", root, split)
+
+
+def open_obj_only(root: Path | None, split: str) -> Source:
+    """The same objects without background. Raises as :func:`open_obj_bg` does."""
+    return _open("obj_only", root, split)
+
+
+def open_pb_t50_rs(root: Path | None, split: str) -> Source:
+    """Five moved, rotated and scaled boxes of each object: 11416 and 2882. Raises as above."""
+    return _open("pb_t50_rs", root, split)
+
+
+def _open(variant: str, root: Path | None, split: str) -> Source:
+    name = f"scanobjectnn-{variant}"
+    if split not in _PLAIN:
+        raise UsageError(f"{name} has the splits train and test, not {split!r}")
+    where, ending, _ = _VARIANTS[variant]
+    file = f"{'training' if split == 'train' else 'test'}_objectdataset{ending}.h5"
+    folder = find_layout(
+        data_root(root, name),
+        lambda f: _within(f, where, file) is not None,
+        name,
+        f"h5_files/{where}/{file}",
+    )
+    path = _within(folder, where, file)
+    assert path is not None  # find_layout just found it
+    shards = open_shards([path], {"data": (None, 3), "label": ()}, {"mask": (None,)})
+    _check_count(path, variant, split, shards.count)
+
+    def read(index: int) -> Cloud:
+        at = shards.where(index)
+        xyz, label, *mask = shards.read(index)
+        label = whole_numbers(label, range(len(CLASSES)), at, "label")
+        cloud = Cloud(xyz=check_xyz(xyz, at), label=int(label.item()))
+        if mask:
+            if mask[0].shape != (len(xyz),):
+                raise DataError(f"{at}: 'mask' has {len(mask[0])} values for {len(xyz)} points")
+            cloud["part"] = (mask[0] != -1).astype(np.int64)
+        return cloud
+
+    return Source(
+        dataset=name,
+        split=split,
+        classes=CLASSES,
+        parts=PARTS if "mask" in shards.keys else (),
+        up_axis="y",
+        key=stat_key([path], split),
+        names=shards.names,
+        read=read,
+    )
+
+
+def _within(folder: Path, where: str, file: str) -> Path | None:
+    """The file, whether ``folder`` is what was unpacked, its ``h5_files``, or ``where`` itself.
+
+    ``main_split`` and ``main_split_nobg`` hold files of the same names: without the name of the
+    folder nobody could tell them apart.
+    """
+    tried = [folder / "h5_files" / where / file, folder / where / file]
+    if folder.name == where:
+        tried.append(folder / file)
+    return next((path for path in tried if path.is_file()), None)
+
+
+def _check_count(path: Path, variant: str, split: str, found: int) -> None:
+    """A file under the wrong name gives a number that compares with nothing."""
+    official = _VARIANTS[variant].counts[split]
+    if found == official:
+        return
+    other = "test" if split == "train" else "train"
+    same = [
+        f"{name} {part}"
+        for name, known in _VARIANTS.items()
+        for part, count in known.counts.items()
+        if count == found
+    ]
+    if found == _VARIANTS[variant].counts[other]:
+        likely = f"as many as its {other} split has, so that the two files may be swapped"
+    elif same:
+        likely = f"as many as {' or '.join(same)} has: it may be that file under another name"
+    elif found < official:
+        likely = "fewer: it may be incomplete, or of one of the splits 1 to 4"
+    else:
+        likely = "more: it may be of another variant, or several files joined"
+    raise DataError(
+        f"{path}: {found} clouds, but scanobjectnn-{variant} officially has {official} to {split}. "
+        f"These are {likely}. Take the file from the official h5_files."
+    )

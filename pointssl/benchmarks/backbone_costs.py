@@ -1,0 +1,95 @@
+"""What each backbone costs: ``python -m pointssl.benchmarks.backbone_costs``.
+
+Every backbone with its published arguments, on clouds of random points. Times are medians of
+several steps; memory is what one training step takes above what the process held before it, in a
+fresh process. Multiply-adds are those of matrix products and convolutions for one cloud, the search
+for neighbours by matrix products among them.
+"""
+
+import argparse
+import sys
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from pointssl.backbones import BACKBONES
+from pointssl.backbones.build import build_encoder
+from pointssl.benchmarks.case import random_clouds
+from pointssl.benchmarks.memory import added_memory, measured_afresh
+from pointssl.benchmarks.report import describe
+from pointssl.benchmarks.timing import median_seconds
+from pointssl.engine.distributed import start_world
+from pointssl.inspection.profile import profile_modules
+from pointssl.reports.tables import text_table
+
+HEADER = (
+    "backbone", "cloud", "parameters, M", "multiply-adds, G", "eval, clouds/s", "train, clouds/s",
+    "train memory, MB",
+)  # fmt: skip
+
+
+def measure(name: str, clouds: int, points: int, repeats: int, device: torch.device) -> list[str]:
+    """A row of the table but for the memory."""
+    encoder = build_encoder(name, seed=0).to(device)
+    xyz = random_clouds(clouds, points, device)
+    profile = profile_modules(encoder.eval(), xyz[:1], passes=1)[0]
+    seconds = {
+        mode: median_seconds(partial(step, encoder, mode, xyz), repeats, device)
+        for mode in ("eval", "train")
+    }
+    return [
+        name,
+        f"{encoder.cloud_dim}",
+        f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.2f}",
+        f"{profile['multiply_adds'] / 1e9:.2f}",
+        *(f"{clouds / seconds[mode]:.1f}" for mode in ("eval", "train")),
+    ]
+
+
+def step(encoder: nn.Module, mode: str, xyz: Tensor) -> None:
+    """A pass in evaluation mode, or a training step without optimiser on the cloud feature, which
+    is what contrastive pretraining asks for."""
+    encoder.train(mode == "train")
+    if mode == "train":
+        encoder.zero_grad(set_to_none=True)
+        encoder(xyz).cloud.square().mean().backward()
+    else:
+        with torch.inference_mode():
+            encoder(xyz)
+
+
+def train_memory(name: str, clouds: int, points: int, device: torch.device) -> int:
+    """Peak bytes of a training step above those before it; for a fresh process."""
+    # What a first step sets up once is not a step's memory.
+    step(build_encoder(name, seed=0).to(device), "train", random_clouds(2, 64, device))
+    encoder = build_encoder(name, seed=0).to(device)
+    xyz = random_clouds(clouds, points, device)
+    return added_memory(partial(step, encoder, "train", xyz), device)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m pointssl.benchmarks.backbone_costs", description=__doc__
+    )
+    parser.add_argument("--backbone", action="append", choices=list(BACKBONES), help="default: all")
+    parser.add_argument("--clouds", type=int, default=4)
+    parser.add_argument("--points", type=int, default=1024)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of the CPU; by default torch's choice")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    options = parser.parse_args(arguments)
+    with start_world(options.device, options.threads) as world:
+        size = (options.clouds, options.points)
+        rows = []
+        for backbone in options.backbone or BACKBONES:
+            memory = measured_afresh(train_memory, world.device, backbone, *size)
+            row = measure(backbone, *size, options.repeats, world.device)
+            rows.append([*row, f"{memory:.0f}"])
+            print(f"measured {backbone}", file=sys.stderr, flush=True)
+        print(f"{size[0]} clouds of {size[1]} points, {describe(world.device)}")
+        print("\n".join(text_table(HEADER, rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Every option of ``pointssl bench``, as :mod:`pointssl.config.groups` has the others."""
+# ruff: noqa: RUF009 - `option` makes a dataclasses.field, which ruff can't see
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pointssl.config.groups import MachineOptions
+from pointssl.config.options import option
+from pointssl_datasets.base.errors import UsageError
+from pointssl_datasets.base.resolve import nearest
+
+SECTIONS = ("kernels", "backbones", "steps", "loading", "svm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig(MachineOptions):
+    """`pointssl bench`: what the fast paths save, beside the same done as public code does it."""
+
+    only: str | None = option(
+        None, f"Sections, with commas between them; default: {','.join(SECTIONS)}.", "Run"
+    )
+    quick: bool = option(False, "Small sizes, in under a minute: does it run?", "Run")
+    full: bool = option(
+        False, "The SVM and, on a CPU, the CrossPoint step at full size; half an hour.", "Run"
+    )
+    scale: bool = option(
+        False, "Instead: throughput and memory as points, clouds and processes grow.", "Run"
+    )
+    cell_memory: float | None = option(
+        None, "GiB that a cell of --scale may take; default: half of what is free.", "Run", low=0.1
+    )
+    cell_time: float = option(60.0, "Seconds that a cell of --scale may take.", "Run", low=1)
+    out: Path = option(Path("runs/bench"), "Folder of the tables, JSON and pictures.", "Run")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quick and self.full:
+            raise UsageError("--quick and --full: choose one of them")
+        if self.scale and (self.only is not None or self.full):
+            raise UsageError("--scale measures one thing; leave --only and --full out")
+        for name in self.sections:
+            if name not in SECTIONS:
+                raise UsageError(
+                    f"--only {name!r}: choose from {', '.join(SECTIONS)}, with commas between "
+                    f"several{nearest(name, list(SECTIONS))}"
+                )
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """Those that are measured."""
+        if self.only is None:
+            return SECTIONS
+        return tuple(part.strip() for part in self.only.split(","))
+
+    @property
+    def level(self) -> str:
+        """Which sizes."""
+        return "quick" if self.quick else "full" if self.full else "default"

@@ -1,0 +1,133 @@
+"""Options of the ``pointssl data`` commands."""
+# ruff: noqa: RUF009 - `option` makes a dataclasses.field, which ruff can't see
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pointssl.config.groups import DataOptions, SourceOptions
+from pointssl.config.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListConfig(Options):
+    """`pointssl data list`: which datasets are known, and which are here."""
+
+    name: str | None = option(
+        None, "Tell all about this one: layout, terms, where to get it.", "Options", positional=True
+    )
+    data_root: Path | None = option(
+        None, "Folder to look for datasets in; default: $POINTSSL_DATA, then ./data.", "Options"
+    )
+    json: bool = option(False, "Print JSON.", "Options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadConfig(Options):
+    """`pointssl data download NAME`: fetch, check and unpack a dataset."""
+
+    name: str = option(..., "Dataset; `pointssl data list` shows them.", "Options", positional=True)
+    to: Path | None = option(
+        None, "Folder to unpack into; default: $POINTSSL_DATA, then ./data.", "Options"
+    )
+    archive: tuple[Path, ...] = option(
+        (), "An archive that you already have, instead of the net (repeatable).", "Options",
+        flag="--from",
+    )  # fmt: skip
+    mirror: tuple[str, ...] = option(
+        (), "Address to try before the known ones (repeatable).", "Options"
+    )
+    accept_terms: bool = option(False, "You have read the terms and agree.", "Options")
+    keep_archive: bool = option(False, "Keep the archive after unpacking.", "Options")
+    progress: bool = option(True, "Progress bar.", "Options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig(SourceOptions):
+    """`pointssl data check`: read everything once, and say what is wrong."""
+
+    points: int = option(1024, "Clouds with fewer points are reported.", "Data", low=1)
+    split: str = option("all", "One split, or all.", "Data")
+    fix: bool = option(
+        False, "Write the skip list: loaders leave out what is broken. Deletes nothing.", "Check"
+    )
+    pictures: bool = option(True, "Decode the pictures too.", "Check")
+    strict: bool = option(False, "Exit with 1 on warnings too.", "Check")
+    out: Path | None = option(None, "Also write the report as JSON to this file.", "Check")
+    json: bool = option(False, "Print the report as JSON instead of a table.", "Check")
+    progress: bool = option(True, "Progress bar.", "Check")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig(SourceOptions):
+    """`pointssl data convert`: any layout into one that everybody reads."""
+
+    on_unpaired: Literal["error", "skip"] = option(
+        "error", "A cloud without pictures, or pictures without a cloud.", "Data"
+    )
+    split: str = option("all", "One split, or all.", "Data")
+    points: int | None = option(
+        None, "Points per cloud, chosen with --sampling; default: all that are stored.", "Data",
+        low=1,
+    )  # fmt: skip
+    sampling: Literal["first", "random", "fps"] = option(
+        "fps", "How --points are chosen: fps is farthest point sampling.", "Data"
+    )
+    normalise: Literal["unit-sphere", "none"] | None = option(
+        None,
+        "Centre every cloud and scale it into the unit sphere; default: for packed, which training "
+        "then reads as it lies there, else none.",
+        "Data",
+    )
+    to: Literal["packed", "hdf5", "ply"] = option(
+        "packed",
+        "packed: memory-mapped, for --data packed; hdf5: as modelnet40_ply_hdf5_2048; "
+        "ply: a folder per split and class.",
+        "Convert",
+    )
+    estimate_normals: bool = option(False, "Estimate normals where a cloud has none.", "Convert")
+    seed: int = option(0, "Seed of --sampling random.", "Convert", low=0)
+    out: Path = option(Path("converted"), "Folder to write; it must not exist.", "Convert")
+    progress: bool = option(True, "Progress bar.", "Convert")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig(DataOptions):
+    """`pointssl data render`: pictures of the meshes or clouds."""
+
+    points: int = option(2048, "Points per cloud that are drawn.", "Data", low=1)
+    split: str = option("train", "Which split.", "Data")
+    limit: int | None = option(
+        None, "Draw only this many clouds, spread evenly over the split.", "Data", low=1
+    )
+    views: int = option(8, "Pictures per cloud, from cameras around it.", "Pictures", low=1)
+    image_size: int = option(224, "Side of the pictures, pixels.", "Pictures", low=8)
+    style: Literal["shaded", "depth", "normals", "silhouette"] = option(
+        "shaded", "What a pixel shows.", "Pictures"
+    )
+    cameras: Literal["ring", "sphere"] = option(
+        "ring",
+        "ring: around the shape, somewhat above the horizon; sphere: from all sides.",
+        "Pictures",
+    )
+    seed: int = option(0, "Seed of the cameras and of the choice of points.", "Pictures", low=0)
+    progress: bool = option(True, "Progress bar.", "Run")
+    out: Path = option(Path("runs/render"), "Folder of CLASS/NAME/NN.png and contact.png.", "Run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowConfig(SourceOptions):
+    """`pointssl data show`: a contact sheet, an interactive page, statistics."""
+
+    on_unpaired: Literal["error", "skip"] = option(
+        "error", "A cloud without pictures, or pictures without a cloud.", "Data"
+    )
+    points: int = option(2048, "Points per cloud that are drawn.", "Data", low=1)
+    sampling: Literal["first", "random", "fps"] = option(
+        "random", "Which of the stored points are drawn.", "Data"
+    )
+    split: str = option("train", "Which split.", "Data")
+    limit: int = option(48, "Clouds that are shown, spread evenly over the classes.", "Show", low=1)
+    seed: int = option(0, "Seed of the choice of points.", "Show", low=0)
+    out: Path = option(Path("runs/show"), "Folder of show.png, show.html, statistics.json.", "Show")
+    progress: bool = option(True, "Progress bar.", "Show")

@@ -1,0 +1,1 @@
+"""Features of clouds: the encoder under evaluation, extraction, cache, pooling."""

@@ -1,0 +1,161 @@
+"""The encoder that an evaluation is about, and all facts that its features depend on."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pointssl.backbones.build import build_encoder, complete_arguments, given_arguments
+from pointssl.checkpoints.encoder import build_fitting
+from pointssl.checkpoints.metadata import encoder_facts
+from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint
+from pointssl.config.groups import FeatureOptions, WeightsOptions
+from pointssl.features.cache import weights_hash
+from pointssl.features.pooling import BACKBONES_OWN, named_feature
+from pointssl_datasets.base.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder under evaluation.
+
+    Attributes:
+        name: for tables, e.g. ``"pretrained"`` or ``"random init"``.
+        encoder: in evaluation mode.
+        facts: backbone, arguments, hash of the weights, which feature: what features depend on.
+        serve: how clouds must be served: ``points``, ``normals``, ``normalise``.
+        trained_on: what the encoder saw, or None for a random initialisation.
+        notes: lines for the user.
+    """
+
+    name: str
+    encoder: nn.Module
+    facts: dict[str, Any]
+    serve: dict[str, Any]
+    trained_on: dict[str, Any] | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return self.facts["backbone_args"]
+
+
+def find_subject(options: FeatureOptions) -> Subject:
+    """The encoder of ``--weights``, or a random initialisation of ``--backbone``.
+
+    Raises:
+        UserError: as :func:`stored_subject`.
+    """
+    if options.weights is None:
+        return random_subject(options, options.init_seed)
+    return stored_subject(options, options.weights)
+
+
+def stored_subject(options: WeightsOptions, path: Path) -> Subject:
+    """The encoder of the checkpoint ``path``.
+
+    k, points, normals and normalisation are the checkpoint's unless given; what is given and
+    differs is noted, because a silent mismatch costs tens of points.
+
+    Raises:
+        UserError: an unreadable or foreign checkpoint, or one of another backbone than asked for.
+    """
+    checkpoint = open_checkpoint(path)
+    facts = encoder_facts(checkpoint, path, *SERVED, "trained_on", named=options.backbone)
+    if options.backbone is not None and options.backbone != facts["backbone"]:
+        raise UsageError(
+            f"--backbone {options.backbone}: {path} holds a {facts['backbone']}; "
+            "leave --backbone out"
+        )
+    arguments, changed = merged(facts["backbone_args"], given_arguments(options))
+    serve, moved = merged({name: facts[name] for name in SERVED}, _serve(options))
+    make = partial(build_encoder, facts["backbone"], seed=0, **arguments)
+    encoder = build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
+    notes = tuple(
+        f"pretrained with {name} = {before}, evaluated with {after}"
+        for name, (before, after) in {**changed, **moved}.items()
+    )
+    notes += tuple(describe_import(facts))
+    up = facts.get("up_axis", "y")
+    if up != "y":
+        notes += (f"trained with {up} up, and clouds are served with y up: expect less of it",)
+    labels = "task" in facts or bool(facts.get("imported", {}).get("labels"))
+    if "task" in facts:
+        on = facts["trained_on"].get("dataset")
+        notes += (f"the encoder was fine-tuned with labels, for {facts['task']} on {on}",)
+    about = _facts(facts["backbone"], arguments, encoder, options)
+    return Subject(
+        "fine-tuned" if labels else "pretrained",
+        encoder.eval(),
+        about,
+        serve,
+        facts["trained_on"],
+        notes + _feature_note(about),
+    )
+
+
+def random_subject(options: WeightsOptions, seed: int) -> Subject:
+    """``--backbone`` at random initialisation."""
+    name = options.backbone or "dgcnn"
+    arguments = given_arguments(options)
+    if options.normals:
+        arguments.setdefault("in_channels", 6)
+    arguments = complete_arguments(name, arguments)
+    serve = {"points": 1024, "normals": False, "normalise": "unit-sphere", **_serve(options)}
+    encoder = build_encoder(name, seed=seed, **arguments)
+    facts = _facts(name, arguments, encoder, options)
+    return Subject("random init", encoder.eval(), facts, serve, None, _feature_note(facts))
+
+
+def baseline_of(subject: Subject, options: FeatureOptions) -> Subject:
+    """What ``subject`` would be without training: the row that stands in every table."""
+    name = subject.facts["backbone"]
+    encoder = build_encoder(name, seed=options.init_seed, **subject.arguments)
+    facts = _facts(name, subject.arguments, encoder, options)
+    return Subject("random init", encoder.eval(), facts, subject.serve, None, _feature_note(facts))
+
+
+SERVED = ("points", "normals", "normalise")
+
+
+def _serve(options: WeightsOptions) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in SERVED}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def merged(
+    stored: dict[str, Any], given: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
+    """``stored`` overridden by ``given``, and what that changed: name -> (before, after)."""
+    changed = {
+        name: (stored.get(name), value)
+        for name, value in given.items()
+        if stored.get(name) != value
+    }
+    return {**stored, **given}, changed
+
+
+def _facts(
+    name: str, arguments: dict[str, Any], encoder: nn.Module, options: WeightsOptions
+) -> dict[str, Any]:
+    """What features depend on; fine-tuning reads no pooled feature and has no such options."""
+    chosen = getattr(options, "pool", None), getattr(options, "layer", None)
+    return {
+        "backbone": name,
+        "backbone_args": arguments,
+        "weights": weights_hash(encoder.state_dict()),
+        "feature": named_feature(encoder, *chosen),
+    }
+
+
+def _feature_note(facts: dict[str, Any]) -> tuple[str, ...]:
+    """A line for every result whose feature is not the backbone's own."""
+    chosen = facts["feature"]
+    return () if chosen == BACKBONES_OWN else (f"the feature of a cloud is the {chosen}",)
+
+
+def where(path: Path | None) -> str:
+    """For a line of output: which weights."""
+    return str(path) if path else "random initialisation"

@@ -1,0 +1,117 @@
+"""Features of a whole set: sharded over ranks, put back in order, cached by content."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pointssl.engine.distributed import World
+from pointssl.engine.loading import read_batches, shard_rows
+from pointssl.features.cache import FeatureCache
+from pointssl.features.pooling import cloud_feature
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.mixing import Clouds
+
+
+@torch.no_grad()
+def extract(
+    encoder: nn.Module,
+    dataset: Clouds,
+    world: World,
+    *,
+    pool: str | None = None,
+    layer: str | None = None,
+    batch_size: int = 32,
+    progress: bool = False,
+    title: str = "features",
+) -> NDArray[np.float32]:
+    """Cloud features of every item, in the order of the dataset, on every rank.
+
+    Each item is computed on one rank and goes to its row by its index, so none counts twice
+    however the set divides. The encoder is used in evaluation mode.
+
+    Args:
+        pool, layer: which feature, see :func:`pointssl.features.pooling.cloud_feature`.
+
+    Returns:
+        ``(len(dataset), D)`` float32.
+
+    Raises:
+        UserError: a feature is not finite.
+    """
+    encoder = encoder.to(world.device).eval()
+    rows, parts = [], []
+    batches = read_batches(dataset, shard_rows(len(dataset), batch_size, world), world.device)
+    hidden = not (progress and world.is_main)
+    with tqdm(total=len(dataset), desc=title, unit="cloud", leave=False, disable=hidden) as bar:
+        for batch in batches:
+            feature = cloud_feature(
+                encoder, batch["xyz"], batch.get("feats"), pool=pool, layer=layer
+            )
+            parts.append(feature.float())
+            rows.append(batch["index"])
+            bar.update(len(batch["index"]) * world.size)
+    index, features = gather_uneven(rows, parts, world)
+    ordered = np.empty(features.shape, np.float32)
+    ordered[index.cpu().numpy()] = features.cpu().numpy()
+    if not np.isfinite(ordered).all():
+        bad = int(np.flatnonzero(~np.isfinite(ordered).all(axis=1))[0])
+        raise UserError(
+            f"the feature of {dataset.names[bad]} ({dataset.name}, {dataset.split}) is not finite: "
+            "check that cloud and the weights"
+        )
+    return ordered
+
+
+def gather_uneven(rows: list[Tensor], parts: list[Tensor], world: World) -> tuple[Tensor, Tensor]:
+    """Indices and features of all ranks, which may hold different numbers of them."""
+    if world.size == 1:
+        return torch.cat(rows), torch.cat(parts)
+    width = int(world.largest(parts[0].shape[1] if parts else 0)[0])
+    count = sum(len(part) for part in parts)
+    longest = int(world.largest(count)[0])
+    # A row is its index beside its feature; rows that only pad have the index -1.
+    padded = torch.full((longest, width + 1), -1.0, dtype=torch.float64, device=world.device)
+    if count:
+        padded[:count, 0] = torch.cat(rows).double()
+        padded[:count, 1:] = torch.cat(parts).double()
+    everyone = [torch.empty_like(padded) for _ in range(world.size)]
+    dist.all_gather(everyone, padded)
+    together = torch.cat(everyone)
+    together = together[together[:, 0] >= 0]
+    return together[:, 0].long(), together[:, 1:].float()
+
+
+def cached_features(
+    encoder: nn.Module,
+    facts: dict[str, Any],
+    dataset: Clouds,
+    world: World,
+    cache: FeatureCache | None,
+    **options: Any,
+) -> tuple[NDArray[np.float32], bool]:
+    """Features from the cache if they are there, else extracted and kept.
+
+    Args:
+        facts: of the encoder; with those of the dataset they are the cache's key.
+        cache: None to leave it alone.
+
+    Returns:
+        the features ``(M, D)``, on every rank when they were computed and on rank 0 when they
+        were read; whether they were read.
+    """
+    key = {"kind": "cloud features", "encoder": facts, "data": dataset.facts()}
+    found = cache.load(key) if cache and world.is_main else None
+    if found is not None and found["features"].shape[:1] != (len(dataset),):
+        found = None
+    if world.largest(float(found is not None))[0]:  # all ranks take the same way
+        nothing = np.empty((0, 0), np.float32)
+        return (nothing if found is None else found["features"]), True
+    features = extract(encoder, dataset, world, **options)
+    if cache and world.is_main:
+        cache.save(key, {"features": features, "labels": dataset.labels})
+    return features, False

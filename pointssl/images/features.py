@@ -1,0 +1,117 @@
+"""Features of every picture of a set, so that a frozen image encoder costs one pass over them.
+
+Computed in equal shares on all ranks, kept in the feature cache, served in place of the pictures.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from pointssl.engine.distributed import World
+from pointssl.engine.loop import AMP_TYPES
+from pointssl.features.cache import FeatureCache, weights_hash
+from pointssl.features.extraction import gather_uneven
+from pointssl_datasets.base.dataset import CloudDataset
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.packing.arrays import read_array
+
+_CHUNK = 64  # batches of a rank between two exchanges with the others, which bounds the memory
+
+
+def serve_picture_features(
+    encoder: nn.Module,
+    facts: dict[str, Any],
+    dataset: Clouds,
+    world: World,
+    cache: FeatureCache,
+    *,
+    batch_size: int,
+    amp: str = "off",
+    progress: bool = False,
+) -> None:
+    """From now on ``dataset`` serves ``image_feature (D,)`` where it served ``image``.
+
+    Args:
+        encoder: on the device of ``world``; used in evaluation mode.
+        facts: of the encoder, beside its weights.
+        batch_size: pictures of one rank at a time.
+        amp: precision, as in training.
+
+    Raises:
+        UserError: a feature is not finite.
+    """
+    encoder.eval()
+    # Of the same weights, size and precision; whatever is different is a miss.
+    facts = {**facts, "weights": weights_hash(encoder.state_dict()), "amp": amp}
+    members = [dataset] if isinstance(dataset, CloudDataset) else dataset.members
+    for member in members:
+        folder = member.images_folder
+        assert folder is not None, "a set without pictures"
+        # The name of the folder holds what the pictures were made from, and their size.
+        key = {"kind": "picture features", "encoder": facts, "pictures": folder.name}
+        images: NDArray[np.uint8] = read_array(folder, "images")
+        found = cache.load(key)
+        features = None if found is None else found["features"]
+        # All ranks take the same way: what one can't read is computed by all.
+        missed = world.largest(float(features is None or len(features) != len(images)))[0]
+        if missed or features is None:
+            features = picture_features(
+                encoder, images, world, batch_size=batch_size, amp=amp, progress=progress
+            )
+            bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+            if len(bad):
+                raise UserError(
+                    f"the feature of picture {bad[0]} of {member.name} is not finite: check the "
+                    "weights of the image encoder, or use --amp off"
+                )
+            if world.is_main:
+                cache.save(key, {"features": features})
+        member.replace_pictures(features)
+        world.say(
+            f"features of {len(images)} pictures of {member.name}: "
+            + ("computed" if missed else "read from the cache")
+        )
+
+
+@torch.no_grad()
+def picture_features(
+    encoder: nn.Module,
+    images: NDArray[np.uint8],
+    world: World,
+    *,
+    batch_size: int,
+    amp: str = "off",
+    progress: bool = False,
+) -> NDArray[np.float32]:
+    """``(V, D)`` features of ``images (V, H, W, 3)``, in order, on every rank.
+
+    pictures of a chunk    0  1  2  3  4  5  6  7
+    on rank (of 2)         0  1  0  1  0  1  0  1
+    """
+    amp_type = AMP_TYPES.get(amp)
+    chunks = []
+    hidden = not (progress and world.is_main)
+    step = _CHUNK * batch_size * world.size
+    with tqdm(
+        total=len(images), desc="pictures", unit="picture", leave=False, disable=hidden
+    ) as bar:
+        for first in range(0, len(images), step):
+            last = min(first + step, len(images))
+            mine = range(first + world.rank, last, world.size)
+            rows, parts = [], []
+            for start in range(0, len(mine), batch_size):
+                batch = np.array(mine[start : start + batch_size])
+                pixels = torch.from_numpy(images[batch]).to(world.device)
+                pixels = pixels.permute(0, 3, 1, 2).contiguous().float() / 255
+                with torch.autocast(world.device.type, amp_type, enabled=amp_type is not None):
+                    parts.append(encoder(pixels).float())
+                rows.append(torch.from_numpy(batch).to(world.device))
+                bar.update(min(len(batch) * world.size, last - bar.n))
+            index, features = gather_uneven(rows, parts, world)
+            chunks.append(features[index.argsort()].cpu().numpy())
+    return np.concatenate(chunks)

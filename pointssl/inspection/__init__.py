@@ -1,0 +1,1 @@
+"""What happens inside an encoder: cost, statistics, attention, similarity of layers."""

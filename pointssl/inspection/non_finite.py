@@ -1,0 +1,43 @@
+"""Which module is the first to give something that is not finite."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pointssl.features.hooks import hooked
+from pointssl.inspection.profile import tensors_of, whole_layers
+from pointssl.ops.backends import using
+
+
+def is_finite(value: Any) -> bool:
+    """Whether all numbers of all tensors in ``value`` are."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors_of(value))
+
+
+@torch.no_grad()
+def first_not_finite(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = None) -> str | None:
+    """What to tell of the module that finishes first with values that are NaN or infinite.
+
+    Args:
+        xyz: ``(B, N, 3)``, ``feats`` likewise, both finite.
+
+    Returns:
+        e.g. ``"edge_convs.1 (EdgeConv), from input that still is; of its weights linear.weight is
+        not"``; None where everything is finite.
+    """
+    found: list[str] = []
+
+    def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if found or is_finite(output):
+            return
+        state = "still is" if is_finite(inputs) else "already is not"
+        broken = [key for key, value in module.state_dict().items() if not is_finite(value)]
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        weights = f"; of its weights {broken[0]}{more} are not finite" if broken else ""
+        title = name or "the encoder itself"
+        found.append(f"{title} ({type(module).__name__}), from input that {state}{weights}")
+
+    with using("torch"), whole_layers(), hooked(encoder, after):
+        encoder(xyz, feats)
+    return found[0] if found else None

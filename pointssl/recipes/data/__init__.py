@@ -1,0 +1,1 @@
+"""The ``pointssl data`` commands, one file each."""

@@ -1,0 +1,1 @@
+"""The ``pointssl finetune`` commands, and what they share."""

@@ -1,0 +1,159 @@
+"""Pictures of a run: what went in, how the losses fell, and what the features look like.
+
+Every function writes one PNG, under a temporary name first.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pointssl.reports.figures.features import confusion_picture, tsne_picture
+from pointssl.reports.figures.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    axes_grid,
+    house_style,
+    save_figure,
+)
+from pointssl_datasets.base.errors import UsageError
+from pointssl_datasets.rendering.clouds import render_views
+
+__all__ = ["confusion_picture", "contact_sheet", "loss_curves", "tsne_picture"]
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, ArrayLike, Sequence[ArrayLike]]], path: Path | str
+) -> None:
+    """Shapes beside their pictures: what the network is told belongs together.
+
+    Args:
+        rows: ``(title, xyz (N, 3) y-up, pictures)``, the pictures ``(H, W, 3 or 4)`` uint8. The
+            cloud itself is drawn twice, from two sides, before them.
+        path: the PNG.
+
+    Raises:
+        UsageError: no rows. DataError: a cloud that can't be drawn.
+        UserError: matplotlib is missing, or ``path`` can't be written.
+    """
+    if not rows:
+        raise UsageError("contact sheet: no shapes to draw; give at least one row")
+    with house_style():
+        widest = max(len(pictures) for _, _, pictures in rows)
+        cell, sides = 1.35, 2
+        width, height = cell * (sides + widest) + 0.2, (cell + 0.2) * len(rows) + 0.25
+        figure, axes = axes_grid(width, height, len(rows), sides + widest)
+        for line, (title, xyz, pictures) in zip(axes, rows, strict=True):
+            cloud = render_views(xyz, views=sides, size=224, seed=0)
+            for place, picture in zip(line, [*cloud, *pictures], strict=False):
+                place.imshow(_on_white(picture), interpolation="antialiased")
+                place.set_aspect("equal")
+            for place in line:
+                place.set_xticks([])
+                place.set_yticks([])
+                place.spines[:].set_visible(False)
+            for place in line[sides : sides + len(pictures)]:
+                place.spines[:].set(visible=True, color="0.85")
+            line[0].set_title(title, loc="left", fontsize=8, pad=3)
+        axes[0, 1].set_title("points", loc="right", fontsize=8, color="0.45", pad=3)
+        if widest:
+            axes[0, -1].set_title("pictures", loc="right", fontsize=8, color="0.45", pad=3)
+        save_figure(figure, path)
+
+
+def _on_white(picture: ArrayLike) -> NDArray[np.uint8]:
+    """``(H, W, 3)`` of an RGB or RGBA picture."""
+    values = np.asarray(picture)
+    if values.ndim != 3 or values.shape[2] not in (3, 4) or values.dtype != np.uint8:
+        raise UsageError(
+            f"contact sheet: expected pictures (H, W, 3 or 4) uint8, "
+            f"got {values.shape} {values.dtype}"
+        )
+    if values.shape[2] == 3:
+        return values
+    alpha = values[..., 3:] / 255.0
+    return np.rint(values[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+# Panel title, how its numbers are written, and its lines: key in the metrics, label, colour.
+CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
+    ("total loss", "linear", (("loss", "loss", "0.2"),)),
+    ("within modality: two views of the points", "linear", (("loss_within", "loss", BLUE),)),
+    ("across modalities: points and picture", "linear",
+     (("loss_cross", "loss", RED),)),
+    ("retrieval accuracy within a batch", "share",
+     (("retrieval_within", "view to view", BLUE), ("retrieval_cross", "points to picture", RED))),
+    ("standard deviation of the embedding", "zero", (("embedding_std", "std", GREEN),)),
+    ("accuracy", "share",
+     (("accuracy", "train", BLUE), ("val_accuracy", "validation", RED),
+      ("val_class_accuracy", "validation, by class", ORANGE))),
+    ("mean IoU on validation", "share",
+     (("val_instance_miou", "instances", BLUE), ("val_class_miou", "categories", RED),
+      ("val_miou", "classes of points", GREEN))),
+    ("learning rate", "zero", (("lr", "lr", PURPLE),)),
+)  # fmt: skip
+
+
+def loss_curves(metrics: Sequence[Mapping[str, Any]], path: Path | str) -> None:
+    """The course of a run: a panel for each kind of number that was recorded.
+
+    Args:
+        metrics: rows as in ``metrics.jsonl``, with ``epoch`` and any of ``loss``, ``loss_within``,
+            ``loss_cross``, ``retrieval_within``, ``retrieval_cross``, ``embedding_std``, ``lr``, or
+            those of fine-tuning, ``accuracy``, ``val_accuracy``, ``val_instance_miou`` and so on.
+            Keys may be absent: a run on points alone has no cross-modal ones. A value that is not
+            finite leaves a gap in its line.
+        path: the PNG.
+
+    Raises:
+        UsageError: none of the rows has any of these numbers.
+        UserError: matplotlib is missing, or ``path`` can't be written.
+    """
+    found = {key: _line(metrics, key) for _, _, lines in CURVES for key, _, _ in lines}
+    shown = [
+        (title, kind, [line for line in lines if len(found[line[0]][0])])
+        for title, kind, lines in CURVES
+        if any(len(found[key][0]) for key, _, _ in lines)
+    ]
+    if not shown:
+        raise UsageError(f"loss curves: no losses in the {len(metrics)} rows of metrics")
+    columns = min(3, len(shown))
+    height = math.ceil(len(shown) / columns)
+    with house_style():
+        figure, axes = axes_grid(3.5 * columns, 2.5 * height, height, columns)
+        for place, (title, kind, lines) in zip(axes.flat, shown, strict=False):
+            for key, label, colour in lines:
+                x, y = found[key]
+                dot = "o" if len(x) <= 20 else ""
+                place.plot(x, y, color=colour, label=label, linewidth=1.6, marker=dot, markersize=3)
+            place.set_title(title, loc="left")
+            place.set_xlabel("epoch")
+            place.grid(visible=True, axis="y")
+            place.set_axisbelow(True)
+            place.margins(x=0.02)
+            if kind == "share":
+                place.set_ylim(0, 1.02)
+                place.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+            elif kind == "zero":
+                place.set_ylim(0, place.get_ylim()[1])
+            if len(lines) > 1:
+                place.legend(loc="best", fontsize=8)
+        for place in axes.flat[len(shown) :]:
+            place.set_axis_off()
+        save_figure(figure, path)
+
+
+def _line(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    """Epochs at which ``key`` was recorded (the row's number if it has none), and its values."""
+    points = [
+        (float(row.get("epoch", number)), float(row[key]))
+        for number, row in enumerate(metrics)
+        if isinstance(row.get(key), (int, float))
+    ]
+    return [x for x, _ in points], [y if math.isfinite(y) else math.nan for _, y in points]
