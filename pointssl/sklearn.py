@@ -30,7 +30,7 @@ from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.files.fields import check_xyz
 from pointssl_datasets.points.choosing import choose_points
 
-Clouds = NDArray[Any] | Sequence[ArrayLike]
+PointDataset = NDArray[Any] | Sequence[ArrayLike]
 CHOICES = {
     "sampling": ("first", "random", "fps"),
     "normalise": (None, "unit-sphere", "none"),
@@ -83,7 +83,7 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.device = device
         self.normalise = normalise
 
-    def fit(self, X: Clouds | None = None, y: Any = None) -> "PointEncoder":
+    def fit(self, X: PointDataset | None = None, y: Any = None) -> "PointEncoder":
         """Loads the encoder. ``X`` is looked at, if it is given, and ``y`` is not."""
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
@@ -110,7 +110,7 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 break
         return self
 
-    def transform(self, X: Clouds) -> NDArray[np.float32]:
+    def transform(self, X: PointDataset) -> NDArray[np.float32]:
         """Features ``(M, D)`` of M clouds.
 
         Args:
@@ -146,7 +146,7 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise ValueError(str(error)) from None
         return cloud.float().cpu().numpy()
 
-    def _clouds(self, X: Clouds) -> Iterable[NDArray[np.float32]]:
+    def _clouds(self, X: PointDataset) -> Iterable[NDArray[np.float32]]:
         """Each cloud as the encoder takes it, ``(points, C)``."""
         if isinstance(X, np.ndarray) and X.dtype != object and X.ndim != 3:
             raise ValueError(

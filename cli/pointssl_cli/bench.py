@@ -1,10 +1,10 @@
 """`pointssl bench`."""
 
 from pointssl.config.bench import BenchConfig
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 
-@takes(BenchConfig)
+@command_options(BenchConfig)
 def bench(config: BenchConfig) -> None:
     """Measure what the fast paths save on this machine, in time and memory."""
     from pointssl.recipes import bench as recipe

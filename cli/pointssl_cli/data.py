@@ -12,7 +12,7 @@ from pointssl.config.data import (
     RenderConfig,
     ShowConfig,
 )
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 app = typer.Typer(help="Get datasets, look at them, check them, convert them.")
 
@@ -25,7 +25,7 @@ def data(context: typer.Context) -> None:
 
 
 @app.command("list")
-@takes(ListConfig)
+@command_options(ListConfig)
 def list_datasets(config: ListConfig) -> None:
     """Say which datasets are known, where to get them, and which are here."""
     from pointssl.recipes.data import list as recipe
@@ -35,7 +35,7 @@ def list_datasets(config: ListConfig) -> None:
 
 
 @app.command("download")
-@takes(DownloadConfig)
+@command_options(DownloadConfig)
 def download(config: DownloadConfig) -> None:
     """Fetch a dataset, check it and unpack it; --from takes an archive that is here already."""
     from pointssl.recipes.data import download as recipe
@@ -44,7 +44,7 @@ def download(config: DownloadConfig) -> None:
 
 
 @app.command("check")
-@takes(CheckConfig)
+@command_options(CheckConfig)
 def check(config: CheckConfig) -> None:
     """Read everything once and say what is wrong with it; exit code 1 if something is."""
     from pointssl.recipes.data import check as recipe
@@ -55,7 +55,7 @@ def check(config: CheckConfig) -> None:
 
 
 @app.command("convert")
-@takes(ConvertConfig)
+@command_options(ConvertConfig)
 def convert(config: ConvertConfig) -> None:
     """Write any dataset as packed arrays, HDF5 or PLY."""
     from pointssl.recipes.data import convert as recipe
@@ -64,7 +64,7 @@ def convert(config: ConvertConfig) -> None:
 
 
 @app.command("render")
-@takes(RenderConfig)
+@command_options(RenderConfig)
 def render(config: RenderConfig) -> None:
     """Draw the meshes or clouds: OUT/CLASS/NAME/NN.png for every view, and a contact sheet."""
     from pointssl.recipes.data import render as recipe
@@ -73,7 +73,7 @@ def render(config: RenderConfig) -> None:
 
 
 @app.command("show")
-@takes(ShowConfig)
+@command_options(ShowConfig)
 def show(config: ShowConfig) -> None:
     """Make a contact sheet, an interactive page to turn the clouds, and statistics."""
     from pointssl.recipes.data import show as recipe

@@ -6,10 +6,10 @@ from typing import Any
 import typer
 
 from pointssl.config.tools import DoctorConfig
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 
-@takes(DoctorConfig)
+@command_options(DoctorConfig)
 def doctor(config: DoctorConfig) -> None:
     """Say what is installed, found and writable here, and what is missing."""
     from pointssl.recipes import doctor as recipe

@@ -8,10 +8,10 @@ from pointssl.config.evaluate import (
     EvalLinearConfig,
     EvalRetrievalConfig,
 )
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 
-@takes(EvalKnnConfig)
+@command_options(EvalKnnConfig)
 def eval_knn(config: EvalKnnConfig) -> None:
     """Classify by nearest neighbours in frozen features."""
     from pointssl.recipes import eval_knn as recipe
@@ -19,7 +19,7 @@ def eval_knn(config: EvalKnnConfig) -> None:
     recipe.run(config)
 
 
-@takes(EvalLinearConfig)
+@command_options(EvalLinearConfig)
 def eval_linear(config: EvalLinearConfig) -> None:
     """Fit a logistic regression to frozen features."""
     from pointssl.recipes import eval_linear as recipe
@@ -27,7 +27,7 @@ def eval_linear(config: EvalLinearConfig) -> None:
     recipe.run(config)
 
 
-@takes(EvalClusterConfig)
+@command_options(EvalClusterConfig)
 def eval_cluster(config: EvalClusterConfig) -> None:
     """Cluster frozen features, and compare the clusters with the classes."""
     from pointssl.recipes import eval_cluster as recipe
@@ -35,7 +35,7 @@ def eval_cluster(config: EvalClusterConfig) -> None:
     recipe.run(config)
 
 
-@takes(EvalRetrievalConfig)
+@command_options(EvalRetrievalConfig)
 def eval_retrieval(config: EvalRetrievalConfig) -> None:
     """Retrieve the shapes of a class by one of them."""
     from pointssl.recipes import eval_retrieval as recipe
@@ -43,7 +43,7 @@ def eval_retrieval(config: EvalRetrievalConfig) -> None:
     recipe.run(config)
 
 
-@takes(EvalFewshotConfig)
+@command_options(EvalFewshotConfig)
 def eval_fewshot(config: EvalFewshotConfig) -> None:
     """Classify from a few shapes of a few classes."""
     from pointssl.recipes import fewshot as recipe
@@ -51,7 +51,7 @@ def eval_fewshot(config: EvalFewshotConfig) -> None:
     recipe.run(config)
 
 
-@takes(EvalAllConfig)
+@command_options(EvalAllConfig)
 def eval_all(config: EvalAllConfig) -> None:
     """Run every evaluation that trains no network, for one table."""
     from pointssl.recipes import eval_all as recipe

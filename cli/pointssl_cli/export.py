@@ -1,10 +1,10 @@
 """`pointssl export`."""
 
 from pointssl.config.predict import ExportConfig
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 
-@takes(ExportConfig)
+@command_options(ExportConfig)
 def export(config: ExportConfig) -> None:
     """Write a network as ONNX or as a torch program, and check that it computes the same."""
     from pointssl.recipes import export as recipe

@@ -1,10 +1,10 @@
 """`pointssl extract`."""
 
 from pointssl.config.evaluate import ExtractConfig
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 
-@takes(ExtractConfig)
+@command_options(ExtractConfig)
 def extract(config: ExtractConfig) -> None:
     """Compute the features of a dataset, into the cache and a file."""
     from pointssl.recipes import extract as recipe

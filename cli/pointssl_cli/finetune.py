@@ -3,7 +3,7 @@
 import typer
 
 from pointssl.config.finetune import FinetuneClsConfig, FinetunePartsegConfig, FinetuneSemsegConfig
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 app = typer.Typer(help="Fine-tune an encoder, or train it from scratch.")
 
@@ -16,7 +16,7 @@ def finetune(context: typer.Context) -> None:
 
 
 @app.command("partseg")
-@takes(FinetunePartsegConfig)
+@command_options(FinetunePartsegConfig)
 def partseg(config: FinetunePartsegConfig) -> None:
     """Part segmentation: a part for every point of an object.
 
@@ -28,7 +28,7 @@ def partseg(config: FinetunePartsegConfig) -> None:
 
 
 @app.command("cls")
-@takes(FinetuneClsConfig)
+@command_options(FinetuneClsConfig)
 def cls(config: FinetuneClsConfig) -> None:
     """Classification: a class for every cloud; --freeze-backbone is a linear probe.
 
@@ -40,7 +40,7 @@ def cls(config: FinetuneClsConfig) -> None:
 
 
 @app.command("semseg")
-@takes(FinetuneSemsegConfig)
+@command_options(FinetuneSemsegConfig)
 def semseg(config: FinetuneSemsegConfig) -> None:
     """Scene segmentation on S3DIS: a class for every point of a room.
 

@@ -1,10 +1,10 @@
 """`pointssl inspect`."""
 
 from pointssl.config.inspect import InspectConfig
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 
-@takes(InspectConfig)
+@command_options(InspectConfig)
 def inspect_encoder(config: InspectConfig) -> None:
     """Show an encoder at work: what its modules cost, and its layers in numbers and colours."""
     from pointssl.recipes import inspect as recipe

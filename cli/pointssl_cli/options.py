@@ -13,14 +13,16 @@ import typer
 from pointssl.config.options import Options, make
 
 
-def takes(config_class: type[Options]) -> Callable[[Callable[[Any], None]], Callable[..., None]]:
+def command_options(
+    config_class: type[Options],
+) -> Callable[[Callable[[Any], None]], Callable[..., None]]:
     """Decorator: ``command(config)`` becomes a function that Typer shows one flag per field of.
 
     Values come from the flags that were given, then ``--config FILE``, then the field's default.
 
     ::
 
-        @takes(PretrainConfig)
+        @command_options(PretrainConfig)
         def pretrain(config: PretrainConfig) -> None:
             "Learn an encoder without labels."
     """

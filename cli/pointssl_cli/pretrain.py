@@ -1,10 +1,10 @@
 """`pointssl pretrain`."""
 
 from pointssl.config.pretrain import PretrainConfig
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 
-@takes(PretrainConfig)
+@command_options(PretrainConfig)
 def pretrain(config: PretrainConfig) -> None:
     """Pretrain a point encoder without labels.
 

@@ -7,10 +7,10 @@ from typing import Any
 import typer
 
 from pointssl.config.zoo import ImportConfig, ZooConfig
-from pointssl_cli.options import takes
+from pointssl_cli.options import command_options
 
 
-@takes(ImportConfig)
+@command_options(ImportConfig)
 def import_weights(config: ImportConfig) -> None:
     """Turn another project's checkpoint into one of ours: the encoder, and what it needs."""
     from pointssl.recipes import import_weights as recipe
@@ -18,7 +18,7 @@ def import_weights(config: ImportConfig) -> None:
     recipe.run(config)
 
 
-@takes(ZooConfig)
+@command_options(ZooConfig)
 def zoo(config: ZooConfig) -> None:
     """List the public checkpoints that every --weights takes, and what is known of them."""
     from pointssl.recipes import import_weights as recipe

@@ -35,7 +35,7 @@ def build_encoder(name: str, *, seed: int | None = None, **arguments: Any) -> nn
         return make(**arguments)
 
 
-def complete_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """``arguments`` beside the defaults of all others: a checkpoint outlives a change of them."""
     parameters = inspect.signature(resolve(name, BACKBONES, "backbone", nn.Module)).parameters
     defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pointssl.backbones import BACKBONES
 from pointssl.backbones.build import build_encoder
 from pointssl.checkpoints.file import check_weights, load_weights
-from pointssl.checkpoints.metadata import encoder_facts
+from pointssl.checkpoints.metadata import encoder_metadata
 from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint
 from pointssl_datasets.base.errors import UserError
 
@@ -29,7 +29,7 @@ def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
     """
     path = Path(path)
     checkpoint = open_checkpoint(path)
-    facts = encoder_facts(checkpoint, path)
+    facts = encoder_metadata(checkpoint, path)
     for line in describe_import(facts):
         print(line)
     arguments = {**facts["backbone_args"], **overrides}

@@ -12,7 +12,7 @@ from pointssl.backbones import BACKBONES
 from pointssl_datasets.base.errors import UserError
 
 
-def encoder_facts(
+def encoder_metadata(
     checkpoint: Mapping[str, Any], path: Path, *needed: str, named: str | None = None
 ) -> dict[str, Any]:
     """The facts of a checkpoint, after a look at what will be done with them.
@@ -36,7 +36,7 @@ def encoder_facts(
         raise UserError(
             f"{path} lacks {', '.join(absent)}: expected a checkpoint of `pointssl pretrain`"
         )
-    check_facts(facts, ENCODER_FACTS, path)
+    check_metadata(facts, ENCODER_RULES, path)
     name = facts["backbone"]
     if name not in (*BACKBONES, named) and str(name).partition(":")[0] not in sys.modules:
         raise UserError(
@@ -109,7 +109,7 @@ FEW = 32  # layers are begun whatever the tensors: arguments may be of parts tha
 COUNTS = ("depth", "depths", "blocks", "attentions", "up_depth")  # arguments of our backbones
 
 Rules = Mapping[str, tuple[Callable[[Any], bool], str]]
-ENCODER_FACTS: Rules = {
+ENCODER_RULES: Rules = {
     "backbone": (lambda v: isinstance(v, str), "a name"),
     "backbone_args": (
         lambda v: isinstance(v, dict) and all(isinstance(key, str) for key in v),
@@ -132,7 +132,7 @@ ENCODER_FACTS: Rules = {
 }
 
 
-def check_facts(facts: Mapping[str, Any], rules: Rules, where: Path | str) -> None:
+def check_metadata(facts: Mapping[str, Any], rules: Rules, where: Path | str) -> None:
     """What is in ``facts`` keeps the ``rules``: for each name a test and what is expected.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pointssl.checkpoints.metadata import Rules, check_facts, is_number, is_one_of, is_whole
+from pointssl.checkpoints.metadata import Rules, check_metadata, is_number, is_one_of, is_whole
 from pointssl_datasets.base.errors import UserError
 
 CHANNELS = {"normals": 3, "colours": 3, "place": 3}
@@ -61,17 +61,17 @@ def channels_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(facts.get("feats", ["normals"] if facts["normals"] else []))
 
 
-def check_task_facts(facts: Mapping[str, Any], path: Path) -> None:
+def check_task_metadata(facts: Mapping[str, Any], path: Path) -> None:
     """Types, names and ranges, and as many names as the head has outputs.
 
     Args:
-        facts: checked by :func:`pointssl.checkpoints.metadata.encoder_facts`; ``task`` is known,
+        facts: checked by :func:`pointssl.checkpoints.metadata.encoder_metadata`; ``task`` is known,
             and ``task_args``, ``classes`` and ``parts`` are there.
 
     Raises:
         UserError: names the file and the first fact that can't be.
     """
-    check_facts(facts, FACTS, path)
+    check_metadata(facts, FACTS, path)
     args, classes, parts = facts["task_args"], facts["classes"], facts["parts"]
     if facts["task"] == "cls":
         rules: Rules = {**CLOUD_HEAD, "classes": _exactly(len(classes), "names in classes")}
@@ -87,10 +87,12 @@ def check_task_facts(facts: Mapping[str, Any], path: Path) -> None:
             ),
         }
         needed = "parts"
-    check_facts({needed: None, **args}, rules, f"{path}: task_args")
+    check_metadata({needed: None, **args}, rules, f"{path}: task_args")
     if needed == "parts":
         _check_points(facts, path)
-    check_facts({"parts_of": None, **facts}, {"parts_of": _numbers(len(classes), len(parts))}, path)
+    check_metadata(
+        {"parts_of": None, **facts}, {"parts_of": _numbers(len(classes), len(parts))}, path
+    )
 
 
 def _exactly(count: int, what: str) -> tuple[Any, str]:
@@ -137,4 +139,4 @@ def _check_points(facts: Mapping[str, Any], path: Path) -> None:
             f"{' and a category' if told else ''}"
         )
     block = {"block_size": (lambda v: is_number(v, 0.01, 1000), "a number from 0.01 to 1000")}
-    check_facts({"block_size": None, **facts}, block, path)
+    check_metadata({"block_size": None, **facts}, block, path)

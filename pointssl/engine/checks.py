@@ -33,7 +33,7 @@ class Checks:
 
     Args:
         late: read every answer a step later; it needs an optimiser that takes ``found_inf``, as
-            :func:`takes_found_inf` says. Default: on a GPU, if so.
+            :func:`skips_non_finite` says. Default: on a GPU, if so.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Checks:
     ) -> None:
         self.request, self.optimizer, self.world = request, optimizer, world
         self.late = (
-            world.device.type == "cuda" and takes_found_inf(optimizer) if late is None else late
+            world.device.type == "cuda" and skips_non_finite(optimizer) if late is None else late
         )
         self.open: Question | None = None
 
-    def ask(self, scalars: dict[str, Any], index: Tensor, place: str) -> int:
+    def submit(self, scalars: dict[str, Any], index: Tensor, place: str) -> int:
         """The reason to stop, or 0: of this step, or of the one before if answers are late.
 
         Args:
@@ -69,10 +69,10 @@ class Checks:
         before, self.open = self.open, self._sent(scalars, index, place, flags)
         if self.late:
             return self._read(before)
-        return self.settle()
+        return self.flush()
 
-    def settle(self) -> int:
-        """As :meth:`ask`, of the last step: before anything is written."""
+    def flush(self) -> int:
+        """As :meth:`submit`, of the last step: before anything is written."""
         last, self.open = self.open, None
         return self._read(last)
 
@@ -111,6 +111,6 @@ class Checks:
         )
 
 
-def takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
+def skips_non_finite(optimizer: torch.optim.Optimizer) -> bool:
     """Whether it leaves everything as it is on the device's own word, as torch's fused ones do."""
     return all(group.get("fused") for group in optimizer.param_groups)

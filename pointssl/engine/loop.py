@@ -132,7 +132,7 @@ def train_epoch(
             optimizer.zero_grad(set_to_none=True)
             scalars = backward(model, batch, scaler, plan, world)
             place = f"epoch {progress.epoch + 1}, step {progress.step + 1}"
-            stop = checks.ask(scalars, batch["index"], place)
+            stop = checks.submit(scalars, batch["index"], place)
             if plan.clip_grad is not None:
                 scaler.unscale_(optimizer)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), plan.clip_grad)
@@ -147,12 +147,12 @@ def train_epoch(
             if bar.update():  # it was drawn: the next time with this loss, which waits for it
                 bar.set_postfix(loss=f"{scalars['loss'].item():.3f}", refresh=False)
             if stop or (plan.save_every and progress.step % plan.save_every == 0):
-                stop = max(stop, checks.settle())
+                stop = max(stop, checks.flush())
                 progress.totals = meters.reduced()
                 plan.save(progress)
             if stop:
                 raise Stopped(stop, f"in epoch {progress.epoch + 1}, after step {progress.step}")
-        return checks.settle()
+        return checks.flush()
 
 
 def backward(

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from pointssl.backbones.build import build_encoder, complete_arguments, given_arguments
+from pointssl.backbones.build import build_encoder, given_arguments, with_defaults
 from pointssl.checkpoints.encoder import build_fitting
-from pointssl.checkpoints.metadata import encoder_facts
+from pointssl.checkpoints.metadata import encoder_metadata
 from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint
 from pointssl.config.groups import FeatureOptions, WeightsOptions
 from pointssl.features.cache import weights_hash
@@ -18,7 +18,7 @@ from pointssl_datasets.base.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Subject:
+class LoadedEncoder:
     """An encoder under evaluation.
 
     Attributes:
@@ -42,18 +42,18 @@ class Subject:
         return self.facts["backbone_args"]
 
 
-def find_subject(options: FeatureOptions) -> Subject:
+def encoder_from_options(options: FeatureOptions) -> LoadedEncoder:
     """The encoder of ``--weights``, or a random initialisation of ``--backbone``.
 
     Raises:
-        UserError: as :func:`stored_subject`.
+        UserError: as :func:`encoder_from_checkpoint`.
     """
     if options.weights is None:
-        return random_subject(options, options.init_seed)
-    return stored_subject(options, options.weights)
+        return random_encoder(options, options.init_seed)
+    return encoder_from_checkpoint(options, options.weights)
 
 
-def stored_subject(options: WeightsOptions, path: Path) -> Subject:
+def encoder_from_checkpoint(options: WeightsOptions, path: Path) -> LoadedEncoder:
     """The encoder of the checkpoint ``path``.
 
     k, points, normals and normalisation are the checkpoint's unless given; what is given and
@@ -63,7 +63,7 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
         UserError: an unreadable or foreign checkpoint, or one of another backbone than asked for.
     """
     checkpoint = open_checkpoint(path)
-    facts = encoder_facts(checkpoint, path, *SERVED, "trained_on", named=options.backbone)
+    facts = encoder_metadata(checkpoint, path, *SERVED, "trained_on", named=options.backbone)
     if options.backbone is not None and options.backbone != facts["backbone"]:
         raise UsageError(
             f"--backbone {options.backbone}: {path} holds a {facts['backbone']}; "
@@ -86,7 +86,7 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
         on = facts["trained_on"].get("dataset")
         notes += (f"the encoder was fine-tuned with labels, for {facts['task']} on {on}",)
     about = _facts(facts["backbone"], arguments, encoder, options)
-    return Subject(
+    return LoadedEncoder(
         "fine-tuned" if labels else "pretrained",
         encoder.eval(),
         about,
@@ -96,25 +96,27 @@ def stored_subject(options: WeightsOptions, path: Path) -> Subject:
     )
 
 
-def random_subject(options: WeightsOptions, seed: int) -> Subject:
+def random_encoder(options: WeightsOptions, seed: int) -> LoadedEncoder:
     """``--backbone`` at random initialisation."""
     name = options.backbone or "dgcnn"
     arguments = given_arguments(options)
     if options.normals:
         arguments.setdefault("in_channels", 6)
-    arguments = complete_arguments(name, arguments)
+    arguments = with_defaults(name, arguments)
     serve = {"points": 1024, "normals": False, "normalise": "unit-sphere", **_serve(options)}
     encoder = build_encoder(name, seed=seed, **arguments)
     facts = _facts(name, arguments, encoder, options)
-    return Subject("random init", encoder.eval(), facts, serve, None, _feature_note(facts))
+    return LoadedEncoder("random init", encoder.eval(), facts, serve, None, _feature_note(facts))
 
 
-def baseline_of(subject: Subject, options: FeatureOptions) -> Subject:
-    """What ``subject`` would be without training: the row that stands in every table."""
-    name = subject.facts["backbone"]
-    encoder = build_encoder(name, seed=options.init_seed, **subject.arguments)
-    facts = _facts(name, subject.arguments, encoder, options)
-    return Subject("random init", encoder.eval(), facts, subject.serve, None, _feature_note(facts))
+def baseline_of(loaded: LoadedEncoder, options: FeatureOptions) -> LoadedEncoder:
+    """What ``loaded`` would be without training: the row that stands in every table."""
+    name = loaded.facts["backbone"]
+    encoder = build_encoder(name, seed=options.init_seed, **loaded.arguments)
+    facts = _facts(name, loaded.arguments, encoder, options)
+    return LoadedEncoder(
+        "random init", encoder.eval(), facts, loaded.serve, None, _feature_note(facts)
+    )
 
 
 SERVED = ("points", "normals", "normalise")

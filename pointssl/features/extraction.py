@@ -14,13 +14,13 @@ from pointssl.engine.loading import read_batches, shard_rows
 from pointssl.features.cache import FeatureCache
 from pointssl.features.pooling import cloud_feature
 from pointssl_datasets.base.errors import UserError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 
 
 @torch.no_grad()
 def extract(
     encoder: nn.Module,
-    dataset: Clouds,
+    dataset: PointDataset,
     world: World,
     *,
     pool: str | None = None,
@@ -89,7 +89,7 @@ def gather_uneven(rows: list[Tensor], parts: list[Tensor], world: World) -> tupl
 def cached_features(
     encoder: nn.Module,
     facts: dict[str, Any],
-    dataset: Clouds,
+    dataset: PointDataset,
     world: World,
     cache: FeatureCache | None,
     **options: Any,

@@ -17,16 +17,16 @@ from pointssl.features.cache import FeatureCache, weights_hash
 from pointssl.features.extraction import gather_uneven
 from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.errors import UserError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.packing.arrays import read_array
 
 _CHUNK = 64  # batches of a rank between two exchanges with the others, which bounds the memory
 
 
-def serve_picture_features(
+def serve_image_features(
     encoder: nn.Module,
     facts: dict[str, Any],
-    dataset: Clouds,
+    dataset: PointDataset,
     world: World,
     cache: FeatureCache,
     *,
@@ -60,7 +60,7 @@ def serve_picture_features(
         # All ranks take the same way: what one can't read is computed by all.
         missed = world.largest(float(features is None or len(features) != len(images)))[0]
         if missed or features is None:
-            features = picture_features(
+            features = image_features(
                 encoder, images, world, batch_size=batch_size, amp=amp, progress=progress
             )
             bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
@@ -71,7 +71,7 @@ def serve_picture_features(
                 )
             if world.is_main:
                 cache.save(key, {"features": features})
-        member.replace_pictures(features)
+        member.replace_images(features)
         world.say(
             f"features of {len(images)} pictures of {member.name}: "
             + ("computed" if missed else "read from the cache")
@@ -79,7 +79,7 @@ def serve_picture_features(
 
 
 @torch.no_grad()
-def picture_features(
+def image_features(
     encoder: nn.Module,
     images: NDArray[np.uint8],
     world: World,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pointssl.backbones.build import build_encoder
 from pointssl.checkpoints.encoder import build_fitting
-from pointssl.checkpoints.metadata import encoder_facts
+from pointssl.checkpoints.metadata import encoder_metadata
 from pointssl.checkpoints.task_metadata import CHANNELS, channels_of
 from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint
 from pointssl.tasks.loading import task_of
@@ -68,7 +68,7 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
 
     Args:
         named: the backbone that the user typed, see
-            :func:`pointssl.checkpoints.metadata.encoder_facts`.
+            :func:`pointssl.checkpoints.metadata.encoder_metadata`.
 
     Raises:
         UserError: not a checkpoint of ours, damaged, or weights that do not fit.
@@ -86,7 +86,7 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
             tuple(tuple(numbers) for numbers in facts.get("parts_of") or ()),
             facts.get("category") == "given",
         )
-    facts = encoder_facts(checkpoint, path, "points", "normals", "normalise", named=named)
+    facts = encoder_metadata(checkpoint, path, "points", "normals", "normalise", named=named)
     for line in describe_import(facts):
         print(line)
     make = partial(build_encoder, facts["backbone"], **facts["backbone_args"])

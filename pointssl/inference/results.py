@@ -145,7 +145,7 @@ def shown_cloud(item: Input, ready: Ready, found: Found, network: Network) -> di
 
 
 def sheet_cells(shown: Mapping[str, Any], found: Found, network: Network) -> list[dict[str, Any]]:
-    """Cells of a :func:`~pointssl.reports.figures.contact_sheet.clouds_sheet`: one, or three where
+    """Cells of a :func:`~pointssl.reports.figures.contact_sheet.contact_sheet`: one, or three where
     the truth is known."""
     group = "" if shown["label"] < 0 else network.classes[shown["label"]]
     name = shown["name"]

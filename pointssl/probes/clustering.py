@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from pointssl.probes.common import Split, check_seeds, spread
+from pointssl.probes.common import Split, check_seeds, mean_std
 from pointssl.probes.svm import check_problem, standardise
 from pointssl_datasets.base.errors import DataError
 
@@ -40,7 +40,7 @@ def evaluate_clusters(
 
     Args:
         starts: of k-means, see :func:`cluster`.
-        features_by_seed, classes: as in :func:`pointssl.probes.common.judge_passes`.
+        features_by_seed, classes: as in :func:`pointssl.probes.common.evaluate_seeds`.
 
     Returns:
         Plain values, fit for JSON: the spread over seeds of ``nmi`` and ``ari``, and the facts of
@@ -69,8 +69,8 @@ def evaluate_clusters(
         "clusters": present,
         "starts": starts,
         "standardised": True,
-        "nmi": spread(nmi),
-        "ari": spread(ari),
+        "nmi": mean_std(nmi),
+        "ari": mean_std(ari),
         "seeds": len(found),
         "train": len(train_y),
         "test": len(test_y),

@@ -14,7 +14,7 @@ from pointssl_datasets.base.errors import DataError
 Split = tuple[NDArray[Any], NDArray[np.int64], NDArray[Any], NDArray[np.int64]]
 
 
-def judge_passes(
+def evaluate_seeds(
     features_by_seed: Sequence[Split],
     one_seed: Callable[[Split, int], dict[str, Any]],
     *,
@@ -57,8 +57,10 @@ def judge_passes(
         row["shapes"] //= len(entries)
     return {
         "seeds": len(entries),
-        "accuracy": spread([overall_accuracy(matrix) for matrix in matrices]),
-        "class_accuracy": spread([mean_class_accuracy(matrix, classes)[0] for matrix in matrices]),
+        "accuracy": mean_std([overall_accuracy(matrix) for matrix in matrices]),
+        "class_accuracy": mean_std(
+            [mean_class_accuracy(matrix, classes)[0] for matrix in matrices]
+        ),
         "per_class": rows,
         "absent_classes": mean_class_accuracy(total, classes)[1],
         "confusion": total.tolist(),
@@ -80,7 +82,7 @@ def check_seeds(features_by_seed: Sequence[Split]) -> None:
             raise DataError(f"features of seed {seed} have other labels than those of seed 0")
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
+def mean_std(values: Sequence[float]) -> dict[str, Any]:
     """``mean``, ``std`` (the population's) and the values themselves, one per seed."""
     return {
         "mean": float(np.mean(values)),

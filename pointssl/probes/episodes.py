@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.writing import write_text
 
 FORMAT, VERSION = "pointssl few-shot episodes", 1
@@ -43,8 +43,8 @@ class Episode:
 
 
 def draw_episodes(
-    train: Clouds,
-    test: Clouds,
+    train: PointDataset,
+    test: PointDataset,
     settings: Settings,
     *,
     protocol: str,
@@ -115,7 +115,9 @@ def draw_episodes(
     return {**_identity(train, test, protocol, query_split), "seed": seed, "settings": found}, notes
 
 
-def _identity(train: Clouds, test: Clouds, protocol: str, query_split: str) -> dict[str, Any]:
+def _identity(
+    train: PointDataset, test: PointDataset, protocol: str, query_split: str
+) -> dict[str, Any]:
     """What a file of episodes must agree in with the evaluation that uses it."""
     return {
         "format": FORMAT,
@@ -129,11 +131,11 @@ def _identity(train: Clouds, test: Clouds, protocol: str, query_split: str) -> d
     }
 
 
-def _rows_by_class(clouds: Clouds) -> list[Ints]:
+def _rows_by_class(clouds: PointDataset) -> list[Ints]:
     return [np.flatnonzero(clouds.labels == label) for label in range(len(clouds.classes))]
 
 
-def _names(clouds: Clouds) -> list[str]:
+def _names(clouds: PointDataset) -> list[str]:
     names = list(clouds.names)
     if len(set(names)) < len(names):
         raise DataError(
@@ -159,7 +161,9 @@ def write_episodes(document: Mapping[str, Any], path: Path) -> None:
     write_text(path, f'{json.dumps(head, indent=1)[:-2]},\n "settings": [\n{body}\n]}}\n')
 
 
-def read_episodes(path: Path, train: Clouds, test: Clouds, protocol: str, query_split: str) -> Any:
+def read_episodes(
+    path: Path, train: PointDataset, test: PointDataset, protocol: str, query_split: str
+) -> Any:
     """The document in a file of :func:`write_episodes`, made for these data and this protocol.
 
     Raises:
@@ -188,7 +192,7 @@ def read_episodes(path: Path, train: Clouds, test: Clouds, protocol: str, query_
 
 
 def locate(
-    document: Mapping[str, Any], train: Clouds, test: Clouds, where: str
+    document: Mapping[str, Any], train: PointDataset, test: PointDataset, where: str
 ) -> list[tuple[int, int, list[Episode]]]:
     """Way, shot and episodes of each setting of a document, as rows of the data.
 

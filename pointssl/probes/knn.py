@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.probes.common import Split, judge_passes
+from pointssl.probes.common import Split, evaluate_seeds
 from pointssl.probes.protocols import stratified_folds
 from pointssl.probes.svm import standardise
 from pointssl_datasets.base.errors import UsageError
@@ -103,7 +103,7 @@ def evaluate_knn(
     Args:
         neighbours: None: chosen by cross-validation on train, for each seed.
         features_by_seed, label_fraction, classes: as in
-            :func:`pointssl.probes.common.judge_passes`.
+            :func:`pointssl.probes.common.evaluate_seeds`.
 
     Returns:
         Plain values, as :func:`pointssl.probes.svm_report.evaluate_svm` returns them.
@@ -124,7 +124,7 @@ def evaluate_knn(
         predicted = vote(train_x, split[1], test_x, [k])[k]
         return {"neighbours": k, "cv": cv, "predicted": predicted, "notes": notes}
 
-    common, entries = judge_passes(
+    common, entries = evaluate_seeds(
         features_by_seed, one_seed, classes=classes, label_fraction=label_fraction
     )
     searched = neighbours is None

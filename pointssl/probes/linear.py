@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from pointssl.probes.common import Split, judge_passes
+from pointssl.probes.common import Split, evaluate_seeds
 from pointssl.probes.protocols import stratified_folds
 from pointssl.probes.svm import check_c, standardise
 from pointssl_datasets.base.errors import UsageError
@@ -96,7 +96,7 @@ def evaluate_linear(
     Args:
         c: None: chosen by cross-validation on train, for each seed.
         features_by_seed, label_fraction, classes: as in
-            :func:`pointssl.probes.common.judge_passes`.
+            :func:`pointssl.probes.common.evaluate_seeds`.
 
     Returns:
         Plain values, as :func:`pointssl.probes.svm_report.evaluate_svm` returns them.
@@ -120,7 +120,7 @@ def evaluate_linear(
             notes.append(f"the fit at C = {value:g} stopped after {MOST_STEPS} steps")
         return {"c": float(value), "cv": cv, "predicted": predicted, "notes": notes}
 
-    common, entries = judge_passes(
+    common, entries = evaluate_seeds(
         features_by_seed, one_seed, classes=classes, label_fraction=label_fraction
     )
     searched = c is None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.probes.common import Split, check_seeds, spread
+from pointssl.probes.common import Split, check_seeds, mean_std
 from pointssl.probes.knn import ROWS, unit_rows
 from pointssl.probes.svm import check_problem, standardise
 from pointssl_datasets.base.errors import DataError
@@ -72,7 +72,7 @@ def evaluate_retrieval(
     """Every test shape queries the other test shapes, and train, once per point-sampling seed.
 
     Args:
-        features_by_seed, classes: as in :func:`pointssl.probes.common.judge_passes`.
+        features_by_seed, classes: as in :func:`pointssl.probes.common.evaluate_seeds`.
 
     Returns:
         Plain values, fit for JSON: the spread over seeds of each of ``MEASURES`` in each of
@@ -98,7 +98,7 @@ def evaluate_retrieval(
         "similarity": "cosine",
         "standardised": True,
         **{
-            f"{measure}_{name}": spread([row[measure] for row in rows])
+            f"{measure}_{name}": mean_std([row[measure] for row in rows])
             for name, rows in found.items()
             for measure in MEASURES
         },

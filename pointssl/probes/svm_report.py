@@ -6,7 +6,7 @@ The text is that of every classifier of frozen features: SVM, nearest neighbours
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pointssl.probes.common import Split, judge_passes
+from pointssl.probes.common import Split, evaluate_seeds
 from pointssl.probes.protocols import Protocol, find_protocol, stratified_folds
 from pointssl.probes.svm import check_c, choose_c, fit_predict_kernel, kernel_matrices, standardise
 from pointssl.reports.tables import WIDTH, owned, percent, remarks, short, text_table
@@ -49,7 +49,7 @@ def evaluate_svm(
     preset = find_protocol(protocol)
     if c is not None:
         check_c(c)
-    common, passes = judge_passes(
+    common, passes = evaluate_seeds(
         features_by_seed,
         lambda split, seed: _one_seed(split, preset, c, kernel, seed),
         classes=classes,

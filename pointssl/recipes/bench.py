@@ -10,7 +10,7 @@ from pointssl.benchmarks.floor import measure_rates
 from pointssl.benchmarks.measuring import all_cases, measure
 from pointssl.config.bench import BenchConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.reports.figures.speedup import ratios_picture
+from pointssl.reports.figures.speedup import ratios_figure
 from pointssl.runs.folder import write_json, write_text
 from pointssl_datasets.base.errors import UsageError, UserError
 
@@ -61,7 +61,7 @@ def compare(config: BenchConfig, world: World) -> dict[str, Any]:
     print("\n".join(lines))
     title = report.describe(device)
     write_text(config.out / "bench.txt", "\n".join([title, report.rates_line(rates), *lines, ""]))
-    ratios_picture(results["rows"], title, config.out / "bench.png")
+    ratios_figure(results["rows"], title, config.out / "bench.png")
     print(f"written: {config.out / 'bench.txt'}, bench.json, bench.png")
     failed = [row["case"] for row in results["rows"] if "error" in row]
     if failed:

@@ -10,7 +10,7 @@ from pointssl.benchmarks import report, scale
 from pointssl.benchmarks.scale_cell import NETWORK
 from pointssl.config.bench import BenchConfig
 from pointssl.engine.distributed import World
-from pointssl.reports.figures.scaling import scale_picture
+from pointssl.reports.figures.scaling import scale_figure
 from pointssl.runs.folder import write_json, write_text
 
 
@@ -51,6 +51,6 @@ def measure_scale(config: BenchConfig, world: World) -> dict[str, Any]:
     print("\n".join(lines))
     write_json(config.out / "scale.json", results)
     write_text(config.out / "scale.txt", "\n".join([what, bounds, *lines, ""]))
-    scale_picture(rows, what, config.out / "scale.png")
+    scale_figure(rows, what, config.out / "scale.png")
     print(f"written: {config.out / 'scale.txt'}, scale.json, scale.png")
     return results

@@ -10,13 +10,13 @@ from pointssl.config.evaluate import EvalSvmConfig
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.config.tools import DemoConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.features.encoder import baseline_of, find_subject
+from pointssl.features.encoder import baseline_of, encoder_from_options
 from pointssl.recipes.eval_svm import confusion_path, evaluate
 from pointssl.recipes.features import features_of, serve_split
 from pointssl.recipes.pretrain import open_dataset, pretrain
-from pointssl.reports.figures.features import tsne_picture
+from pointssl.reports.figures.features import tsne_figure
 from pointssl.reports.figures.pretraining import contact_sheet
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 
 # Small enough for two CPU cores, hard enough that a random network is far from the ceiling: every
 # shape stands turned, tilted, bent and partly missing, and the SVM has few labels of each class.
@@ -76,20 +76,20 @@ def draw(
     Every rank must call it, as data and features are opened together; rank 0 draws.
     """
     shown = open_dataset(replace(pretraining, points=1024), world)
-    pretrained = find_subject(evaluation)
+    pretrained = encoder_from_options(evaluation)
     panels = {}
-    for subject in (pretrained, baseline_of(pretrained, evaluation)):
-        test = serve_split(evaluation, subject, "test", world, sampling="random", seed=0)
-        panels[subject.name] = features_of(evaluation, subject, test, world)
+    for loaded in (pretrained, baseline_of(pretrained, evaluation)):
+        test = serve_split(evaluation, loaded, "test", world, sampling="random", seed=0)
+        panels[loaded.name] = features_of(evaluation, loaded, test, world)
     sheet, features = out / "shapes.png", out / "tsne.png"
     if world.is_main:
         contact_sheet(shape_rows(shown), sheet)
-        tsne_picture(panels, test.labels, test.classes, features, seed=0)
+        tsne_figure(panels, test.labels, test.classes, features, seed=0)
     curves = pretraining.run_dir / "loss_curves.png"
     return [sheet, curves, features, *(confusion_path(evaluation, name) for name in panels)]
 
 
-def shape_rows(dataset: Clouds) -> list[tuple[str, Any, list[Any]]]:
+def shape_rows(dataset: PointDataset) -> list[tuple[str, Any, list[Any]]]:
     """The first shape of each class with its different pictures, for a contact sheet."""
     rows = []
     for label, name in enumerate(dataset.classes):

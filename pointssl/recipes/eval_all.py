@@ -18,8 +18,8 @@ from pointssl.probes.protocols import PROTOCOLS
 from pointssl.probes.retrieval import evaluate_retrieval
 from pointssl.probes.svm_report import evaluate_svm
 from pointssl.recipes.fewshot import answer
-from pointssl.recipes.frozen import draw, judge_frozen
-from pointssl.reports.figures.bars import Bar, bars_picture
+from pointssl.recipes.frozen import draw, evaluate_frozen
+from pointssl.reports.figures.bars import Bar, bars_figure
 from pointssl.reports.formats import Table, as_latex, as_markdown, as_text
 from pointssl.reports.tables import owned, percent
 from pointssl.runs.folder import write_json
@@ -79,7 +79,7 @@ def evaluate(config: EvalAllConfig, world: World) -> Results:
     )
     for judges, choice in parts:
         judge = partial(several, judges, notes)
-        found = judge_frozen(config, world, judge, **choice)
+        found = evaluate_frozen(config, world, judge, **choice)
         for row, together in found.items():
             about = {key: value for key, value in together.items() if key != "each"}
             for name, result in together["each"].items():
@@ -157,7 +157,7 @@ def report(config: EvalAllConfig, results: Results, notes: Sequence[str]) -> Non
             )
     note = "intervals: standard deviation over seeds"
     heading = f"frozen features on {config.data}"
-    draw("picture", config.out / "results.png", bars_picture, groups, bars, heading, note)
+    draw("picture", config.out / "results.png", bars_figure, groups, bars, heading, note)
 
 
 def shown(results: Results) -> list[tuple[str, str, str, str]]:

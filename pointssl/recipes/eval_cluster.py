@@ -6,7 +6,7 @@ from pointssl.config.evaluate import EvalClusterConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import where
 from pointssl.probes.clustering import evaluate_clusters
-from pointssl.recipes.frozen import judge_frozen, report_scores
+from pointssl.recipes.frozen import evaluate_frozen, report_scores
 from pointssl.reports.scores import CLUSTERS
 
 
@@ -19,7 +19,7 @@ def run(config: EvalClusterConfig) -> dict[str, Any]:
 def evaluate(config: EvalClusterConfig, world: World) -> dict[str, Any]:
     """:func:`run` in a process group that exists already. Rank 0 alone clusters."""
     world.say(f"clustering features of {where(config.weights)} on {config.data}, protocol strict")
-    results = judge_frozen(
+    results = evaluate_frozen(
         config,
         world,
         lambda passes, classes: evaluate_clusters(passes, starts=config.starts, classes=classes),

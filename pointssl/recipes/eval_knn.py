@@ -7,7 +7,7 @@ from pointssl.config.evaluate import EvalKnnConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import where
 from pointssl.probes.knn import evaluate_knn
-from pointssl.recipes.frozen import judge_frozen, report_classifier
+from pointssl.recipes.frozen import evaluate_frozen, report_classifier
 
 
 def run(config: EvalKnnConfig) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def evaluate(config: EvalKnnConfig, world: World) -> dict[str, Any]:
     judge = partial(
         evaluate_knn, neighbours=config.neighbours, label_fraction=config.label_fraction
     )
-    results = judge_frozen(config, world, lambda passes, classes: judge(passes, classes=classes))
+    results = evaluate_frozen(config, world, lambda passes, classes: judge(passes, classes=classes))
     if world.is_main:
         report_classifier(config, results)
     return results

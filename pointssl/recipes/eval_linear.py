@@ -7,7 +7,7 @@ from pointssl.config.evaluate import EvalLinearConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import where
 from pointssl.probes.linear import evaluate_linear
-from pointssl.recipes.frozen import judge_frozen, report_classifier
+from pointssl.recipes.frozen import evaluate_frozen, report_classifier
 
 
 def run(config: EvalLinearConfig) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def evaluate(config: EvalLinearConfig, world: World) -> dict[str, Any]:
     """:func:`run` in a process group that exists already. Rank 0 alone classifies."""
     world.say(f"evaluating {where(config.weights)} on {config.data}, protocol strict")
     judge = partial(evaluate_linear, c=config.c, label_fraction=config.label_fraction)
-    results = judge_frozen(config, world, lambda passes, classes: judge(passes, classes=classes))
+    results = evaluate_frozen(config, world, lambda passes, classes: judge(passes, classes=classes))
     if world.is_main:
         report_classifier(config, results)
     return results

@@ -6,7 +6,7 @@ from pointssl.config.evaluate import EvalRetrievalConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import where
 from pointssl.probes.retrieval import evaluate_retrieval
-from pointssl.recipes.frozen import judge_frozen, report_scores
+from pointssl.recipes.frozen import evaluate_frozen, report_scores
 from pointssl.reports.scores import RETRIEVAL
 
 HOW = "each test shape queries the other test shapes, and train, by cosine similarity"
@@ -21,7 +21,7 @@ def run(config: EvalRetrievalConfig) -> dict[str, Any]:
 def evaluate(config: EvalRetrievalConfig, world: World) -> dict[str, Any]:
     """:func:`run` in a process group that exists already. Rank 0 alone ranks."""
     world.say(f"retrieval by {where(config.weights)} on {config.data}, protocol strict")
-    results = judge_frozen(
+    results = evaluate_frozen(
         config, world, lambda passes, classes: evaluate_retrieval(passes, classes=classes)
     )
     if world.is_main:

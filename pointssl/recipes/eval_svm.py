@@ -9,9 +9,13 @@ from pointssl.features.encoder import where
 from pointssl.probes.protocols import find_protocol
 from pointssl.probes.svm_report import evaluate_svm
 from pointssl.recipes import eval_all
-from pointssl.recipes.frozen import confusion_path, judge_frozen, leakage, report_classifier
+from pointssl.recipes.frozen import (
+    confusion_path,
+    evaluate_frozen,
+    report_classifier,
+)
 
-__all__ = ["confusion_path", "evaluate", "leakage", "run"]
+__all__ = ["confusion_path", "evaluate", "leakage_notes", "run"]
 
 
 def run(config: EvalSvmConfig) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def evaluate(config: EvalSvmConfig, world: World) -> dict[str, Any]:
         evaluate_svm, protocol=protocol.name, c=config.c, kernel=config.kernel,
         label_fraction=config.label_fraction,
     )  # fmt: skip
-    results = judge_frozen(
+    results = evaluate_frozen(
         config, world, lambda passes, classes: judge(passes, classes=classes),
         sampling=protocol.sampling, points=protocol.points, seeds=protocol.seeds,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from pointssl.checkpoints.file import write_atomically
 from pointssl.config.evaluate import ExtractConfig
 from pointssl.engine.distributed import start_world
-from pointssl.features.encoder import find_subject, where
+from pointssl.features.encoder import encoder_from_options, where
 from pointssl.recipes.features import feature_cache, features_of, serve_split
 
 
@@ -17,20 +17,20 @@ def run(config: ExtractConfig) -> dict[str, Any]:
     splits = ("train", "test") if config.split == "both" else (config.split,)
     found: dict[str, Any] = {}
     with start_world(config.device, config.threads, config.kernels) as world:
-        subject = find_subject(config)
+        loaded = encoder_from_options(config)
         world.say(
-            f"features of {config.data} by {subject.facts['backbone']}, {where(config.weights)}"
+            f"features of {config.data} by {loaded.facts['backbone']}, {where(config.weights)}"
         )
-        for note in subject.notes:
+        for note in loaded.notes:
             world.say(f"note: {note}")
         for split in splits:
             dataset = serve_split(
-                config, subject, split, world,
+                config, loaded, split, world,
                 sampling=config.sampling, turn=config.turn, seed=config.seed,
             )  # fmt: skip
             for note in dataset.notes:
                 world.say(f"note: {note}")
-            features = features_of(config, subject, dataset, world)
+            features = features_of(config, loaded, dataset, world)
             found[split] = features
             world.say(f"{split}: {len(dataset)} clouds, {features.shape[-1]} channels")
             if config.out is not None and world.is_main:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from pointssl.config.groups import CloudFeatureOptions, DataOptions, FeatureOptions
 from pointssl.engine.distributed import World
 from pointssl.features.cache import FeatureCache
-from pointssl.features.encoder import Subject
+from pointssl.features.encoder import LoadedEncoder
 from pointssl.features.extraction import cached_features
 from pointssl.recipes.splits import open_split
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.paths import cache_root
 
 
@@ -21,26 +21,26 @@ def feature_cache(options: DataOptions) -> FeatureCache:
 
 
 def serve_split(
-    options: FeatureOptions, subject: Subject, split: str, world: World, **choice: Any
-) -> Clouds:
-    """One split, served with the points, channels and scale of ``subject``; rank 0 packs it."""
+    options: FeatureOptions, loaded: LoadedEncoder, split: str, world: World, **choice: Any
+) -> PointDataset:
+    """One split, served with the points, channels and scale of ``loaded``; rank 0 packs it."""
 
-    served = {**subject.serve, **choice}
+    served = {**loaded.serve, **choice}
     return open_split(options, split, world, progress=options.progress, **served)
 
 
 def features_of(
     options: CloudFeatureOptions,
-    subject: Subject,
-    dataset: Clouds,
+    loaded: LoadedEncoder,
+    dataset: PointDataset,
     world: World,
     *,
     use_cache: bool = True,
 ) -> NDArray[np.float32]:
-    """Features of ``dataset`` by ``subject``; a line says whether they were computed or read."""
+    """Features of ``dataset`` by ``loaded``; a line says whether they were computed or read."""
     features, read = cached_features(
-        subject.encoder,
-        subject.facts,
+        loaded.encoder,
+        loaded.facts,
         dataset,
         world,
         feature_cache(options) if use_cache else None,
@@ -48,10 +48,10 @@ def features_of(
         layer=options.layer,
         batch_size=options.batch_size,
         progress=options.progress,
-        title=f"{subject.name}, {dataset.split}",
+        title=f"{loaded.name}, {dataset.split}",
     )
     how = "read from the cache" if read else "computed"
     world.say(
-        f"features of {dataset.name} {dataset.split}, {subject.name}, seed {dataset.seed}: {how}"
+        f"features of {dataset.name} {dataset.split}, {loaded.name}, seed {dataset.seed}: {how}"
     )
     return features

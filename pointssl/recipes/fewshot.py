@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pointssl.config.evaluate import EvalFewshotConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.features.encoder import Subject, where
+from pointssl.features.encoder import LoadedEncoder, where
 from pointssl.probes.episodes import Episode, draw_episodes, locate, read_episodes, write_episodes
 from pointssl.probes.fewshot import (
     FEWSHOT,
@@ -24,15 +24,15 @@ from pointssl.recipes.features import features_of
 from pointssl.recipes.finetune.fewshot import finetuned_accuracies, finished_folds, recipe_line
 from pointssl.recipes.frozen import (
     draw,
+    encoder_and_baseline,
     facts_of,
-    find_subjects,
-    has_seen,
-    leakage,
+    leakage_notes,
     print_and_save,
     serve_seeds,
+    was_trained_on,
 )
 from pointssl_datasets.base.errors import UsageError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.packing.arrays import read_array
 
 Questions: TypeAlias = "list[tuple[int, int, list[Episode]]]"
@@ -61,15 +61,15 @@ def answer(config: EvalFewshotConfig, world: World) -> dict[str, Any]:
             f"--protocol {protocol.name} trains the whole network on the backbone's own feature: "
             "leave --pool and --layer out"
         )
-    subjects = find_subjects(config)
+    loaded_encoders = encoder_and_baseline(config)
     points = None
     if protocol.points:
-        train, _ = next(serve_seeds(config, subjects[0], world, sampling="first", seeds=1))
+        train, _ = next(serve_seeds(config, loaded_encoders[0], world, sampling="first", seeds=1))
         points = min(protocol.points, most_points(train))
     choice: dict[str, Any] = {
         "sampling": protocol.sampling, "points": points, "seeds": protocol.seeds
     }  # fmt: skip
-    train, test = next(serve_seeds(config, subjects[0], world, **choice))
+    train, test = next(serve_seeds(config, loaded_encoders[0], world, **choice))
     document, notes = ask(config, protocol, train, test)
     path = config.episodes or config.out / "episodes.json"
     questions = locate(document, train, test, str(path))
@@ -78,16 +78,16 @@ def answer(config: EvalFewshotConfig, world: World) -> dict[str, Any]:
         write_episodes(document, path)
         print(f"episodes: {path}")
     results: dict[str, Any] = {}
-    for subject in subjects:
+    for loaded in loaded_encoders:
         if protocol.finetune:
             how = recipe_line(config.epochs)
-            found = finetuned_accuracies(config, subject, questions, train, test, done, world)
+            found = finetuned_accuracies(config, loaded, questions, train, test, done, world)
         else:
             how = "linear SVC (C = 1, one-vs-one) on frozen features, standardised on the support"
-            pairs = feature_pairs(config, protocol, subject, choice, world)
+            pairs = feature_pairs(config, protocol, loaded, choice, world)
             found = frozen_accuracies(questions, pairs) if world.is_main else []
-        about = facts_of(config, subject, train, test)
-        results[subject.name] = {
+        about = facts_of(config, loaded, train, test)
+        results[loaded.name] = {
             "protocol": protocol.name,
             "how": f"{how}; support from train, up to {protocol.queries} queries a class from "
             f"{protocol.query_split}",
@@ -97,20 +97,20 @@ def answer(config: EvalFewshotConfig, world: World) -> dict[str, Any]:
                 for (way, shot, _), runs in zip(questions, found, strict=False)
             ],
             "caveats": caveats(config, protocol),
-            "notes": [*notes, *subject.notes, *seen(protocol, subject, train, about)],
+            "notes": [*notes, *loaded.notes, *seen(protocol, loaded, train, about)],
             **about,
         }
     return results
 
 
-def most_points(clouds: Clouds) -> int:
+def most_points(clouds: PointDataset) -> int:
     """Stored points of the largest cloud."""
     members = getattr(clouds, "members", [clouds])
     return max(int(np.diff(read_array(member.folder, "offsets")).max()) for member in members)
 
 
 def ask(
-    config: EvalFewshotConfig, protocol: FewshotProtocol, train: Clouds, test: Clouds
+    config: EvalFewshotConfig, protocol: FewshotProtocol, train: PointDataset, test: PointDataset
 ) -> tuple[dict[str, Any], list[str]]:
     """The episodes of ``--episodes``, or others that are drawn; and lines for the user."""
     if config.episodes is not None:
@@ -137,17 +137,17 @@ def ask(
 def feature_pairs(
     config: EvalFewshotConfig,
     protocol: FewshotProtocol,
-    subject: Subject,
+    loaded: LoadedEncoder,
     choice: dict[str, Any],
     world: World,
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Features of the support's split and of the query's, for each point-sampling seed."""
     pairs = []
-    for train, test in serve_seeds(config, subject, world, **choice):
-        support = features_of(config, subject, train, world, use_cache=config.cached_feats)
+    for train, test in serve_seeds(config, loaded, world, **choice):
+        support = features_of(config, loaded, train, world, use_cache=config.cached_feats)
         query = support
         if protocol.query_split == "test":
-            query = features_of(config, subject, test, world, use_cache=config.cached_feats)
+            query = features_of(config, loaded, test, world, use_cache=config.cached_feats)
         pairs.append((support, query))
     return pairs
 
@@ -179,24 +179,24 @@ def caveats(config: EvalFewshotConfig, protocol: FewshotProtocol) -> list[str]:
 
 
 def seen(
-    protocol: FewshotProtocol, subject: Subject, train: Clouds, about: dict[str, Any]
+    protocol: FewshotProtocol, loaded: LoadedEncoder, train: PointDataset, about: dict[str, Any]
 ) -> list[str]:
     """A line if the encoder was pretrained on shapes that it is asked about."""
     if protocol.query_split == "test":
-        return leakage(subject, about)
-    if has_seen(subject, [train.fingerprint, *train.facts().get("members", [])]):
+        return leakage_notes(loaded, about)
+    if was_trained_on(loaded, [train.fingerprint, *train.facts().get("members", [])]):
         return ["the encoder was pretrained on this train split, from which the queries come"]
     return []
 
 
-def picture_path(config: EvalFewshotConfig) -> Path:
+def figure_path(config: EvalFewshotConfig) -> Path:
     """Where the bars are drawn."""
     return config.out / "fewshot.png"
 
 
 def report(config: EvalFewshotConfig, results: dict[str, Any]) -> None:
     """The table, ``results.json`` and bars with their intervals."""
-    from pointssl.reports.figures.bars import bars_picture
+    from pointssl.reports.figures.bars import bars_figure
 
     print_and_save(config, format_fewshot(results), results)
     bars = {
@@ -208,4 +208,4 @@ def report(config: EvalFewshotConfig, results: dict[str, Any]) -> None:
     heading = f"few-shot accuracy on {config.data}, protocol {first['protocol']}"
     runs = first["settings"][0]["runs"]
     note = f"intervals: 95%, of the mean over {runs} episodes" if runs > 1 else "one episode"
-    draw("picture", picture_path(config), bars_picture, groups, bars, heading, note)
+    draw("picture", figure_path(config), bars_figure, groups, bars, heading, note)

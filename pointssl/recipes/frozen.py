@@ -10,17 +10,17 @@ import numpy as np
 from pointssl.config.evaluate import EvalOptions
 from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World
-from pointssl.features.encoder import Subject, baseline_of, find_subject, where
+from pointssl.features.encoder import LoadedEncoder, baseline_of, encoder_from_options, where
 from pointssl.probes.common import Split
 from pointssl.recipes.features import features_of, serve_split
 from pointssl.runs.folder import write_json
 from pointssl_datasets.base.errors import DataError, UserError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 
-Pair = tuple[Clouds, Clouds]  # train and test
+Pair = tuple[PointDataset, PointDataset]  # train and test
 
 
-def find_subjects(config: EvalOptions) -> list[Subject]:
+def encoder_and_baseline(config: EvalOptions) -> list[LoadedEncoder]:
     """The encoder that is evaluated, and the same one without training beside it.
 
     Raises:
@@ -28,13 +28,13 @@ def find_subjects(config: EvalOptions) -> list[Subject]:
     """
     if config.out.exists() and not config.out.is_dir():
         raise UserError(f"--out {config.out} is a file: name a folder")
-    subjects = [find_subject(config)]
+    loaded_encoders = [encoder_from_options(config)]
     if config.baseline and config.weights is not None:
-        subjects.append(baseline_of(subjects[0], config))
-    return subjects
+        loaded_encoders.append(baseline_of(loaded_encoders[0], config))
+    return loaded_encoders
 
 
-def judge_frozen(
+def evaluate_frozen(
     config: EvalOptions,
     world: World,
     judge: Callable[[Sequence[Split], Sequence[str]], dict[str, Any]],
@@ -51,35 +51,35 @@ def judge_frozen(
         sampling, points, seeds: of the protocol; the first two where the options leave them open.
     """
     results: dict[str, Any] = {}
-    for subject in find_subjects(config):
+    for loaded in encoder_and_baseline(config):
         passes, about = collect(
-            config, subject, world, sampling=sampling, points=points, seeds=seeds
+            config, loaded, world, sampling=sampling, points=points, seeds=seeds
         )
         if world.is_main:
             result = judge(passes, about["classes"])
-            result["notes"] += [*subject.notes, *leakage(subject, about)]
-            results[subject.name] = {**result, **about}
+            result["notes"] += [*loaded.notes, *leakage_notes(loaded, about)]
+            results[loaded.name] = {**result, **about}
     return results
 
 
 def serve_seeds(
     config: EvalOptions,
-    subject: Subject,
+    loaded: LoadedEncoder,
     world: World,
     *,
     sampling: str,
     points: int | None = None,
     seeds: int | None = None,
 ) -> Iterator[Pair]:
-    """Both splits as ``subject`` takes them, once per point-sampling seed."""
-    serve = dict(subject.serve)
+    """Both splits as ``loaded`` takes them, once per point-sampling seed."""
+    serve = dict(loaded.serve)
     if points and config.points is None:
         serve["points"] = points
     for seed in range(seeds or config.seeds):
         # Both are opened before the first feature is computed: what does not fit fails early.
         train, test = (
             serve_split(
-                config, subject, split, world,
+                config, loaded, split, world,
                 **serve, sampling=config.sampling or sampling, turn=turn, seed=seed,
             )
             for split, turn in (("train", config.turn_train), ("test", config.turn_test))
@@ -90,7 +90,7 @@ def serve_seeds(
 
 def collect(
     config: EvalOptions,
-    subject: Subject,
+    loaded: LoadedEncoder,
     world: World,
     *,
     sampling: str,
@@ -98,15 +98,17 @@ def collect(
     seeds: int | None = None,
 ) -> tuple[list[Split], dict[str, Any]]:
     """Features and labels of both splits, once per point-sampling seed, and facts for the table."""
-    get = partial(features_of, config, subject, world=world, use_cache=config.cached_feats)
+    get = partial(features_of, config, loaded, world=world, use_cache=config.cached_feats)
     passes: list[Split] = []
-    served = serve_seeds(config, subject, world, sampling=sampling, points=points, seeds=seeds)
+    served = serve_seeds(config, loaded, world, sampling=sampling, points=points, seeds=seeds)
     for train, test in served:
         passes.append((get(train), train.labels, get(test), test.labels))
-    return passes, facts_of(config, subject, train, test)
+    return passes, facts_of(config, loaded, train, test)
 
 
-def facts_of(config: EvalOptions, subject: Subject, train: Clouds, test: Clouds) -> dict[str, Any]:
+def facts_of(
+    config: EvalOptions, loaded: LoadedEncoder, train: PointDataset, test: PointDataset
+) -> dict[str, Any]:
     """What a result says of its encoder and data."""
     return {
         "data": config.data,
@@ -114,20 +116,20 @@ def facts_of(config: EvalOptions, subject: Subject, train: Clouds, test: Clouds)
         "data_notes": list(dict.fromkeys([*train.notes, *test.notes])),
         "fingerprints": {"train": train.fingerprint, "test": test.fingerprint},
         "members_of_test": test.facts().get("members", []),
-        "weights": where(config.weights) if subject.trained_on else where(None),
-        "backbone": subject.facts["backbone"],
-        "backbone_args": subject.arguments,
-        "k": subject.arguments.get("k", getattr(subject.encoder, "k", None)),
+        "weights": where(config.weights) if loaded.trained_on else where(None),
+        "backbone": loaded.facts["backbone"],
+        "backbone_args": loaded.arguments,
+        "k": loaded.arguments.get("k", getattr(loaded.encoder, "k", None)),
         "points": train.points,
         "sampling": train.facts()["sampling"],
         "turn": {"train": config.turn_train, "test": config.turn_test},
-        "feature": subject.facts["feature"],
+        "feature": loaded.facts["feature"],
         "selected_on": "train split only",
-        "trained_on": subject.trained_on,
+        "trained_on": loaded.trained_on,
     }
 
 
-def check_classes(train: Clouds, test: Clouds) -> None:
+def check_classes(train: PointDataset, test: PointDataset) -> None:
     """Raises DataError unless train has two classes or more, and all that test has."""
     if train.classes != test.classes:
         raise DataError(
@@ -148,16 +150,16 @@ def check_classes(train: Clouds, test: Clouds) -> None:
         )
 
 
-def leakage(subject: Subject, about: dict[str, Any]) -> list[str]:
+def leakage_notes(loaded: LoadedEncoder, about: dict[str, Any]) -> list[str]:
     """A line if the encoder was pretrained on the very shapes that it is tested on."""
-    if has_seen(subject, [about["fingerprints"]["test"], *about["members_of_test"]]):
+    if was_trained_on(loaded, [about["fingerprints"]["test"], *about["members_of_test"]]):
         return ["LEAKAGE: the encoder was pretrained on this test split"]
     return []
 
 
-def has_seen(subject: Subject, fingerprints: Sequence[str]) -> bool:
+def was_trained_on(loaded: LoadedEncoder, fingerprints: Sequence[str]) -> bool:
     """Whether the encoder was trained on one of these; either may be a mixture's members."""
-    trained_on = subject.trained_on or {}
+    trained_on = loaded.trained_on or {}
     seen = {trained_on.get("fingerprint"), *trained_on.get("members", [])}
     return not seen.isdisjoint(fingerprints)
 
@@ -182,14 +184,14 @@ def confusion_path(config: EvalOptions, name: str) -> Path:
 def report_classifier(config: EvalOptions, results: Mapping[str, Any]) -> None:
     """The table of a classifier, ``results.json`` and a confusion matrix per row."""
     from pointssl.probes.svm_report import format_report
-    from pointssl.reports.figures.features import confusion_picture
+    from pointssl.reports.figures.features import confusion_figure
 
     print_and_save(config, format_report(results), results)
     for name, result in results.items():
         path = confusion_path(config, name)
         title = f"{name}: {100 * result['accuracy']['mean']:.1f}% on {result['data']}"
         matrix = np.array(result["confusion"])
-        draw("confusion matrix", path, confusion_picture, matrix, result["classes"], title)
+        draw("confusion matrix", path, confusion_figure, matrix, result["classes"], title)
     names = " against ".join(
         f"{name} {100 * result['accuracy']['mean']:.1f}%" for name, result in results.items()
     )
@@ -204,7 +206,7 @@ def report_scores(
     title: str,
 ) -> None:
     """The table of clustering or retrieval, ``results.json``, and bars."""
-    from pointssl.reports.figures.bars import bars_picture
+    from pointssl.reports.figures.bars import bars_figure
     from pointssl.reports.scores import format_scores
 
     print_and_save(config, format_scores(results, columns, how), results)
@@ -214,7 +216,7 @@ def report_scores(
         many = result["seeds"] > 1
         bars[name] = [(found["mean"], found["std"] if many else None) for found in spreads]
     note = f"intervals: standard deviation over {result['seeds']} seeds" if many else "one seed"
-    draw("picture", config.out / "scores.png", bars_picture, list(columns), bars, title, note)
+    draw("picture", config.out / "scores.png", bars_figure, list(columns), bars, title, note)
 
 
 def draw(what: str, path: Path, picture: Callable[..., None], *arguments: Any) -> None:

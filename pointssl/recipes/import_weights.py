@@ -5,7 +5,7 @@ from typing import Any
 
 from pointssl.backbones.build import build_encoder, parse_arguments
 from pointssl.checkpoints.encoder import build_fitting
-from pointssl.checkpoints.metadata import encoder_facts
+from pointssl.checkpoints.metadata import encoder_metadata
 from pointssl.checkpoints.zoo import families
 from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint, save_encoder
 from pointssl.config.zoo import ImportConfig
@@ -19,7 +19,7 @@ def run(config: ImportConfig) -> Path:
         UserError: of no known network, without a part of its encoder, or not writable.
     """
     checkpoint = open_checkpoint(config.path)
-    facts = encoder_facts(checkpoint, config.path)
+    facts = encoder_metadata(checkpoint, config.path)
     facts["backbone_args"] = {**facts["backbone_args"], **parse_arguments(config.backbone_arg)}
     for name in ("points", "normalise", "up_axis"):
         if getattr(config, name) is not None:

@@ -20,18 +20,18 @@ from pointssl.config.inspect import InspectConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import read_batches
 from pointssl.features.encoder import (
-    Subject,
+    LoadedEncoder,
     baseline_of,
-    find_subject,
-    random_subject,
-    stored_subject,
+    encoder_from_checkpoint,
+    encoder_from_options,
+    random_encoder,
 )
 from pointssl.inspection.layers import Batch, look_inside
 from pointssl.inspection.profile import profile_modules
 from pointssl.recipes.features import serve_split
 from pointssl.recipes.inspect_outcome import Inspected, report, told
 from pointssl_datasets.base.errors import UsageError, UserError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.resolve import nearest
 
 SHOWN = 6  # clouds on a sheet
@@ -51,68 +51,70 @@ def run(config: InspectConfig) -> dict[str, Any]:
     with start_world(config.device, config.threads, config.kernels) as world:
         if world.size > 1:
             raise UsageError("inspect runs as one process: start it without torchrun")
-        subjects = find_subjects(config)
-        clouds = serve_clouds(config, list(subjects.values()), world)
+        loaded_encoders = encoder_and_baseline(config)
+        clouds = serve_clouds(config, list(loaded_encoders.values()), world)
         chosen = choose(clouds.labels, config.clouds, config.seed)
         if config.compare and len(chosen) * clouds.points < 4:
             raise UsageError("--compare needs 4 points at least: raise --points or --clouds")
         for note in clouds.notes:
             print(f"note: {note}")
         found = [
-            inspected(config, label, subject, clouds, chosen, world)
-            for label, subject in subjects.items()
+            inspected(config, label, loaded, clouds, chosen, world)
+            for label, loaded in loaded_encoders.items()
         ]
     result = told(config, found, clouds, chosen)
     report(config, found, result)
     return result
 
 
-def find_subjects(config: InspectConfig) -> dict[str, Subject]:
+def encoder_and_baseline(config: InspectConfig) -> dict[str, LoadedEncoder]:
     """The networks by label. The second is served with the points and scale of the first.
 
     Raises:
         UserError: unreadable, foreign, or neither a file nor a backbone.
     """
     if not config.networks:
-        subject = find_subject(config)
-        return {_label(config.weights, subject): subject}
-    subjects: dict[str, Subject] = {}
+        loaded = encoder_from_options(config)
+        return {_label(config.weights, loaded): loaded}
+    loaded_encoders: dict[str, LoadedEncoder] = {}
     for name in config.networks:
-        if name == RANDOM and subjects:
-            (first,) = subjects.values()
+        if name == RANDOM and loaded_encoders:
+            (first,) = loaded_encoders.values()
             # Beside a network that is random itself, another one.
             seed = config.init_seed + (first.trained_on is None)
-            subject, path = baseline_of(first, replace(config, init_seed=seed)), None
+            loaded, path = baseline_of(first, replace(config, init_seed=seed)), None
         elif name in BACKBONES or (":" in name and not Path(name).exists()):
             if config.backbone is not None:
                 raise UsageError(f"--backbone {config.backbone}: {name} is a backbone already")
             plain = replace(config, networks=(), compare=False, backbone=name)
-            subject, path = random_subject(plain, config.init_seed), None
+            loaded, path = random_encoder(plain, config.init_seed), None
         else:
             path = Path(name)
             if not path.exists() and not path.suffix and os.sep not in name:
                 raise UsageError(
                     f"{name!r} is neither a file nor a backbone{nearest(name, list(BACKBONES))}"
                 )
-            subject = stored_subject(config, path)
-        label = _label(path, subject)
-        subjects[label if label not in subjects else f"{label} (2)"] = subject
-        serve = subject.serve
+            loaded = encoder_from_checkpoint(config, path)
+        label = _label(path, loaded)
+        loaded_encoders[label if label not in loaded_encoders else f"{label} (2)"] = loaded
+        serve = loaded.serve
         config = replace(config, points=serve["points"], normalise=serve["normalise"])
-    return subjects
+    return loaded_encoders
 
 
-def _label(path: Path | None, subject: Subject) -> str:
-    return str(path) if path else f"{subject.facts['backbone']}, {RANDOM}"
+def _label(path: Path | None, loaded: LoadedEncoder) -> str:
+    return str(path) if path else f"{loaded.facts['backbone']}, {RANDOM}"
 
 
-def serve_clouds(config: InspectConfig, subjects: list[Subject], world: World) -> Clouds:
+def serve_clouds(
+    config: InspectConfig, loaded_encoders: list[LoadedEncoder], world: World
+) -> PointDataset:
     """The split, with normals if any of the networks takes them."""
     if config.data in GENERATED and config.size is None:
         config = replace(config, size=max(GENERATED[config.data], config.clouds))
-    normals = any(subject.serve["normals"] for subject in subjects)
+    normals = any(loaded.serve["normals"] for loaded in loaded_encoders)
     return serve_split(
-        config, subjects[0], config.split, world,
+        config, loaded_encoders[0], config.split, world,
         sampling=config.sampling, normals=normals, seed=config.seed,
     )  # fmt: skip
 
@@ -130,13 +132,13 @@ def choose(labels: NDArray[np.int64], count: int, seed: int) -> list[int]:
 def inspected(
     config: InspectConfig,
     label: str,
-    subject: Subject,
-    clouds: Clouds,
+    loaded: LoadedEncoder,
+    clouds: PointDataset,
     chosen: list[int],
     world: World,
 ) -> Inspected:
     """Passes the chosen clouds through one network."""
-    encoder = subject.encoder.to(world.device).eval()
+    encoder = loaded.encoder.to(world.device).eval()
     size = min(config.batch_size, len(chosen))
 
     def batches() -> Iterator[Batch]:
@@ -146,7 +148,7 @@ def inspected(
         for batch in read_batches(clouds, parts, world.device):
             names = [str(clouds.names[i]) for i in batch["index"].tolist()]
             rows = [torch.randperm(clouds.points, generator=random)[:share] for _ in names]
-            feats = batch.get("feats") if subject.serve["normals"] else None
+            feats = batch.get("feats") if loaded.serve["normals"] else None
             yield Batch(names, batch["xyz"], feats, torch.stack(rows).to(world.device))
 
     shown = tqdm(batches(), f"layers of {label}", unit="batch", leave=False,
@@ -154,7 +156,7 @@ def inspected(
     inside = look_inside(encoder, shown, SHOWN)
     first = next(batches())
     modules = profile_modules(encoder, first.xyz, first.feats, passes=config.passes)
-    return Inspected(label, subject, modules, totals_of(modules, len(first.xyz), encoder), inside)
+    return Inspected(label, loaded, modules, totals_of(modules, len(first.xyz), encoder), inside)
 
 
 def totals_of(

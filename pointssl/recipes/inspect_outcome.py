@@ -7,11 +7,11 @@ import numpy as np
 
 from pointssl.config.inspect import InspectConfig
 from pointssl.config.options import to_dict
-from pointssl.features.encoder import Subject
+from pointssl.features.encoder import LoadedEncoder
 from pointssl.inspection.cka import cka_matrix
 from pointssl.inspection.layers import Inside
 from pointssl.recipes.frozen import draw
-from pointssl.reports.figures.layers import cka_picture, component_colours, layers_sheet
+from pointssl.reports.figures.layers import cka_figure, component_colours, layers_sheet
 from pointssl.reports.figures.tensorboard import write_board
 from pointssl.reports.inspection import (
     how_counted,
@@ -22,7 +22,7 @@ from pointssl.reports.inspection import (
     warnings_of,
 )
 from pointssl.runs.folder import write_json
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Inspected:
     """A network and all that was seen of it."""
 
     label: str
-    subject: Subject
+    loaded: LoadedEncoder
     modules: list[dict[str, Any]]
     totals: dict[str, Any]
     inside: Inside
 
 
 def told(
-    config: InspectConfig, found: list[Inspected], clouds: Clouds, chosen: list[int]
+    config: InspectConfig, found: list[Inspected], clouds: PointDataset, chosen: list[int]
 ) -> dict[str, Any]:
     """Everything as plain values."""
     result: dict[str, Any] = {
@@ -48,10 +48,10 @@ def told(
         "networks": [
             {
                 "label": seen.label,
-                "name": seen.subject.name,
-                **seen.subject.facts,
-                "serve": seen.subject.serve,
-                "notes": list(seen.subject.notes),
+                "name": seen.loaded.name,
+                **seen.loaded.facts,
+                "serve": seen.loaded.serve,
+                "notes": list(seen.loaded.notes),
                 "totals": seen.totals,
                 "modules": seen.modules,
                 "layers": seen.inside.statistics,
@@ -84,11 +84,11 @@ def report(config: InspectConfig, found: list[Inspected], result: dict[str, Any]
     print(f"{len(result['clouds'])} clouds of {config.data} {config.split}, "
           f"{result['points']} points each, seed {config.seed}")  # fmt: skip
     for seen in found:
-        subject = seen.subject
-        k = subject.arguments.get("k", getattr(subject.encoder, "k", None))
-        print(f"\n{seen.label}: {subject.facts['backbone']}, {subject.name}"
+        loaded = seen.loaded
+        k = loaded.arguments.get("k", getattr(loaded.encoder, "k", None))
+        print(f"\n{seen.label}: {loaded.facts['backbone']}, {loaded.name}"
               f"{'' if k is None else f', k = {k}'}")  # fmt: skip
-        for note in subject.notes:
+        for note in loaded.notes:
             print(f"note: {note}")
         if not config.compare:
             print(f"\none pass of {first} clouds:")
@@ -142,7 +142,7 @@ def draw_all(config: InspectConfig, found: list[Inspected], result: dict[str, An
             (a, b, rows, columns, result["cka"]["both"]),
             (b, b, columns, columns, result["cka"]["second"]),
         ]
-        draw("CKA", config.out / "cka.png", cka_picture, panels)
+        draw("CKA", config.out / "cka.png", cka_figure, panels)
         pictures["cka"] = config.out / "cka.png"
     pictures = {tag: path for tag, path in pictures.items() if path.exists()}
     if pictures:

@@ -32,7 +32,7 @@ from pointssl.inference.results import (
 )
 from pointssl.inference.rooms import predict_room
 from pointssl.recipes.data.render import spread
-from pointssl.reports.figures.contact_sheet import clouds_sheet
+from pointssl.reports.figures.contact_sheet import contact_sheet
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.writing import whole_file
 from pointssl_datasets.viewer import part_colours, write_page
@@ -231,7 +231,7 @@ class Prediction:
             )
             parts = part_names(network)
             cells = sorted(self.cells, key=lambda cell: cell["group"])
-            clouds_sheet(
+            contact_sheet(
                 cells, out / "predictions.png", title=title, subtitle=subtitle,
                 parts=parts, colours=part_colours(parts),
             )  # fmt: skip

@@ -10,7 +10,7 @@ from torch import nn
 
 import pointssl
 from pointssl.augment import two_views
-from pointssl.backbones.build import build_encoder, complete_arguments, given_arguments
+from pointssl.backbones.build import build_encoder, given_arguments, with_defaults
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.batch_size import with_batch_size
 from pointssl.engine.distributed import World, start_world
@@ -22,14 +22,14 @@ from pointssl.methods import METHODS
 from pointssl.recipes.pretrain_images import (
     frozen_at_random,
     image_encoder_of,
-    pictures_stay_the_same,
+    images_are_fixed,
     serve_features,
 )
 from pointssl.recipes.splits import open_split
 from pointssl.runs.folder import read_metrics
 from pointssl_datasets import GENERATED
 from pointssl_datasets.base.errors import UsageError, UserError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.resolve import resolve
 
 
@@ -60,7 +60,7 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     def begin() -> None:
         """With the weights that are trained on, be they of a checkpoint."""
         describe(config, dataset, method, steps, world)
-        if pictures_stay_the_same(config, method):
+        if images_are_fixed(config, method):
             serve_features(config, dataset, method, world)
 
     trained = train_in_run_dir(
@@ -87,7 +87,7 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     return path
 
 
-def open_dataset(config: PretrainConfig, world: World) -> Clouds:
+def open_dataset(config: PretrainConfig, world: World) -> PointDataset:
     """The train split with pictures if they are wanted; rank 0 packs it, the others wait."""
     wanted = config.image_encoder != "none"
     views = config.views
@@ -112,7 +112,7 @@ def open_dataset(config: PretrainConfig, world: World) -> Clouds:
 
 
 def build_method(
-    config: PretrainConfig, dataset: Clouds, image_encoder: nn.Module | None
+    config: PretrainConfig, dataset: PointDataset, image_encoder: nn.Module | None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The method with its encoders, and the facts about the encoder that later commands need."""
     arguments = {"in_channels": 6 if config.normals else 3, **given_arguments(config)}
@@ -132,7 +132,7 @@ def build_method(
         "pointssl": pointssl.__version__,
         "method": config.method,
         "backbone": config.backbone,
-        "backbone_args": complete_arguments(config.backbone, arguments),
+        "backbone_args": with_defaults(config.backbone, arguments),
         "points": config.points,
         "normals": config.normals,
         "normalise": config.normalise,
@@ -144,7 +144,7 @@ def build_method(
 
 
 def epoch_batches(
-    config: PretrainConfig, dataset: Clouds, epoch: int, start: int, world: World
+    config: PretrainConfig, dataset: PointDataset, epoch: int, start: int, world: World
 ) -> Any:
     """This rank's batches of an epoch; the same seeds choose the same points and pictures."""
     dataset.set_epoch(epoch)
@@ -153,7 +153,7 @@ def epoch_batches(
 
 
 def describe(
-    config: PretrainConfig, dataset: Clouds, method: nn.Module, steps: int, world: World
+    config: PretrainConfig, dataset: PointDataset, method: nn.Module, steps: int, world: World
 ) -> None:
     """What is about to happen, in a few lines."""
     for note in dataset.notes:

@@ -7,7 +7,7 @@ from torch import nn
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.distributed import World, local_batch
 from pointssl_datasets.base.errors import UsageError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 
 
 def image_encoder_of(config: PretrainConfig) -> nn.Module | None:
@@ -52,7 +52,7 @@ def frozen_at_random(config: PretrainConfig) -> bool:
     return ours and config.freeze_image and not weights
 
 
-def pictures_stay_the_same(config: PretrainConfig, method: nn.Module) -> bool:
+def images_are_fixed(config: PretrainConfig, method: nn.Module) -> bool:
     """Whether a picture has the same feature in every epoch, and the method takes that instead."""
     return (
         config.image_encoder != "none"
@@ -64,16 +64,16 @@ def pictures_stay_the_same(config: PretrainConfig, method: nn.Module) -> bool:
 
 
 def serve_features(
-    config: PretrainConfig, dataset: Clouds, method: nn.Module, world: World
+    config: PretrainConfig, dataset: PointDataset, method: nn.Module, world: World
 ) -> None:
     """The frozen encoder's features in place of the pictures; from the cache if they are there."""
-    from pointssl.images.features import serve_picture_features
+    from pointssl.images.features import serve_image_features
     from pointssl.recipes.features import feature_cache
 
     cache = feature_cache(config)
     if not world.is_main:
         cache.say = lambda line: None  # the others read the same files
-    serve_picture_features(
+    serve_image_features(
         cast(nn.Module, method.image_encoder),
         {"name": config.image_encoder, "layers": config.image_layers},
         dataset,

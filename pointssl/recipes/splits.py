@@ -6,7 +6,7 @@ from typing import Any
 from pointssl.config.groups import DataOptions, SourceOptions
 from pointssl.engine.distributed import World
 from pointssl_datasets.base.dataset import load_dataset
-from pointssl_datasets.base.mixing import PREFIX, Clouds, load_mixture
+from pointssl_datasets.base.mixing import PREFIX, PointDataset, load_mixture
 from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.base.source import Source
 
@@ -42,7 +42,7 @@ def list_split(
 
 def open_split(
     options: DataOptions, split: str, world: World, *, progress: bool = False, **served: Any
-) -> Clouds:
+) -> PointDataset:
     """Rank 0 finds and packs ``split``, then the others open it.
 
     Args:
@@ -68,11 +68,11 @@ def open_split(
         "progress": progress and world.is_main,
     }
 
-    load_any: Callable[..., Clouds] = load_dataset
+    load_any: Callable[..., PointDataset] = load_dataset
     if options.data.startswith(PREFIX):
         load_any = load_mixture
 
-    def load() -> Clouds:
+    def load() -> PointDataset:
         return load_any(options.data, options.data_root, split, **{**arguments, **served})
 
     return world.main_first(load)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pointssl.config.options import to_dict
-from pointssl.probes.common import spread
+from pointssl.probes.common import mean_std
 from pointssl.reports.tables import percent, text_table
 from pointssl.runs.folder import write_json
 
@@ -91,7 +91,7 @@ def finish(
         counted: of what a row of the table by class says how many there are.
     """
     means = {
-        kind: {name: spread([run["test"][kind][name] for run in runs]) for name in scores}
+        kind: {name: mean_std([run["test"][kind][name] for run in runs]) for name in scores}
         for kind in kinds
     }
     several = len(runs) > 1
@@ -110,7 +110,7 @@ def finish(
     per_class = []
     for place, row in enumerate(runs[0]["test"][headline][entry]):
         found = [run["test"][headline][entry][place][value] for run in runs]
-        cell = "-" if None in found else shown(spread(found))
+        cell = "-" if None in found else shown(mean_std(found))
         per_class.append([row[name], str(row[counted]), cell])
     column = header[1] if name == "class" else "IoU"
     if name == "category":

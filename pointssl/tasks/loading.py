@@ -8,8 +8,8 @@ from torch import nn
 
 from pointssl.backbones.build import build_encoder
 from pointssl.checkpoints.encoder import build_fitting
-from pointssl.checkpoints.metadata import encoder_facts
-from pointssl.checkpoints.task_metadata import check_task_facts
+from pointssl.checkpoints.metadata import encoder_metadata
+from pointssl.checkpoints.task_metadata import check_task_metadata
 from pointssl.checkpoints.zoo.opening import open_checkpoint
 from pointssl.tasks import TASKS
 from pointssl_datasets.base.errors import UserError
@@ -23,7 +23,7 @@ def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module,
 
     Args:
         named: the backbone that the user typed, see
-            :func:`pointssl.checkpoints.metadata.encoder_facts`.
+            :func:`pointssl.checkpoints.metadata.encoder_metadata`.
 
     Returns:
         the task, an ``nn.Module`` with ``logits(xyz (B, N, 3), feats, category)``; and ``task``
@@ -46,13 +46,13 @@ def task_of(
         raise UserError(
             f"{path} holds an encoder without a head: expected a checkpoint of `pointssl finetune`"
         )
-    facts = encoder_facts(checkpoint, path, *NEEDED, named=named)
+    facts = encoder_metadata(checkpoint, path, *NEEDED, named=named)
     known = isinstance(facts["task"], str) and facts["task"] in TASKS
     if not known or not isinstance(checkpoint.get("method"), dict):
         raise UserError(
             f"{path} is not a checkpoint of `pointssl finetune` that this version reads"
         )
-    check_task_facts(facts, path)
+    check_task_metadata(facts, path)
     make = partial(build_task, facts)
     return build_fitting(make, facts["backbone"], checkpoint["method"], path), facts
 

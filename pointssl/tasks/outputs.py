@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import shard_rows
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 
 Batch = dict[str, Tensor]
 Pass = tuple[Batch, Tensor]
@@ -23,7 +23,7 @@ VOTE = 41  # a stream of random numbers of its own
 @torch.no_grad()
 def predictions(
     task: nn.Module,
-    dataset: Clouds,
+    dataset: PointDataset,
     rows: NDArray[np.int64],
     world: World,
     *,

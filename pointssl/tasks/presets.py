@@ -128,7 +128,7 @@ SEMSEG = {
 }
 
 
-def departures(config: FinetuneOptions, preset: Preset) -> list[str]:
+def deviations(config: FinetuneOptions, preset: Preset) -> list[str]:
     """A line about the options that were given and are not the protocol's."""
     expected = {"accumulate": 1, "amp": "off", **preset.options}
     given = {name: getattr(config, name, None) for name in expected}

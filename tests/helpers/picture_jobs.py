@@ -5,7 +5,7 @@ import torch
 from tiny import PictureNet, options
 
 from pointssl.config.pretrain import PretrainConfig
-from pointssl.images.features import picture_features
+from pointssl.images.features import image_features
 from pointssl.recipes.pretrain import pretrain
 from pointssl.runs.folder import read_metrics
 
@@ -20,7 +20,7 @@ def some_encoder():
 
 
 def features(world, count, batch_size):
-    found = picture_features(some_encoder(), some_pictures(count), world, batch_size=batch_size)
+    found = image_features(some_encoder(), some_pictures(count), world, batch_size=batch_size)
     return torch.from_numpy(found)
 
 

@@ -17,7 +17,9 @@ from pointssl.engine.distributed import start_world
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {
     **os.environ,
-    "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("", "cli", "datasets", "tests")),
+    "PYTHONPATH": os.pathsep.join(
+        str(ROOT / part) for part in ("", "cli", "datasets", "tests/helpers")
+    ),
     "OMP_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }

@@ -15,7 +15,7 @@ from pointssl.config.evaluate import EvalFewshotConfig, EvalSvmConfig, ExtractCo
 from pointssl.config.finetune import FinetunePartsegConfig
 from pointssl.config.options import Options, make, option, to_dict
 from pointssl.config.pretrain import PretrainConfig
-from pointssl_cli.options import signature, takes
+from pointssl_cli.options import command_options, signature
 from pointssl_datasets.base.errors import UsageError
 
 
@@ -51,7 +51,7 @@ def run(*arguments: str, cls: type[Options] = Every) -> Options:
     app = typer.Typer(add_completion=False)
 
     @app.command()
-    @takes(cls)
+    @command_options(cls)
     def command(config: Options) -> None:
         seen.append(config)
 
@@ -133,7 +133,7 @@ def test_help_shows_every_option_with_default_meaning_and_group(cls: type[Option
     app = typer.Typer(add_completion=False)
 
     @app.command()
-    @takes(cls)
+    @command_options(cls)
     def command(config: Options) -> None:
         """Do it."""
 

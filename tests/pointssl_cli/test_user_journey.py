@@ -14,7 +14,7 @@ from tiny import flags
 from pointssl.checkpoints.encoder import load_encoder
 from pointssl.config.options import make, to_dict
 from pointssl.config.pretrain import PretrainConfig
-from pointssl.recipes.eval_svm import leakage
+from pointssl.recipes.eval_svm import leakage_notes
 from pointssl_cli.main import main
 from pointssl_datasets.base.dataset import load_dataset
 
@@ -188,6 +188,6 @@ def test_two_processes_extract_what_one_does(capfd, place, weights, tmp_path):
     ],
 )
 def test_leakage_through_mixtures(trained_on, tested_on, seen):
-    subject = SimpleNamespace(trained_on=trained_on)
+    loaded = SimpleNamespace(trained_on=trained_on)
     about = {"fingerprints": {"test": tested_on[0]}, "members_of_test": tested_on[1]}
-    assert bool(leakage(subject, about)) == seen
+    assert bool(leakage_notes(loaded, about)) == seen

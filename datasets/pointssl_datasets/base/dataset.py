@@ -233,7 +233,7 @@ class CloudDataset(Dataset[Sample]):
             found["part"] = self._part[span]
         return found
 
-    def replace_pictures(self, rows: NDArray[np.float32]) -> None:
+    def replace_images(self, rows: NDArray[np.float32]) -> None:
         """Serve ``image_feature (D,)``, of ``rows (V, D)``, in place of the picture of the same
         number among the V of ``images_folder``."""
         _, offsets = self._views  # type: ignore[misc]

@@ -20,7 +20,7 @@ from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.points.sampling import MIX, generator
 
 PREFIX = "concat:"
-Clouds: TypeAlias = "CloudDataset | Mixture"
+PointDataset: TypeAlias = "CloudDataset | Mixture"
 
 
 class Member(NamedTuple):

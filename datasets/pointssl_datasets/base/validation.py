@@ -7,7 +7,7 @@ import numpy as np
 from pointssl_datasets.base.source import Cloud, Source
 
 
-def misfits(cloud: Cloud, source: Source) -> Iterator[tuple[str, str]]:
+def mismatches(cloud: Cloud, source: Source) -> Iterator[tuple[str, str]]:
     """``(field, what is wrong with it)`` of a cloud of ``source`` whose ``xyz (N, 3)`` is good."""
     count, classes = len(cloud["xyz"]), len(source.classes)
     label = int(cloud.get("label", -1))

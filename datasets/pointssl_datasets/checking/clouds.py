@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.base.validation import misfits
+from pointssl_datasets.base.validation import mismatches
 from pointssl_datasets.checking.content import content_of, place_keys
 from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.checking.heights import AxisVotes
-from pointssl_datasets.checking.images import audit_pictures
+from pointssl_datasets.checking.images import check_images
 from pointssl_datasets.files.fields import check_xyz
 
 # What a reader's message says -> what kind of finding it is.
@@ -89,9 +89,7 @@ def audit_split(
                 lacking.setdefault(one, name)
         if label >= 0 and source.classes:
             seen.axis.add(xyz, source.classes[label])
-        wrong = list(
-            audit_pictures(cloud.get("images", []), name, seen.pictures) if pictures else ()
-        )
+        wrong = list(check_images(cloud.get("images", []), name, seen.pictures) if pictures else ())
         for kind, detail in wrong:
             findings.add(kind, split, name, detail)
         if not any(kind == "picture" for kind, _ in wrong):  # --fix must not keep it for the first
@@ -113,7 +111,7 @@ def _read(source: Source, index: int, name: str, findings: Findings) -> Cloud | 
         kind, detail = _kind_of(error)
         findings.add(kind, source.split, name, detail)
         return None
-    wrong = list(misfits(cloud, source))
+    wrong = list(mismatches(cloud, source))
     for kind, detail in wrong:
         findings.add(kind, source.split, name, detail)
     return None if wrong else cloud

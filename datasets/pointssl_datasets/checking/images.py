@@ -13,7 +13,7 @@ SMALLEST = 16  # pixels
 _LOOK = 32  # pixels: the side at which a picture is looked at
 
 
-def audit_pictures(
+def check_images(
     paths: Iterable[Path], owner: str, seen: dict[bytes, str]
 ) -> Iterator[tuple[str, str]]:
     """(kind, detail) of what is wrong.

@@ -90,15 +90,15 @@ def item_reader(items: Sequence[Item], mesh_points: int) -> Callable[[int], Clou
     return read
 
 
-def is_picture(name: str) -> bool:
+def is_image(name: str) -> bool:
     """By the suffix of the file's name; hidden files (``._m1.jpg`` of macOS) are none."""
     return os.path.splitext(name)[1].lower() in PICTURES and not name.startswith(".")
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """The pictures directly in a folder, sorted; empty if there is no such folder."""
     try:
-        return [folder / name for name in sorted(os.listdir(folder)) if is_picture(name)]
+        return [folder / name for name in sorted(os.listdir(folder)) if is_image(name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

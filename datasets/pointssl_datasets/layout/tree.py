@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.readers import SUFFIXES
-from pointssl_datasets.layout.pairs import is_picture, pictures_in
+from pointssl_datasets.layout.pairs import images_in, is_image
 
 _MTL_BYTES = 1 << 20  # of a .mtl file that are looked at for names of textures
 _MAP = re.compile(r"^\s*(?:map_\w+|bump|disp|decal|refl|norm)\s+(.*\S)", re.IGNORECASE | re.M)
@@ -109,8 +109,8 @@ def list_clouds(folder: Path, *, below: frozenset[str] = frozenset()) -> Listing
         check_name(name, folder)
         listing.clouds[stem] = folder / name
     listing.clouds = dict(sorted(listing.clouds.items()))
-    pictures = {name: [folder / name] for name in rest if is_picture(name)}
-    inside = {n: pictures_in(folder / n) for n in folders if n not in below and not is_hidden(n)}
+    pictures = {name: [folder / name] for name in rest if is_image(name)}
+    inside = {n: images_in(folder / n) for n in folders if n not in below and not is_hidden(n)}
     owners = {name: _owner(os.path.splitext(name)[0], listing.clouds) for name in pictures}
     owners |= {name: name for name in inside}
     textures = _textures(folder, rest) if pictures or any(inside.values()) else set()

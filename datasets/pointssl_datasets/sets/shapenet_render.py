@@ -10,7 +10,7 @@ from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Source
 from pointssl_datasets.files.readers import MESH_POINTS
-from pointssl_datasets.layout.pairs import Item, item_reader, pair_up, pictures_in
+from pointssl_datasets.layout.pairs import Item, images_in, item_reader, pair_up
 from pointssl_datasets.layout.tree import list_clouds, subfolders
 
 SYNSETS = {
@@ -107,4 +107,4 @@ def _shape_folders(rendering: Path) -> list[str]:
 
 def _pictures(folder: Path) -> list[Path]:
     """The pictures in ``<id>/rendering``, or else directly in ``<id>``."""
-    return pictures_in(folder / "rendering") or pictures_in(folder)
+    return images_in(folder / "rendering") or images_in(folder)

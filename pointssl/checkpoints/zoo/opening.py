@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors.torch import save
 
-from pointssl.backbones.build import complete_arguments
+from pointssl.backbones.build import with_defaults
 from pointssl.checkpoints.file import FORMAT, is_ours, save_checkpoint, write_atomically
 from pointssl.checkpoints.reading import FACTS, read_file
 from pointssl.checkpoints.zoo.recognise import Recognised, listed, recognise
@@ -40,7 +40,7 @@ def facts_of(found: Recognised, nests: tuple[str, ...]) -> dict[str, Any]:
     family = found.family
     return {
         "backbone": family.backbone,
-        "backbone_args": complete_arguments(family.backbone, found.arguments),
+        "backbone_args": with_defaults(family.backbone, found.arguments),
         "points": 1024,
         "normals": found.arguments.get("in_channels") == 6,
         "normalise": "unit-sphere",
@@ -66,7 +66,7 @@ def describe_import(facts: Mapping[str, Any]) -> list[str]:
     """Lines about a public checkpoint: what it is, what of it was loaded, what was assumed.
 
     Args:
-        facts: as :func:`pointssl.checkpoints.metadata.encoder_facts` returns them. There are no
+        facts: as :func:`pointssl.checkpoints.metadata.encoder_metadata` returns them. There are no
             lines about one of our own files.
     """
     imported = facts.get("imported")

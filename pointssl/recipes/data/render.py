@@ -14,7 +14,7 @@ from pointssl.engine.distributed import World
 from pointssl.recipes.splits import open_split
 from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.errors import DataError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.writing import whole_file
 from pointssl_datasets.packing.arrays import read_meta
 from pointssl_datasets.packing.images import read_meshes
@@ -59,7 +59,7 @@ def run(config: RenderConfig) -> Path:
 
 
 def draw(
-    data: Clouds, index: int, mesh: tuple[Path, str] | None, config: RenderConfig
+    data: PointDataset, index: int, mesh: tuple[Path, str] | None, config: RenderConfig
 ) -> NDArray[np.uint8]:
     """``(views, size, size, 4)`` of one cloud, or of its ``mesh``: a path and the axis up in it."""
     how: dict[str, Any] = {
@@ -80,7 +80,7 @@ def draw(
 class Meshes:
     """The mesh files behind the clouds of a dataset or mixture."""
 
-    def __init__(self, data: Clouds) -> None:
+    def __init__(self, data: PointDataset) -> None:
         self._data = data
         members = [data] if isinstance(data, CloudDataset) else data.members
         self._of = {
@@ -105,7 +105,7 @@ def spread(count: int, limit: int | None) -> NDArray[np.int64]:
     return (np.arange(wanted) * count) // max(wanted, 1)
 
 
-def folders_of(data: Clouds, chosen: list[int]) -> list[Path]:
+def folders_of(data: PointDataset, chosen: list[int]) -> list[Path]:
     """``CLASS/NAME`` of each cloud, or ``NAME`` without classes; all different.
 
     Raises:

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from pointssl.config.data import ShowConfig
 from pointssl.recipes.splits import list_split
-from pointssl.reports.figures.contact_sheet import clouds_sheet
-from pointssl.reports.figures.statistics import statistics_picture
+from pointssl.reports.figures.contact_sheet import contact_sheet
+from pointssl.reports.figures.statistics import statistics_figure
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.base.source import Cloud, Source
 from pointssl_datasets.base.writing import write_text
@@ -66,12 +66,12 @@ def run(config: ShowConfig) -> list[Path]:
     colours = part_colours(parts)
     bar = tqdm(clouds, "draw", unit="cloud", disable=not config.progress)
     cells = [_cell(cloud, source, colours, config.seed) for cloud in bar]
-    clouds_sheet(cells, paths[0], title=title, subtitle=subtitle, parts=parts, colours=colours)
+    contact_sheet(cells, paths[0], title=title, subtitle=subtitle, parts=parts, colours=colours)
     write_page(
         paths[1], clouds, title=title, subtitle=subtitle, classes=source.classes, parts=parts,
         statistics=statistics,
     )  # fmt: skip
-    statistics_picture(statistics, paths[2])
+    statistics_figure(statistics, paths[2])
     write_text(paths[3], json.dumps(statistics, indent=1) + "\n")
     return paths
 

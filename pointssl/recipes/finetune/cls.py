@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from pointssl.augment import one_view
 from pointssl.config.finetune import FinetuneClsConfig
 from pointssl.engine.distributed import World
-from pointssl.features.encoder import Subject
+from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.finetune import training as finetune
 from pointssl.recipes.finetune.job import Filled, Job
 from pointssl.recipes.finetune.splits import open_splits
@@ -25,10 +25,10 @@ def run(config: FinetuneClsConfig) -> dict[str, Any]:
     return finetune.run(config, CLS, make_job, print_cls)
 
 
-def make_job(config: Filled, subject: Subject, world: World) -> Job:
+def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
     """Data, head, validation, test and pictures of one run."""
     preset = CLS[config.protocol]
-    splits = open_splits(config, preset, subject, world)
+    splits = open_splits(config, preset, loaded, world)
     classes = splits.train.classes
     for dataset in (splits.train, splits.test, *([splits.val] if splits.val is not None else [])):
         if dataset.classes != classes or (dataset.labels < 0).any():
@@ -91,10 +91,10 @@ def draw(
     task: nn.Module, results: dict[str, Any], *, config: Filled, classes: tuple[str, ...]
 ) -> list[Path]:
     """The confusion matrix of test."""
-    from pointssl.reports.figures.features import confusion_picture
+    from pointssl.reports.figures.features import confusion_figure
 
     found = results["test"]["single"]
     path = config.run_dir / "confusion.png"
     title = f"{results['data']}: {100 * found['accuracy']:.1f}%"
-    confusion_picture(np.array(found["confusion"]), classes, title, path)
+    confusion_figure(np.array(found["confusion"]), classes, title, path)
     return [path]

@@ -19,7 +19,7 @@ from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.loop import Plan, Progress, train
 from pointssl.engine.optimizer import build_optimizer, on_devices, parameter_groups
 from pointssl.engine.schedule import lr_at
-from pointssl.features.encoder import Subject
+from pointssl.features.encoder import LoadedEncoder
 from pointssl.ops.batch_norm import sync_batch_norms
 from pointssl.probes.episodes import Episode
 from pointssl.probes.fewshot import class_mean
@@ -27,7 +27,7 @@ from pointssl.runs.folder import write_text
 from pointssl.tasks.classification import Classification
 from pointssl.tasks.outputs import gathered, predictions
 from pointssl_datasets.base.errors import UsageError, UserError
-from pointssl_datasets.base.mixing import Clouds
+from pointssl_datasets.base.mixing import PointDataset
 
 Questions: TypeAlias = "list[tuple[int, int, list[Episode]]]"
 Fold = tuple[str, int, int, int]  # hash of the encoder's facts, way, shot, number
@@ -47,10 +47,10 @@ def recipe_line(epochs: int) -> str:
 
 def finetuned_accuracies(
     config: EvalFewshotConfig,
-    subject: Subject,
+    loaded: LoadedEncoder,
     questions: Questions,
-    train_set: Clouds,
-    query_set: Clouds,
+    train_set: PointDataset,
+    query_set: PointDataset,
     done: dict[Fold, float],
     world: World,
 ) -> list[list[float]]:
@@ -63,25 +63,25 @@ def finetuned_accuracies(
         UserError: a finished fold can't be kept, or a loss is not finite.
         Stopped: by a signal; the finished folds are kept.
     """
-    encoder = hashlib.sha256(json.dumps(subject.facts, sort_keys=True).encode()).hexdigest()
+    encoder = hashlib.sha256(json.dumps(loaded.facts, sort_keys=True).encode()).hexdigest()
     total = sum(len(episodes) for _, _, episodes in questions)
     hidden = not (config.progress and world.is_main)
     found = []
-    with tqdm(total=total, desc=subject.name, unit="fold", leave=False, disable=hidden) as bar:
+    with tqdm(total=total, desc=loaded.name, unit="fold", leave=False, disable=hidden) as bar:
         for way, shot, episodes in questions:
             runs = []
             for number, episode in enumerate(episodes):
                 fold = (encoder, way, shot, number)
                 if fold not in done:
                     done[fold] = finetune_fold(
-                        config, subject, episode, train_set, query_set, world, seed=number
+                        config, loaded, episode, train_set, query_set, world, seed=number
                     )
                     if world.is_main:
                         keep_fold(config.out / FOLDS, fold, done[fold])
                 runs.append(done[fold])
                 bar.update()
             world.say(
-                f"{subject.name}, {way}-way {shot}-shot: {100 * np.mean(runs):.1f}% over "
+                f"{loaded.name}, {way}-way {shot}-shot: {100 * np.mean(runs):.1f}% over "
                 f"{len(runs)} folds"
             )
             found.append(runs)
@@ -91,8 +91,8 @@ def finetuned_accuracies(
 def finished_folds(
     config: EvalFewshotConfig,
     questions: Questions,
-    train_set: Clouds,
-    query_set: Clouds,
+    train_set: PointDataset,
+    query_set: PointDataset,
     world: World,
 ) -> dict[Fold, float]:
     """Accuracies of the folds that an earlier run into ``--out`` has finished, on every rank.
@@ -105,7 +105,10 @@ def finished_folds(
 
 
 def fold_facts(
-    config: EvalFewshotConfig, questions: Questions, train_set: Clouds, query_set: Clouds
+    config: EvalFewshotConfig,
+    questions: Questions,
+    train_set: PointDataset,
+    query_set: PointDataset,
 ) -> dict[str, Any]:
     """What a finished fold depends on beside its encoder and its number."""
     digest = hashlib.sha256()
@@ -166,10 +169,10 @@ def keep_fold(path: Path, fold: Fold, accuracy: float) -> None:
 
 def finetune_fold(
     config: EvalFewshotConfig,
-    subject: Subject,
+    loaded: LoadedEncoder,
     episode: Episode,
-    train_set: Clouds,
-    query_set: Clouds,
+    train_set: PointDataset,
+    query_set: PointDataset,
     world: World,
     seed: int,
 ) -> float:
@@ -180,7 +183,7 @@ def finetune_fold(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         task = Classification(
-            copy.deepcopy(subject.encoder), classes=len(episode.classes),
+            copy.deepcopy(loaded.encoder), classes=len(episode.classes),
             hidden=(256, 256), slope=0.0, dropout=0.5,
         )  # fmt: skip
     sync_batch_norms(task.to(world.device))
@@ -226,7 +229,7 @@ def finetune_fold(
     return class_mean(predict(task, episode, query_set, world), episode)
 
 
-def episode_labels(episode: Episode, clouds: Clouds, device: torch.device) -> Tensor:
+def episode_labels(episode: Episode, clouds: PointDataset, device: torch.device) -> Tensor:
     """Class number of the dataset -> label within the episode; -1 for classes outside it."""
     place = torch.full((len(clouds.classes),), -1, dtype=torch.int64)
     for label, name in enumerate(episode.classes):
@@ -235,7 +238,7 @@ def episode_labels(episode: Episode, clouds: Clouds, device: torch.device) -> Te
 
 
 def predict(
-    task: Classification, episode: Episode, query_set: Clouds, world: World
+    task: Classification, episode: Episode, query_set: PointDataset, world: World
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """``(Q,)`` labels within the episode that the network gives its queries, on every rank."""
     mine = []

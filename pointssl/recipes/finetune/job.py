@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from pointssl.engine.distributed import World
-from pointssl.features.encoder import Subject
-from pointssl_datasets.base.mixing import Clouds
+from pointssl.features.encoder import LoadedEncoder
+from pointssl_datasets.base.mixing import PointDataset
 
 Rows = NDArray[np.int64]
 Filled: TypeAlias = Any  # options that the protocol has filled in: none of them is None any more
@@ -39,7 +39,7 @@ class Job:
     task: str
     task_args: dict[str, Any]
     facts: dict[str, Any]
-    dataset: Clouds
+    dataset: PointDataset
     rows: Rows
     prepare: Callable[[dict[str, Tensor], Generator], dict[str, Tensor]]
     validate: Callable[[nn.Module], dict[str, float]] | None
@@ -50,4 +50,4 @@ class Job:
     notes: list[str] = field(default_factory=list)
 
 
-MakeJob = Callable[[Any, Subject, World], Job]
+MakeJob = Callable[[Any, LoadedEncoder, World], Job]

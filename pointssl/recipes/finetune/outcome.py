@@ -9,7 +9,7 @@ from pointssl.checkpoints.file import load_weights, save_checkpoint
 from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World
 from pointssl.engine.training import LAST
-from pointssl.features.encoder import Subject, where
+from pointssl.features.encoder import LoadedEncoder, where
 from pointssl.recipes.finetune.job import Filled, Job
 from pointssl.runs.folder import write_json
 from pointssl.tasks.presets import LAST_EPOCH, Preset
@@ -18,11 +18,11 @@ from pointssl_datasets.base.errors import UserError
 MODEL = Path("checkpoints") / "model.pt"
 
 
-def test_once(
+def evaluate_and_save(
     task: nn.Module,
     config: Filled,
     preset: Preset,
-    subject: Subject,
+    loaded: LoadedEncoder,
     job: Job,
     kept: dict[str, Any],
     facts: dict[str, Any],
@@ -46,7 +46,7 @@ def test_once(
         "protocol": config.protocol,
         "data": config.data,
         "backbone": facts["backbone"],
-        "k": subject.arguments.get("k"),
+        "k": loaded.arguments.get("k"),
         "points": facts["points"],
         "sampling": config.sampling,
         "weights": where(config.weights),
@@ -60,7 +60,7 @@ def test_once(
         "validation": validation,
         "votes": config.votes,
         "caveats": [line for line in preset.caveats if not (kept and line == LAST_EPOCH)],
-        "notes": [*subject.notes, *job.notes, *job.dataset.notes],
+        "notes": [*loaded.notes, *job.notes, *job.dataset.notes],
         "test": job.test(task.eval()),
         "checkpoint": str(config.run_dir / MODEL),
     }

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from pointssl.augment import one_view
 from pointssl.config.finetune import FinetunePartsegConfig
 from pointssl.engine.distributed import World
-from pointssl.features.encoder import Subject
+from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.finetune import training as finetune
 from pointssl.recipes.finetune.job import Filled, Job
 from pointssl.recipes.finetune.splits import Splits, open_splits
@@ -36,10 +36,10 @@ def headline(config: Filled) -> str:
     return "masked" if config.category == "given" and config.protocol == "strict" else "free"
 
 
-def make_job(config: Filled, subject: Subject, world: World) -> Job:
+def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
     """Data, head, validation, test and pictures of one run."""
-    only = chosen_class(config, subject, world)
-    splits = open_splits(config, PARTSEG[config.protocol], subject, world, only)
+    only = chosen_class(config, loaded, world)
+    splits = open_splits(config, PARTSEG[config.protocol], loaded, world, only)
     numbers = number_parts(splits.train, config.class_choice)
     for dataset, rows in (
         (splits.train, splits.rows),
@@ -100,7 +100,7 @@ def make_job(config: Filled, subject: Subject, world: World) -> Job:
     )
 
 
-def chosen_class(config: Filled, subject: Subject, world: World) -> int | None:
+def chosen_class(config: Filled, loaded: LoadedEncoder, world: World) -> int | None:
     """The number of ``--class-choice`` in the dataset."""
     if config.class_choice is None:
         return None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pointssl.checkpoints.zoo.family import S3DIS_UNNAMED
 from pointssl.engine.distributed import World
-from pointssl.features.encoder import Subject
+from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.splits import list_split
 from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.errors import UsageError
@@ -47,7 +47,7 @@ class SceneSplits(NamedTuple):
     notes: list[str]
 
 
-def open_rooms(config: Any, subject: Subject, world: World) -> SceneSplits:
+def open_rooms(config: Any, loaded: LoadedEncoder, world: World) -> SceneSplits:
     """All areas, cut and checked before the first step: what does not fit fails early.
 
     Raises:
@@ -74,7 +74,7 @@ def open_rooms(config: Any, subject: Subject, world: World) -> SceneSplits:
         )
     sources = [open_area(config, config.data_root, area, world) for area in areas]
     test = open_area(config, test_root, config.test_area, world)
-    train = open_blocks(config, sources, subject.serve["points"], world)
+    train = open_blocks(config, sources, loaded.serve["points"], world)
     train.name = f"s3dis areas {''.join(map(str, areas))}"
 
     names = [dataset.names[row] for dataset, row in map(train.origin, range(len(train)))]
@@ -95,7 +95,7 @@ def open_rooms(config: Any, subject: Subject, world: World) -> SceneSplits:
         test=open_scenes(test, config.block_size, config.test_stride),
         middle=TO_Y_UP[test.up_axis] @ np.full(3, 0.5, dtype=np.float32),
         parts=PARTS,
-        notes=[*notes, *leaks(subject, config.test_area)],
+        notes=[*notes, *leaks(loaded, config.test_area)],
     )
 
 
@@ -179,9 +179,9 @@ def pick(areas: Sequence[Scenes], wanted: Collection[str]) -> Scenes:
     )
 
 
-def leaks(subject: Subject, test_area: int) -> list[str]:
+def leaks(loaded: LoadedEncoder, test_area: int) -> list[str]:
     """A line if the encoder was trained on the very area that it is tested on."""
-    trained_on = subject.trained_on or {}
+    trained_on = loaded.trained_on or {}
     if trained_on.get("dataset") == S3DIS_UNNAMED:
         return [
             "the encoder was trained on areas of S3DIS that its file does not name: if area "

@@ -14,12 +14,12 @@ from pointssl.backbones.build import parse_arguments
 from pointssl.config.finetune import FinetuneSemsegConfig
 from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World, start_world
-from pointssl.features.encoder import Subject
+from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.finetune import training as finetune
 from pointssl.recipes.finetune.job import Filled, Job
 from pointssl.recipes.finetune.rooms import SceneSplits, open_rooms
 from pointssl.reports.figures.parts import category_bars
-from pointssl.reports.figures.scenes import rooms_picture
+from pointssl.reports.figures.scenes import rooms_figure
 from pointssl.reports.finetune import print_semseg
 from pointssl.runs.folder import write_json
 from pointssl.tasks.presets import SEMSEG
@@ -121,16 +121,16 @@ def summed(folds: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def make_job(config: Filled, subject: Subject, world: World) -> Job:
+def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
     """Data, head, validation, test and pictures of one run."""
-    channels, notes = find_channels(config, subject)
-    splits = open_rooms(config, subject, world)
+    channels, notes = find_channels(config, loaded)
+    splits = open_rooms(config, loaded, world)
     shown: list[dict[str, Any]] = []
     evaluate = partial(
         evaluate_scenes,
         classes=splits.parts,
         world=world,
-        points=subject.serve["points"],
+        points=loaded.serve["points"],
         channels=channels,
         seed=config.seed,
         progress=config.progress,
@@ -181,16 +181,16 @@ def make_job(config: Filled, subject: Subject, world: World) -> Job:
     )
 
 
-def find_channels(config: Filled, subject: Subject) -> tuple[str, list[str]]:
+def find_channels(config: Filled, loaded: LoadedEncoder) -> tuple[str, list[str]]:
     """What the encoder takes of a point, and notes.
 
     Raises:
         UsageError: it takes something else than is asked for, or than S3DIS has.
     """
-    takes = subject.arguments.get("in_channels", 3)
+    takes = loaded.arguments.get("in_channels", 3)
     by_number = {number: name for name, number in CHANNELS.items()}
-    if subject.serve["normals"] or takes not in by_number:
-        wants = "normals" if subject.serve["normals"] else f"{takes} channels a point"
+    if loaded.serve["normals"] or takes not in by_number:
+        wants = "normals" if loaded.serve["normals"] else f"{takes} channels a point"
         raise UsageError(
             f"the encoder takes {wants}; S3DIS has coordinates, colours and places in the room, "
             "3, 6 or 9 channels, and no normals. Choose another checkpoint, or leave --normals out"
@@ -239,7 +239,7 @@ def draw(
     """Some test rooms, and the IoU of every class."""
     rooms, classes = config.run_dir / "rooms.png", config.run_dir / "classes.png"
     found, title = results["test"]["merged"], f"s3dis, area {config.test_area}"
-    rooms_picture(shown, parts, rooms, f"{title}, mIoU {100 * found['miou']:.1f}")
+    rooms_figure(shown, parts, rooms, f"{title}, mIoU {100 * found['miou']:.1f}")
     draw_classes(found, title, classes)
     return [rooms, classes]
 

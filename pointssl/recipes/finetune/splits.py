@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pointssl.config.finetune import FinetuneOptions
 from pointssl.engine.distributed import World
-from pointssl.features.encoder import Subject
+from pointssl.features.encoder import LoadedEncoder
 from pointssl.probes.protocols import stratified_subset
 from pointssl.recipes.splits import list_split, open_split
 from pointssl.tasks.presets import Preset
@@ -39,7 +39,11 @@ class Splits(NamedTuple):
 
 
 def open_splits(
-    config: FinetuneOptions, preset: Preset, subject: Subject, world: World, only: int | None = None
+    config: FinetuneOptions,
+    preset: Preset,
+    loaded: LoadedEncoder,
+    world: World,
+    only: int | None = None,
 ) -> Splits:
     """All splits, before the first step: what does not fit fails early.
 
@@ -56,7 +60,7 @@ def open_splits(
         raise UsageError(f"--data {config.data!r}: a mixture is for pretraining; name one dataset")
 
     def opened(split: str) -> CloudDataset:
-        served: dict[str, Any] = {**subject.serve, "sampling": config.sampling, "seed": config.seed}
+        served: dict[str, Any] = {**loaded.serve, "sampling": config.sampling, "seed": config.seed}
         found = open_split(config, split, world, progress=config.progress, **served)
         assert isinstance(found, CloudDataset)
         return found

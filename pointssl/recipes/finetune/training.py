@@ -22,15 +22,15 @@ from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.optimizer import parameter_groups
 from pointssl.engine.resume import earlier_run
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
-from pointssl.features.encoder import Subject, random_subject, stored_subject, where
+from pointssl.features.encoder import LoadedEncoder, encoder_from_checkpoint, random_encoder, where
 from pointssl.ops.neighbours import require_enough
 from pointssl.recipes.finetune.job import Filled, Job, MakeJob
-from pointssl.recipes.finetune.outcome import test_once
-from pointssl.recipes.frozen import has_seen
+from pointssl.recipes.finetune.outcome import evaluate_and_save
+from pointssl.recipes.frozen import was_trained_on
 from pointssl.recipes.pretrain import draw_curves
 from pointssl.runs.folder import read_json
 from pointssl.tasks.loading import build_task
-from pointssl.tasks.presets import Preset, departures, filled
+from pointssl.tasks.presets import Preset, deviations, filled
 from pointssl_datasets.base.errors import UsageError, UserError
 
 Config = TypeVar("Config", bound=FinetuneOptions)
@@ -62,7 +62,7 @@ def finetune(
 ) -> dict[str, Any]:
     """:func:`run` in a process group that exists already: once per seed."""
     preset = presets[config.protocol]  # type: ignore[attr-defined]
-    departed = departures(config, preset)
+    departed = deviations(config, preset)
     asked = config.batch_size
     ready = filled(config, preset)
     results: list[dict[str, Any]] = []
@@ -103,11 +103,11 @@ def one_run(
     """
     done = config.run_dir / "results.json"
     last = config.run_dir / LAST
-    subject = find_encoder(config)
-    require_enough(subject.serve["points"], subject.arguments.get("k", 1))
-    job = make_job(config, subject, world)
+    loaded = find_encoder(config)
+    require_enough(loaded.serve["points"], loaded.arguments.get("k", 1))
+    job = make_job(config, loaded, world)
     job.notes.extend(notes)
-    if has_seen(subject, [job.tested_on]):
+    if was_trained_on(loaded, [job.tested_on]):
         job.notes.append("LEAKAGE: the encoder was pretrained on this test split")
     if lower_batch and len(job.rows) < config.batch_size:
         size = max(2, len(job.rows) // world.size * world.size)
@@ -115,7 +115,7 @@ def one_run(
         config = replace(config, batch_size=size)
     config = with_batch_size(config, len(job.rows), world, last, first)
     check_batch(config, world)
-    facts = describe_network(config, subject, job)
+    facts = describe_network(config, loaded, job)
     earlier = earlier_run(last, config, job.task)
     if earlier:
         check_same(earlier["facts"], facts, config)
@@ -127,7 +127,7 @@ def one_run(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        task = build_task(facts, subject.encoder)
+        task = build_task(facts, loaded.encoder)
     scale = 1.0 if config.head_lr is None else config.head_lr / config.lr
     steps = count_steps(len(job.rows), config.batch_size)
     kept: dict[str, Any] = {}
@@ -141,7 +141,7 @@ def one_run(
         batches=lambda epoch, start: epoch_batches(config, job, epoch, start, world),
         prepare=job.prepare,
         report=partial(after_epoch, task=task, job=job, config=config, kept=kept, world=world),
-        describe=lambda: describe(config, subject, job, task, steps, world),
+        describe=lambda: describe(config, loaded, job, task, steps, world),
         groups=parameter_groups(
             task,
             weight_decay=config.weight_decay,
@@ -153,7 +153,7 @@ def one_run(
     )
     if trained and world.is_main and config.pictures:
         draw_curves(config.run_dir)
-    return test_once(task, config, preset, subject, job, kept, facts, world)
+    return evaluate_and_save(task, config, preset, loaded, job, kept, facts, world)
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any], config: Filled) -> None:
@@ -182,16 +182,16 @@ def read_results(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], content["results"])
 
 
-def find_encoder(config: Filled) -> Subject:
+def find_encoder(config: Filled) -> LoadedEncoder:
     """The encoder of ``--weights``, or a random one by ``--seed``."""
     if config.weights is None:
-        return random_subject(config, config.seed)
-    return stored_subject(config, config.weights)
+        return random_encoder(config, config.seed)
+    return encoder_from_checkpoint(config, config.weights)
 
 
-def describe_network(config: Filled, subject: Subject, job: Job) -> dict[str, Any]:
+def describe_network(config: Filled, loaded: LoadedEncoder, job: Job) -> dict[str, Any]:
     """The facts that travel in the checkpoint."""
-    seen = subject.trained_on or {}
+    seen = loaded.trained_on or {}
     shown = {k: v for k, v in job.dataset.facts().items() if k != "seed"}
     # Whatever the encoder has ever seen counts when leakage is looked for.
     members = [*shown.get("members", []), seen.get("fingerprint"), *seen.get("members", [])]
@@ -202,17 +202,17 @@ def describe_network(config: Filled, subject: Subject, job: Job) -> dict[str, An
         "pointssl": pointssl.__version__,
         "task": job.task,
         "task_args": job.task_args,
-        "backbone": subject.facts["backbone"],
-        "backbone_args": subject.arguments,
-        "feats": ["normals"] if subject.serve["normals"] else [],
+        "backbone": loaded.facts["backbone"],
+        "backbone_args": loaded.arguments,
+        "feats": ["normals"] if loaded.serve["normals"] else [],
         "parts": [],
-        **subject.serve,
+        **loaded.serve,
         "up_axis": "y",
         "protocol": config.protocol,
         **job.facts,
         "trained_on": shown,
         "tested_on": job.tested_on,
-        "started_from": subject.facts["weights"],
+        "started_from": loaded.facts["weights"],
     }
 
 
@@ -253,16 +253,16 @@ def after_epoch(
 
 
 def describe(
-    config: Filled, subject: Subject, job: Job, task: nn.Module, steps: int, world: World
+    config: Filled, loaded: LoadedEncoder, job: Job, task: nn.Module, steps: int, world: World
 ) -> None:
     """What is about to happen, in a few lines."""
-    for note in [*subject.notes, *job.notes, *job.dataset.notes]:
+    for note in [*loaded.notes, *job.notes, *job.dataset.notes]:
         world.say(f"note: {note}")
     trained = sum(p.numel() for p in task.parameters() if p.requires_grad) / 1e6
     start = where(config.weights) if config.weights else "from scratch"
     world.say(
-        f"fine-tuning {subject.facts['backbone']} (k {subject.arguments.get('k')}, {start}) for "
-        f"{job.task} on {config.data}: {len(job.rows)} clouds of {subject.serve['points']} points; "
+        f"fine-tuning {loaded.facts['backbone']} (k {loaded.arguments.get('k')}, {start}) for "
+        f"{job.task} on {config.data}: {len(job.rows)} clouds of {loaded.serve['points']} points; "
         f"{trained:.3g} M parameters are trained"
     )
     world.say(

@@ -19,7 +19,7 @@ COLOURS = (BLUE, ORANGE, GREEN, RED)
 Bar = tuple[float, float | None]
 
 
-def bars_picture(
+def bars_figure(
     groups: Sequence[str],
     series: Mapping[str, Sequence[Bar]],
     title: str,

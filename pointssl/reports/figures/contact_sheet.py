@@ -22,7 +22,7 @@ INK, SOFT, RULE = (27, 36, 48), (104, 114, 128), (223, 227, 233)
 Cell = Mapping[str, Any]
 
 
-def clouds_sheet(
+def contact_sheet(
     cells: Sequence[Cell],
     path: Path | str,
     *,

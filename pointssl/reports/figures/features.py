@@ -21,7 +21,7 @@ COLOURS = (
 MARKERS = "o^sDvP*X<>"
 
 
-def tsne_picture(
+def tsne_figure(
     panels: Mapping[str, ArrayLike],
     labels: ArrayLike,
     classes: Sequence[str],
@@ -85,7 +85,7 @@ def tsne_picture(
         save_figure(figure, path)
 
 
-def confusion_picture(
+def confusion_figure(
     matrix: ArrayLike, classes: Sequence[str], title: str, path: Path | str
 ) -> None:
     """Which classes are taken for which: a heat map of the share of each true class.

@@ -117,7 +117,7 @@ def _framed(picture: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np
     return middle - half, middle + half
 
 
-def cka_picture(
+def cka_figure(
     panels: Sequence[tuple[str, str, Sequence[str], Sequence[str], Sequence[Sequence[float]]]],
     path: Path | str,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pointssl.reports.figures.features import confusion_picture, tsne_picture
+from pointssl.reports.figures.features import confusion_figure, tsne_figure
 from pointssl.reports.figures.style import (
     BLUE,
     GREEN,
@@ -25,7 +25,7 @@ from pointssl.reports.figures.style import (
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.rendering.clouds import render_views
 
-__all__ = ["confusion_picture", "contact_sheet", "loss_curves", "tsne_picture"]
+__all__ = ["confusion_figure", "contact_sheet", "loss_curves", "tsne_figure"]
 
 
 def contact_sheet(

@@ -11,7 +11,7 @@ TITLES = {"points": "points of a cloud", "clouds": "clouds of a process", "proce
 MEASURES = {"clouds_per_second": "clouds/s", "memory": "MB that a step adds"}
 
 
-def scale_picture(rows: Sequence[dict[str, Any]], title: str, path: Path | str) -> None:
+def scale_figure(rows: Sequence[dict[str, Any]], title: str, path: Path | str) -> None:
     """A column of two panels for each axis that grows; a cross where a side reached its limit.
 
     Raises:

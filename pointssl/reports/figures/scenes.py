@@ -22,7 +22,7 @@ FROM = (0.62, 0.85, 0.62)  # where the camera stands, as seen from the middle of
 OPENED = 0.12  # metres that are cut off above and on the two sides that the camera looks over
 
 
-def rooms_picture(
+def rooms_figure(
     rooms: Sequence[dict[str, Any]], classes: Sequence[str], path: Path | str, title: str
 ) -> None:
     """A row per room: truth, prediction, and where they differ; seen from above, at an angle.

@@ -21,7 +21,7 @@ from pointssl.reports.figures.style import (
 COLOURS = dict(zip(SECTIONS, (BLUE, ORANGE, GREEN, SKY, PURPLE), strict=True))
 
 
-def ratios_picture(rows: Sequence[dict[str, Any]], title: str, path: Path | str) -> None:
+def ratios_figure(rows: Sequence[dict[str, Any]], title: str, path: Path | str) -> None:
     """A bar for each row that has a ratio, its quartiles, and a mark at its goal.
 
     Args:

@@ -11,7 +11,7 @@ from pointssl.reports.figures.style import BLUE, GREEN, ORANGE, axes_grid, house
 TITLES = {"points": "points per cloud", "longest_side": "longest side, as stored"}
 
 
-def statistics_picture(statistics: Mapping[str, Any], path: Path | str) -> None:
+def statistics_figure(statistics: Mapping[str, Any], path: Path | str) -> None:
     """Bars of clouds per class and split, of points per cloud and of the longest sides.
 
     Args:

@@ -17,7 +17,7 @@ from pointssl.benchmarks.memory import measured_afresh
 from pointssl.benchmarks.timing import interleaved, ratios
 from pointssl.config.bench import SECTIONS, BenchConfig
 from pointssl.ops.backends import BACKENDS, chosen_backend, using
-from pointssl.reports.figures.scaling import scale_picture
+from pointssl.reports.figures.scaling import scale_figure
 from pointssl_datasets.base.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -236,7 +236,7 @@ def test_scale_is_drawn(tmp_path):
         ),
         lambda _: None,
     )  # fmt: skip
-    scale_picture(rows, "a machine", tmp_path / "scale.png")
+    scale_figure(rows, "a machine", tmp_path / "scale.png")
     assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
 
 

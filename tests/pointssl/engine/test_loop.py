@@ -13,7 +13,7 @@ from torch import nn
 
 from pointssl.engine import loop
 from pointssl.engine.activations import blocks_of, checkpoint_blocks
-from pointssl.engine.checks import Checks, takes_found_inf
+from pointssl.engine.checks import Checks, skips_non_finite
 from pointssl.engine.distributed import World
 from pointssl.engine.loop import parts_of
 from pointssl.engine.optimizer import build_optimizer
@@ -49,8 +49,8 @@ def test_the_fused_update_is_the_plain_one(kind):
     classes = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     more = {"momentum": 0.9} if kind == "sgd" else {}
     theirs = classes[kind](plain.parameters(), 0.01, weight_decay=0.1, foreach=False, **more)
-    assert takes_found_inf(ours)
-    assert not takes_found_inf(theirs)
+    assert skips_non_finite(ours)
+    assert not skips_non_finite(theirs)
     for _ in range(10):
         x = torch.randn(6, 3)
         update(fused, ours, x)
@@ -62,7 +62,7 @@ def test_the_fused_update_is_the_plain_one(kind):
 def test_parameters_that_no_kernel_is_for_have_the_plain_update():
     parameter = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
     optimizer = build_optimizer([parameter], "adam", 0.1, weight_decay=0.0, momentum=0.9)
-    assert not takes_found_inf(optimizer)
+    assert not skips_non_finite(optimizer)
 
 
 # checks
@@ -84,12 +84,14 @@ def steps_until_told(losses, late, kind="adam"):
         loss = scale * model(torch.ones(2, 3)).square().mean()
         loss.backward()
         try:
-            checks.ask({"loss": loss, "fine": 1.0}, index(2 * step, 2 * step + 1), f"step {step}")
+            checks.submit(
+                {"loss": loss, "fine": 1.0}, index(2 * step, 2 * step + 1), f"step {step}"
+            )
         except UserError as error:
             return before, str(error), step, model.state_dict()
         optimizer.step()
     with pytest.raises(UserError) as error:
-        checks.settle()
+        checks.flush()
     return before, str(error.value), len(losses), model.state_dict()
 
 
@@ -121,9 +123,9 @@ def test_late_and_prompt_checks_of_a_sound_run_move_the_weights_alike():
             optimizer.zero_grad()
             loss = model(torch.full((2, 3), step / 5)).square().mean()
             loss.backward()
-            assert checks.ask({"loss": loss}, index(0), "") == 0
+            assert checks.submit({"loss": loss}, index(0), "") == 0
             optimizer.step()
-        assert checks.settle() == 0
+        assert checks.flush() == 0
         ends.append(model.state_dict())
     assert all(torch.equal(ends[0][name], value) for name, value in ends[1].items())
 
@@ -135,7 +137,7 @@ def test_a_wish_to_stop_is_heard_at_once_or_a_step_later():
     for late, heard in ((False, [15, 15]), (True, [0, 15])):
         checks = Checks(request, optimizer, ALONE, late=late)
         request.signal = 15
-        assert [checks.ask(fine, index(0), "") for _ in range(2)] == heard
+        assert [checks.submit(fine, index(0), "") for _ in range(2)] == heard
 
 
 # parts of a batch

@@ -18,10 +18,10 @@ from pointssl.engine.distributed import World
 from pointssl.engine.loading import seeded
 from pointssl.engine.stopping import Stopped
 from pointssl.images import features as module
-from pointssl.images.features import picture_features
+from pointssl.images.features import image_features
 from pointssl.methods.crosspoint import CrossPoint
 from pointssl.recipes.pretrain import run
-from pointssl.recipes.pretrain_images import pictures_stay_the_same
+from pointssl.recipes.pretrain_images import images_are_fixed
 from pointssl.runs.folder import read_metrics
 from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import UsageError
@@ -70,7 +70,7 @@ def assert_close(checkpoint, other, run_dir, other_dir):
 def test_features_one_picture_at_a_time(count, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 2)  # several exchanges
     encoder, images = some_encoder(), some_pictures(count)
-    found = picture_features(encoder, images, ALONE, batch_size=4)
+    found = image_features(encoder, images, ALONE, batch_size=4)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     slow = torch.cat([encoder(pixel[None]) for pixel in pixels])
     torch.testing.assert_close(torch.from_numpy(found), slow.detach())
@@ -79,7 +79,7 @@ def test_features_one_picture_at_a_time(count, monkeypatch):
 
 @pytest.mark.parametrize("count", [2, 23])
 def test_features_on_three_ranks_are_those_of_one(count, tmp_path):
-    alone = picture_features(some_encoder(), some_pictures(count), ALONE, batch_size=4)
+    alone = image_features(some_encoder(), some_pictures(count), ALONE, batch_size=4)
     for ranks in run_ranks(features, 3, tmp_path, count, 4):
         torch.testing.assert_close(ranks, torch.from_numpy(alone))
 
@@ -89,7 +89,7 @@ def test_the_same_picture_of_the_same_cloud(root):
     load = {"points": 8, "image_size": 16, "cache_dir": root / "cache", "seed": 3}
     pictures, rows = (load_dataset("folder", root, "train", **load) for _ in range(2))
     stored = np.load(rows.images_folder / "images.npy")
-    rows.replace_pictures(stored.reshape(len(stored), -1).astype(np.float32))
+    rows.replace_images(stored.reshape(len(stored), -1).astype(np.float32))
     served = set()
     for epoch in range(3):
         pictures.set_epoch(epoch)
@@ -196,8 +196,8 @@ def test_a_method_that_wants_pictures_gets_them():
         pass
 
     config = PretrainConfig(freeze_image=True, image_augment="none")
-    assert not pictures_stay_the_same(config, Mine())
-    assert pictures_stay_the_same(config, CrossPoint.__new__(CrossPoint))
+    assert not images_are_fixed(config, Mine())
+    assert images_are_fixed(config, CrossPoint.__new__(CrossPoint))
 
 
 @pytest.mark.parametrize("augment", ["crosspoint", "none"])

@@ -15,7 +15,7 @@ from pointssl.backbones.build import build_encoder
 from pointssl.features.layers import Layer, layers_found, on_points
 from pointssl.inspection.layers import Batch, look_inside
 from pointssl.inspection.profile import profile_modules
-from pointssl.reports.figures.layers import cka_picture, component_colours, layers_sheet
+from pointssl.reports.figures.layers import cka_figure, component_colours, layers_sheet
 from pointssl.reports.figures.tensorboard import write_board
 from pointssl.reports.inspection import layers_table, warnings_of
 from pointssl_datasets.base.errors import UsageError, UserError
@@ -229,17 +229,17 @@ def test_the_sheet_shows_every_cloud_in_the_colours_of_every_layer(tmp_path):
 
 def test_the_heat_map_is_dark_where_layers_are_alike(tmp_path):
     values = [[1.0, 0.0], [0.0, float("nan")]]
-    cka_picture([("a", "b", ["x", "y"], ["x", "y"], values)], tmp_path / "cka.png")
+    cka_figure([("a", "b", ["x", "y"], ["x", "y"], values)], tmp_path / "cka.png")
     picture = opened(tmp_path / "cka.png")
     assert (np.abs(picture - (8, 48, 107)).max(-1) < 3).sum() > 500  # the darkest of the blues
     assert (np.abs(picture - 217).max(-1) < 3).sum() > 500  # grey: no value
     names = [f"blocks.{i}" for i in range(24)]
     large = np.random.default_rng(0).random((24, 24)).tolist()
     panels = [("a", "a", names, names, large), ("a", "b", names, ["x"], [[0.5]] * 24)]
-    cka_picture(panels, tmp_path / "large.png")
+    cka_figure(panels, tmp_path / "large.png")
     opened(tmp_path / "large.png")
     with pytest.raises(UsageError, match="no layers to compare"):
-        cka_picture([("a", "b", [], ["x"], [])], tmp_path / "none.png")
+        cka_figure([("a", "b", [], ["x"], [])], tmp_path / "none.png")
 
 
 def test_tensorboard_gets_pictures_and_coloured_clouds(tmp_path):

@@ -14,7 +14,7 @@ from pointssl_datasets.checking.clouds import Seen, audit_classes, audit_split, 
 from pointssl_datasets.checking.content import content_of, digest_of
 from pointssl_datasets.checking.files import audit_files
 from pointssl_datasets.checking.findings import KINDS, Findings
-from pointssl_datasets.checking.images import audit_pictures
+from pointssl_datasets.checking.images import check_images
 
 
 def source_of(clouds, split="train", classes=("bed", "chair"), parts=(), **more):
@@ -199,9 +199,9 @@ def test_pictures(tmp_path):
     text.write_text("not a picture")
     cut.write_bytes(good.read_bytes()[:-900])
     seen = {}
-    assert list(audit_pictures([good, same], "m0", seen)) == []  # two views may be alike
+    assert list(check_images([good, same], "m0", seen)) == []  # two views may be alike
     rest = [tiny, blank, clear, text, cut, same, tmp_path / "gone.png"]
-    wrong = list(audit_pictures(rest, "m1", seen))
+    wrong = list(check_images(rest, "m1", seen))
     assert [kind for kind, _ in wrong] == [
         "tiny-picture", "blank-picture", "blank-picture", "picture", "picture", "same-picture",
         "picture",

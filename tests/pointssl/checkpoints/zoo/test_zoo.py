@@ -14,7 +14,7 @@ from shared import SHARED, needs_shared
 
 import pointssl
 from pointssl.backbones import BACKBONES
-from pointssl.backbones.build import build_encoder, complete_arguments
+from pointssl.backbones.build import build_encoder, with_defaults
 from pointssl.checkpoints.file import FORMAT, load_checkpoint
 from pointssl.checkpoints.reading import read_file
 from pointssl.checkpoints.zoo import families
@@ -326,7 +326,7 @@ def test_only_plain_tensors_are_taken(tmp_path, odd):
     ],
 )
 def test_arguments_that_no_file_could_fill(tmp_path, backbone, changes, said):
-    arguments = complete_arguments(backbone, changes)
+    arguments = with_defaults(backbone, changes)
     weights = {f"{i}": torch.ones(1) for i in range(99)}
     facts = {"backbone": backbone, "backbone_args": arguments}
     torch.save({"format": FORMAT, "encoder": weights, "facts": facts}, tmp_path / "w.pt")
@@ -337,7 +337,7 @@ def test_arguments_that_no_file_could_fill(tmp_path, backbone, changes, said):
 
 def test_a_network_of_few_tensors_keeps_arguments_that_it_does_not_use(tmp_path):
     arguments = {"centres": [8], "radii": [[0.5]], "neighbours": [[4]], "channels": [[[8]]]}
-    arguments = complete_arguments("pointnet2", {**arguments, "group_all": False})
+    arguments = with_defaults("pointnet2", {**arguments, "group_all": False})
     weights = build_encoder("pointnet2", **arguments).state_dict()
     assert len(weights) < sum(len([widths, *widths]) for widths in arguments["decoder_channels"])
     facts = {"backbone": "pointnet2", "backbone_args": arguments}

@@ -11,8 +11,8 @@ from tiny import write_clouds
 
 from pointssl.config.data import ShowConfig
 from pointssl.recipes.data import show
-from pointssl.reports.figures.contact_sheet import clouds_sheet
-from pointssl.reports.figures.statistics import statistics_picture
+from pointssl.reports.figures.contact_sheet import contact_sheet
+from pointssl.reports.figures.statistics import statistics_figure
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.base.source import Source
 from pointssl_datasets.checking.statistics import count, summarise
@@ -130,7 +130,7 @@ def test_the_sheet_shows_every_cloud_and_picture(tmp_path, classes):
     groups = [f"class {i}" for i in range(classes)] or [""]
     blue = np.full((20, 40, 3), (20, 20, 220), dtype=np.uint8)
     cells = [cell(group, image=blue) for group in groups for _ in range(2)]
-    clouds_sheet(cells, tmp_path / "s.png", title="t" * 30, subtitle="s")
+    contact_sheet(cells, tmp_path / "s.png", title="t" * 30, subtitle="s")
     with Image.open(tmp_path / "s.png") as sheet:
         values = np.asarray(sheet).astype(int)
     assert max(values.shape[:2]) < 6000
@@ -146,7 +146,7 @@ def test_a_legend_for_each_class_or_one_for_all(tmp_path):
     colours = np.array([[0, 160, 0], [160, 0, 160], [0, 150, 150]], dtype=np.uint8)
 
     def dots(cells):
-        clouds_sheet(
+        contact_sheet(
             cells, tmp_path / "s.png", title="t", subtitle="s", parts=["a/x", "a/y", "b/x"],
             colours=colours,
         )  # fmt: skip
@@ -177,7 +177,7 @@ def test_the_figure_of_statistics(tmp_path, classes):
         )  # fmt: skip
 
     path = tmp_path / "figure.png"
-    statistics_picture(summarise([count(made("train")), count(made("test"))]), path)
+    statistics_figure(summarise([count(made("train")), count(made("test"))]), path)
     with Image.open(path) as picture:
         values = np.asarray(picture.convert("RGB")).astype(int)
     assert max(values.shape) < 2600

@@ -21,7 +21,7 @@ from pointssl.engine.stopping import Stopped
 from pointssl.recipes.finetune import semseg as finetune_semseg
 from pointssl.recipes.finetune.rooms import choose_rooms
 from pointssl.recipes.pretrain import run as pretrain
-from pointssl.reports.figures.scenes import opened, rooms_picture
+from pointssl.reports.figures.scenes import opened, rooms_figure
 from pointssl.runs.folder import read_metrics
 from pointssl.tasks.loading import load_task
 from pointssl.tasks.presets import SEMSEG, filled
@@ -281,7 +281,7 @@ def test_rooms_are_cut_open(tmp_path):
     assert xyz[kept].max(axis=0)[0] < xyz.max(axis=0)[0] - 0.1
     assert opened(xyz[:2], truth[:2] * 0, PARTS).all()
     with pytest.raises(UserError, match="no rooms to draw"):
-        rooms_picture([], PARTS, tmp_path / "a.png", "")
+        rooms_figure([], PARTS, tmp_path / "a.png", "")
 
 
 MISTAKES = {

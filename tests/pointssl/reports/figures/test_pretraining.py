@@ -12,10 +12,10 @@ from scipy import ndimage
 
 from pointssl.reports.figures import features as feature_pictures
 from pointssl.reports.figures.pretraining import (
-    confusion_picture,
+    confusion_figure,
     contact_sheet,
     loss_curves,
-    tsne_picture,
+    tsne_figure,
 )
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 
@@ -140,20 +140,20 @@ def test_tsne_shows_every_class_in_its_colour(tmp_path):
     features, label = clusters(10, 12)
     names = [f"class {i}" for i in range(10)]
     panels = {"pretrained": features, "random": features[:, :3]}
-    tsne_picture(panels, label, names, tmp_path / "two.png")
+    tsne_figure(panels, label, names, tmp_path / "two.png")
     two = opened(tmp_path / "two.png")
     for colour in feature_pictures.COLOURS:
         assert has(two, colour, least=100)
-    tsne_picture({"pretrained": features}, label, names, tmp_path / "one.png")
+    tsne_figure({"pretrained": features}, label, names, tmp_path / "one.png")
     one = opened(tmp_path / "one.png")
     assert two.shape[1] - one.shape[1] > 400  # a panel more
-    tsne_picture({"pretrained": features}, label, names, tmp_path / "again.png")
+    tsne_figure({"pretrained": features}, label, names, tmp_path / "again.png")
     np.testing.assert_array_equal(one, opened(tmp_path / "again.png"))
 
 
 def test_tsne_of_forty_classes_keeps_the_legend_inside(tmp_path):
     features, label = clusters(40, 3)
-    tsne_picture({"a": features}, label, [f"a long class name {i}" for i in range(40)],
+    tsne_figure({"a": features}, label, [f"a long class name {i}" for i in range(40)],
                  tmp_path / "forty.png")  # fmt: skip
     opened(tmp_path / "forty.png")
 
@@ -179,7 +179,7 @@ def test_tsne_takes_the_same_shapes_in_every_panel(tmp_path, monkeypatch):
         feature_pictures, "_tsne", lambda values, seed: seen.append(values) or values[:, :2]
     )
     features, label = clusters(5, 30)
-    tsne_picture({"a": features, "b": 2 * features}, label, list("vwxyz"), tmp_path / "p.png")
+    tsne_figure({"a": features, "b": 2 * features}, label, list("vwxyz"), tmp_path / "p.png")
     assert len(seen[0]) == 40
     np.testing.assert_array_equal(seen[1], 2 * seen[0])
 
@@ -198,13 +198,13 @@ def test_tsne_takes_the_same_shapes_in_every_panel(tmp_path, monkeypatch):
 )
 def test_tsne_of_degenerate_features(features, tmp_path):
     label = np.zeros(len(features), dtype=int)
-    tsne_picture({"flat": features}, label, ["only"], tmp_path / "flat.png")
+    tsne_figure({"flat": features}, label, ["only"], tmp_path / "flat.png")
     opened(tmp_path / "flat.png")
 
 
 def test_confusion_picture_is_dark_where_the_share_is_high(tmp_path):
     matrix = np.array([[90, 10, 0], [0, 5, 5], [0, 0, 0]])  # the last class has no shapes
-    confusion_picture(matrix, ["cup", "lamp", "sofa"], "ModelNet", tmp_path / "c.png")
+    confusion_figure(matrix, ["cup", "lamp", "sofa"], "ModelNet", tmp_path / "c.png")
     values = opened(tmp_path / "c.png").astype(int)
     from matplotlib import colormaps
 
@@ -218,7 +218,7 @@ def test_confusion_picture_is_dark_where_the_share_is_high(tmp_path):
 def test_confusion_numbers_up_to_25_classes(tmp_path):
     for size in (25, 26):
         matrix, names = np.eye(size), [f"class {i}" for i in range(size)]
-        confusion_picture(matrix, names, "", tmp_path / f"{size}.png")
+        confusion_figure(matrix, names, "", tmp_path / f"{size}.png")
     white_on_dark = []
     for size in (25, 26):
         values = opened(tmp_path / f"{size}.png").astype(int)
@@ -238,17 +238,17 @@ def test_confusion_numbers_up_to_25_classes(tmp_path):
         (lambda p: contact_sheet([("a", np.ones((9, 3)), [np.ones((4, 4))])], p), UsageError, "(4"),
         (lambda p: loss_curves([], p), UsageError, "0 rows"),
         (lambda p: loss_curves([{"epoch": 1}], p), UsageError, "no losses"),
-        (lambda p: tsne_picture({}, [0, 0, 0], ["a"], p), DataError, "no features"),
-        (lambda p: tsne_picture({"x": np.eye(4)}, [0] * 5, ["a"], p), DataError, "5 labels"),
-        (lambda p: tsne_picture({"x": np.eye(2)}, [0] * 2, ["a"], p), DataError, "at least 3"),
-        (lambda p: tsne_picture({"x": np.eye(4)}, [0, 1, 2, 3], ["a"], p), DataError, "label 3"),
+        (lambda p: tsne_figure({}, [0, 0, 0], ["a"], p), DataError, "no features"),
+        (lambda p: tsne_figure({"x": np.eye(4)}, [0] * 5, ["a"], p), DataError, "5 labels"),
+        (lambda p: tsne_figure({"x": np.eye(2)}, [0] * 2, ["a"], p), DataError, "at least 3"),
+        (lambda p: tsne_figure({"x": np.eye(4)}, [0, 1, 2, 3], ["a"], p), DataError, "label 3"),
         (
-            lambda p: tsne_picture({"x": np.full((4, 4), np.nan)}, [0] * 4, ["a"], p),
+            lambda p: tsne_figure({"x": np.full((4, 4), np.nan)}, [0] * 4, ["a"], p),
             DataError,
             "diverge",
         ),
-        (lambda p: confusion_picture(np.eye(3), ["a"], "", p), DataError, "1 x 1"),
-        (lambda p: confusion_picture(-np.eye(1), ["a"], "", p), DataError, "negative"),
+        (lambda p: confusion_figure(np.eye(3), ["a"], "", p), DataError, "1 x 1"),
+        (lambda p: confusion_figure(-np.eye(1), ["a"], "", p), DataError, "negative"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_leaves_no_file(call, error, words, tmp_path):
