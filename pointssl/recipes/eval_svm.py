@@ -15,7 +15,7 @@ from pointssl.recipes.frozen import (
     report_classifier,
 )
 
-__all__ = ["confusion_path", "evaluate", "leakage_notes", "run"]
+__all__ = ["confusion_path", "evaluate", "run"]
 
 
 def run(config: EvalSvmConfig) -> dict[str, Any]:
