@@ -48,7 +48,7 @@ test-cluster: $(CLUSTER)/.installed  ## Build torch-cluster in a venv of its own
 	$(CLUSTER)/bin/python -m pytest -rs tests/pointssl/ops/test_cluster.py
 
 docs: $(READY)  ## Build the manual into site/; a broken link is an error.
-	$(PY) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 bench: $(READY)  ## Measure what the fast paths save on this machine, in ten minutes.
 	$(PY) -m pointssl bench

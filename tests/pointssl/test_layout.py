@@ -85,10 +85,12 @@ def test_every_direct_dependency_is_pinned() -> None:
         return re.split(r"[<>=\[; ]", name)[0].lower().replace("_", "-")
 
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    lists = re.findall(r"^(?:dependencies|export|dev|requires) = (\[.*?\])\n", text, re.M | re.S)
+    lists = re.findall(
+        r"^(?:dependencies|docs|export|dev|requires) = (\[.*?\])\n", text, re.M | re.S
+    )
     wanted = {plain(name) for found in lists for name in ast.literal_eval(found)}
     wanted.remove("pointssl")  # the extras of its own
-    assert {"torch", "pytest", "hatchling", "onnx"} <= wanted
+    assert {"torch", "pytest", "hatchling", "onnx", "mkdocs-material"} <= wanted
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {plain(line) for line in pins if "==" in line and not line.startswith("#")}
     assert wanted <= pinned
