@@ -1,8 +1,9 @@
-"""Datasets of point clouds, alone or beside pictures. One file per dataset.
+"""Datasets of point clouds, with or without images. One file per dataset in ``sets/``.
 
-Every entry is a function ``open(root, split) -> Source`` that may take further options by name, see
-:mod:`pointssl_datasets.base.opening`. To add a dataset, write such a function and name it here, or
-pass ``--data my_package.module:MyDataset``.
+The file of a dataset has two parts: a function ``open_name(root, split) -> Source``, which may take
+further options by name (see :mod:`pointssl_datasets.base.opening`), and ``ENTRIES = {"name":
+Entry(...)}``, what :mod:`pointssl_datasets.catalogue` knows about it. To add a dataset, write that
+file and add a line here. Or leave the package alone and pass ``--data package.module:MyDataset``.
 """
 
 DATASETS: dict[str, str] = {
@@ -23,4 +24,4 @@ DATASETS: dict[str, str] = {
     "packed": "pointssl_datasets.sets.packed:open_packed",
 }
 
-GENERATED = ("shapes", "primitives")  # from a seed: nothing to download, and never without pictures
+GENERATED = ("shapes", "primitives")  # from a seed: nothing to download, and always with images

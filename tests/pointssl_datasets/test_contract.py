@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -14,7 +13,9 @@ import pytest
 
 from pointssl_datasets import DATASETS
 from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.base.resolve import resolve
 from pointssl_datasets.base.source import Source
+from pointssl_datasets.catalogue import CATALOGUE
 from pointssl_datasets.packing.arrays import TO_Y_UP, read_array
 from pointssl_datasets.packing.pack import pack
 
@@ -41,70 +42,79 @@ def cut(file: str) -> Callable[[Path], None]:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A dataset in one layout: ``opener`` as module:function, and what breaks cloud ``bad``."""
+    """A dataset in one layout.
 
-    opener: str
+    Attributes:
+        name: as ``DATASETS`` has it.
+        write: makes a small dataset of that layout in a folder.
+        spoil: damages the cloud number ``bad`` of the train split; None: clouds are generated.
+        options: for the opener.
+    """
+
+    name: str
     write: Callable[[Path], object] = lambda root: root.mkdir()
     bad: int = 0
-    spoil: Callable[[Path], None] | None = None  # nothing to spoil where clouds are made
-    up: str = "y"
+    spoil: Callable[[Path], None] | None = None
     options: dict = dataclasses.field(default_factory=dict)
 
     def open(self, root: Path | None, split: str = "train", **more) -> Source:
-        module, name = self.opener.split(":")
-        opener = getattr(import_module(f"pointssl_datasets.sets.{module}"), name)
+        opener = resolve(self.name, DATASETS, "dataset")
         return opener(root, split, **{**self.options, **more})
 
 
 SCAN = "h5_files/{}/training_objectdataset{}.h5"
-CASES = {
-    "shapes": Case("shapes:open_shapes", options={"size": 20}),
-    "primitives": Case("primitives:open_primitives", options={"size": 6}),
-    "modelnet40": Case("modelnet:open_modelnet", layouts.write_modelnet_hdf5, 4,
-                       spoil_row("ply_data_train1.h5", 1)),
-    "modelnet10": Case("modelnet:open_modelnet10", layouts.write_modelnet_hdf5, 4,
-                       spoil_row("ply_data_train1.h5", 1), up="z"),
-    "modelnet40-normal": Case("modelnet40_normal:open_modelnet40_normal",
-                              layouts.write_modelnet_normal, 1, cut("chair/chair_0001.txt")),
-    "modelnet-off": Case("modelnet_off:open_modelnet_off", layouts.write_modelnet_off, 0,
-                         cut("bed/train/bed_0001.off"), up="z"),
-    "scanobjectnn-obj_bg": Case("scanobjectnn:open_obj_bg", layouts.write_scanobjectnn, 2308,
-                                spoil_row(SCAN.format("main_split", ""), 2308)),
-    "scanobjectnn-obj_only": Case("scanobjectnn:open_obj_only",
-                                  lambda root: layouts.write_scanobjectnn(root, "obj_only"), 7,
-                                  spoil_row(SCAN.format("main_split_nobg", ""), 7)),
-    "scanobjectnn-pb_t50_rs": Case("scanobjectnn:open_pb_t50_rs",
-                                   lambda root: layouts.write_scanobjectnn(root, "pb_t50_rs"), 64,
-                                   spoil_row(SCAN.format("main_split", "_augmentedrot_scale75"),
-                                             64)),
-    "shapenetpart hdf5": Case("shapenetpart:open_shapenetpart", layouts.write_shapenetpart_hdf5,
-                              9, spoil_row("ply_data_train1.h5", 1)),
-    "shapenetpart pts": Case("shapenetpart:open_shapenetpart", layouts.write_shapenetpart_text,
-                             15, cut("02691156/points/train0.pts")),
-    "shapenetpart normal": Case("shapenetpart:open_shapenetpart",
-                                lambda root: layouts.write_shapenetpart_text(root, normal=True),
-                                14, cut("02773838/train0.txt")),
-    "shapenet55": Case("shapenet55:open_shapenet55", layouts.write_shapenet55, 1,
-                       cut("shapenet_pc/02691156-train1ab-c.npy")),
-    "shapenet-render": Case("shapenet_render:open_shapenet_render", layouts.write_shapenet_render,
-                            1, cut("ShapeNet/02942699/id1.ply")),
-    "s3dis blocks": Case("s3dis:open_s3dis", layouts.write_s3dis_blocks, 2,
-                         spoil_row("ply_data_all_0.h5", 2), up="z"),
-    "s3dis rooms": Case("s3dis:open_s3dis", layouts.write_s3dis_rooms, 1,
-                        cut("Area_1_office_1.npy"), up="z"),
-    "folder": Case("folder:open_folder", layouts.write_folder, 2, cut("train/chair/m0.npy")),
-}  # fmt: skip
-STORED = [name for name, case in CASES.items() if case.spoil]
+CASES = [
+    Case("shapes", options={"size": 20}),
+    Case("primitives", options={"size": 6}),
+    Case("modelnet40", layouts.write_modelnet_hdf5, 4, spoil_row("ply_data_train1.h5", 1)),
+    Case("modelnet10", layouts.write_modelnet_hdf5, 4, spoil_row("ply_data_train1.h5", 1)),
+    Case("modelnet40-normal", layouts.write_modelnet_normal, 1, cut("chair/chair_0001.txt")),
+    Case("modelnet-off", layouts.write_modelnet_off, 0, cut("bed/train/bed_0001.off")),
+    Case(
+        "scanobjectnn-obj_bg",
+        layouts.write_scanobjectnn,
+        2308,
+        spoil_row(SCAN.format("main_split", ""), 2308),
+    ),
+    Case(
+        "scanobjectnn-obj_only",
+        lambda root: layouts.write_scanobjectnn(root, "obj_only"),
+        7,
+        spoil_row(SCAN.format("main_split_nobg", ""), 7),
+    ),
+    Case(
+        "scanobjectnn-pb_t50_rs",
+        lambda root: layouts.write_scanobjectnn(root, "pb_t50_rs"),
+        64,
+        spoil_row(SCAN.format("main_split", "_augmentedrot_scale75"), 64),
+    ),
+    # HDF5, text, and text with normals.
+    Case("shapenetpart", layouts.write_shapenetpart_hdf5, 9, spoil_row("ply_data_train1.h5", 1)),
+    Case("shapenetpart", layouts.write_shapenetpart_text, 15, cut("02691156/points/train0.pts")),
+    Case(
+        "shapenetpart",
+        lambda root: layouts.write_shapenetpart_text(root, normal=True),
+        14,
+        cut("02773838/train0.txt"),
+    ),
+    Case("shapenet55", layouts.write_shapenet55, 1, cut("shapenet_pc/02691156-train1ab-c.npy")),
+    Case("shapenet-render", layouts.write_shapenet_render, 1, cut("ShapeNet/02942699/id1.ply")),
+    # Blocks, and rooms.
+    Case("s3dis", layouts.write_s3dis_blocks, 2, spoil_row("ply_data_all_0.h5", 2)),
+    Case("s3dis", layouts.write_s3dis_rooms, 1, cut("Area_1_office_1.npy")),
+    Case("folder", layouts.write_folder, 2, cut("train/chair/m0.npy")),
+]
+STORED = [case for case in CASES if case.spoil]
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=CASES, ids=lambda case: case.name)
 def case(request) -> Case:
-    return CASES[request.param]
+    return request.param
 
 
-@pytest.fixture(params=STORED)
+@pytest.fixture(params=STORED, ids=lambda case: case.name)
 def stored(request) -> Case:
-    return CASES[request.param]
+    return request.param
 
 
 @pytest.fixture
@@ -124,10 +134,7 @@ def same(one, other) -> bool:
 
 
 def test_every_dataset_is_held_to_it():
-    openers = {
-        name.split()[0]: f"pointssl_datasets.sets.{case.opener}" for name, case in CASES.items()
-    }
-    assert openers == {name: opener for name, opener in DATASETS.items() if name != "packed"}
+    assert {case.name for case in CASES} == set(DATASETS) - {"packed"}
 
 
 def test_names_are_unique_and_plain(case, root):
@@ -137,7 +144,7 @@ def test_names_are_unique_and_plain(case, root):
     assert source.count == len(names) == len(set(names)) > 1
     assert all(type(name) is str and name and not set(name) & set("\t\n\\") for name in names)
     assert source.split == "train"
-    assert source.up_axis == case.up
+    assert source.up_axis == CATALOGUE[case.name].up_axis
     assert isinstance(source.classes, tuple)
     assert len(set(source.classes)) == len(source.classes)
 
@@ -187,7 +194,7 @@ def test_reading_depends_on_the_number_alone(case, root):
 
 def test_the_splits_differ(case, root):
     case.write(root)
-    if case.opener.startswith("shapenet_render"):
+    if case.name == "shapenet-render":
         pytest.skip("has one split")
     train, test = case.open(root), case.open(root, "test")
     assert train.key != test.key
@@ -205,7 +212,7 @@ def test_the_key_follows_the_content(stored, root):
 
 @pytest.mark.parametrize("name", ["shapes", "primitives"])
 def test_the_key_of_what_is_made_follows_seed_and_size(name):
-    case = CASES[name]
+    case = next(case for case in CASES if case.name == name)
     keys = [case.open(None, **more).key for more in ({}, {"seed": 1}, {"size": 4}, {})]
     assert keys[0] == keys[3]
     assert len(set(keys)) == 3
@@ -246,7 +253,7 @@ def test_a_damaged_cloud_is_the_only_one(stored, root):
 
 def test_the_folder_above_will_do(stored, root):
     stored.write(root)
-    if stored.opener.startswith("folder"):
+    if stored.name == "folder":
         pytest.skip("takes any folder as its own")
     assert stored.open(root.parent).names == stored.open(root).names
 
@@ -260,7 +267,7 @@ def test_it_packs_y_up(case, root, tmp_path):
     offsets, xyz = read_array(folder, "offsets"), read_array(folder, "xyz")
     assert len(offsets) == keep + 1
     for index in (0, keep - 1):
-        stored = source.read(index)["xyz"] @ TO_Y_UP[case.up].T
+        stored = source.read(index)["xyz"] @ TO_Y_UP[CATALOGUE[case.name].up_axis].T
         np.testing.assert_array_equal(xyz[offsets[index] : offsets[index + 1]], stored)
 
 

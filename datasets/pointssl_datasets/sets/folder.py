@@ -21,6 +21,7 @@ from pathlib import Path
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, stat_key
 from pointssl_datasets.base.source import Source
+from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.files.readers import MESH_POINTS, SUFFIXES
 from pointssl_datasets.layout.pairs import Item, item_reader, pair_up
 from pointssl_datasets.layout.tree import Listing, check_name, has_clouds, list_clouds, subfolders
@@ -33,6 +34,16 @@ _LAYOUT = (
 )
 
 _Classes = Mapping[str, Listing]  # by name of the class; "" where there are no classes
+
+ENTRIES = {
+    "folder": Entry(
+        title="Your own clouds or meshes, with or without pictures",
+        layout="{train,test}/CLASS/NAME.EXT, or CLASS/NAME.EXT",
+        up_axis="y",
+        origin="your own",
+        how="Put your files into folders by class; --data folder --data-root FOLDER reads them.",
+    )
+}
 
 
 def open_folder(

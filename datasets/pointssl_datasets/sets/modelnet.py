@@ -13,14 +13,57 @@ import h5py
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.files.fields import check_xyz, unit_normals
 from pointssl_datasets.files.hdf5_shards import Shards, open_shards, whole_numbers
 from pointssl_datasets.layout.listings import read_lines, require_files
 
-_LAYOUT = (
-    "the layout of modelnet40_ply_hdf5_2048: train_files.txt, test_files.txt, shape_names.txt "
-    "and the .h5 files that they list"
+HOME = "https://modelnet.cs.princeton.edu"
+TERMS = (
+    "For academic research only. The CAD models come from the web and their authors keep the "
+    "copyright; cite Wu et al., 3D ShapeNets, CVPR 2015."
 )
+_FILES = "train_files.txt, test_files.txt, shape_names.txt and the .h5 files that they list"
+_LAYOUT = f"the layout of modelnet40_ply_hdf5_2048: {_FILES}"
+_ARCHIVE = "modelnet40_ply_hdf5_2048.zip"
+
+ENTRIES = {
+    "modelnet40": Entry(
+        title="ModelNet40, 2048 points of each CAD model, as PointNet and DGCNN read it",
+        layout=_FILES,
+        up_axis="y",
+        classes=40,
+        clouds={"train": 9840, "test": 2468},
+        terms=TERMS,
+        home=HOME,
+        gigabytes=0.4,
+        origin="download",
+        folder="modelnet40_ply_hdf5_2048",
+        archives=(
+            Archive(
+                file_name=_ARCHIVE,
+                urls=(
+                    f"{HUGGING_FACE}/Msun/modelnet40/resolve/main/{_ARCHIVE}",
+                    f"{STANFORD}/{_ARCHIVE}",
+                ),
+                size=435_212_151,
+                sha256="07670e237db72ece0f723b9abb571534c9ad655a6456b389646587dc72bb8bae",
+            ),
+        ),
+    ),
+    "modelnet10": Entry(
+        title="ModelNet10 in the layout of modelnet40_ply_hdf5_2048",
+        layout=_FILES,
+        up_axis="z",
+        classes=10,
+        clouds={"train": 3991, "test": 908},
+        terms=TERMS,
+        home=HOME,
+        folder="modelnet10_hdf5",
+        how="Nobody distributes it in this layout: get the meshes of modelnet-off and turn them "
+        "into it with `pointssl data convert --data modelnet-off --to hdf5 --points 2048`.",
+    ),
+}
 
 
 def open_modelnet(

@@ -9,9 +9,11 @@ from pathlib import Path
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.files.fields import check_xyz, unit_normals
 from pointssl_datasets.files.text_table import read_table
 from pointssl_datasets.layout.listings import read_lines, require_files, require_unique
+from pointssl_datasets.sets.modelnet import HOME, TERMS
 
 POINTS = 10_000  # of every shape; a text file that is cut short would otherwise look whole
 _NAME = "modelnet40-normal"
@@ -24,6 +26,30 @@ _PICKLES = (
     "The .dat files beside it are pickles, which are never loaded: unpack the whole of "
     "modelnet40_normal_resampled.zip."
 )
+
+ENTRIES = {
+    "modelnet40-normal": Entry(
+        title="ModelNet40, 10000 points of each CAD model with normals, as PointNet++ reads it",
+        layout="modelnet40_{train,test}.txt, modelnet40_shape_names.txt, CLASS/CLASS_0001.txt",
+        up_axis="y",
+        classes=40,
+        clouds={"train": 9843, "test": 2468},
+        terms=TERMS,
+        home=HOME,
+        gigabytes=6.8,
+        origin="download",
+        folder="modelnet40_normal_resampled",
+        archives=(
+            Archive(
+                file_name="modelnet40_normal_resampled.zip",
+                urls=(
+                    f"{HUGGING_FACE}/cminst/ModelNet40/resolve/main/modelnet40_normal_resampled.zip",
+                    f"{STANFORD}/modelnet40_normal_resampled.zip",
+                ),
+            ),
+        ),
+    )
+}
 
 
 def open_modelnet40_normal(root: Path | None, split: str) -> Source:

@@ -8,14 +8,47 @@ from pathlib import Path
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Source
+from pointssl_datasets.catalogue import Archive, Entry
 from pointssl_datasets.files.readers import MESH_POINTS
 from pointssl_datasets.layout.pairs import Item, item_reader
 from pointssl_datasets.layout.tree import check_name, entries, is_hidden, subfolders
+from pointssl_datasets.sets.modelnet import HOME, TERMS
 
-OFFICIAL = {10: {"train": 3991, "test": 908}, 40: {"train": 9843, "test": 2468}}
+OFFICIAL = {40: {"train": 9843, "test": 2468}, 10: {"train": 3991, "test": 908}}
 """Number of classes -> number of meshes per split."""
 
 _LAYOUT = "CLASS/train/name.off and CLASS/test/name.off, as in ModelNet40.zip"
+_MODELNET40 = Archive(
+    file_name="ModelNet40.zip",
+    urls=(f"{HOME}/ModelNet40.zip", "http://modelnet.cs.princeton.edu/ModelNet40.zip"),
+    size=2_039_180_837,
+    sha256="42dc3e656932e387f554e25a4eb2cc0e1a1bd3ab54606e2a9eae444c60e536ac",
+)
+_MODELNET10 = Archive(
+    file_name="ModelNet10.zip",
+    urls=(
+        "http://3dvision.princeton.edu/projects/2014/3DShapeNets/ModelNet10.zip",
+        "http://vision.princeton.edu/projects/2014/3DShapeNets/ModelNet10.zip",
+    ),
+    size=473_402_300,
+    sha256="9d8679435fc07d1d26f13009878db164a7aa8ea5e7ea3c8880e42794b7307d51",
+)
+
+ENTRIES = {
+    "modelnet-off": Entry(
+        title="ModelNet40 or ModelNet10 as CAD meshes, the original distribution",
+        layout="CLASS/{train,test}/NAME.off",
+        up_axis="z",
+        by_classes=OFFICIAL,
+        terms=TERMS,
+        home=HOME,
+        origin="download",
+        folder="ModelNet",
+        archives=(_MODELNET40,),
+        others=(_MODELNET10,),
+        how=f"That is ModelNet40; for ModelNet10 alone add --mirror {_MODELNET10.urls[0]}",
+    )
+}
 
 
 def open_modelnet_off(root: Path | None, split: str, *, mesh_points: int | None = None) -> Source:

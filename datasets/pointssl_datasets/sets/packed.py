@@ -8,6 +8,7 @@ import numpy as np
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.packing.arrays import (
     FIELDS,
     TO_Y_UP,
@@ -18,6 +19,16 @@ from pointssl_datasets.packing.arrays import (
     read_names,
     read_paths,
 )
+
+ENTRIES = {
+    "packed": Entry(
+        title="What `pointssl data convert` wrote",
+        layout="SPLIT/meta.json beside memory-mapped arrays",
+        up_axis="y",
+        origin="your own",
+        how="`pointssl data convert` makes it of any other dataset.",
+    )
+}
 
 
 def open_packed(root: Path | None, split: str) -> Source:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pointssl_datasets.base.lazy import Lazy
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.procedural.checks import count_of
 from pointssl_datasets.procedural.compositions import compose
 from pointssl_datasets.procedural.csg import sample
@@ -21,6 +22,16 @@ from pointssl_datasets.procedural.sampling import centre_and_scale
 VERSION = 1
 POINTS = 2048
 SPLITS = {"train": 10_000, "test": 1_000}  # default sizes
+
+ENTRIES = {
+    "primitives": Entry(
+        title="Generated compositions of primitives, with pictures and without classes",
+        layout="none: generated; --size and --data-seed choose",
+        up_axis="y",
+        origin="generated",
+        how="--data primitives generates it.",
+    )
+}
 
 
 def make_composition(split: str, index: int, seed: int = 0, points: int = POINTS) -> Cloud:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.files.fields import check_xyz
 from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
 from pointssl_datasets.files.tables import read_array
@@ -44,6 +45,25 @@ _LAYOUT = (
 )
 _ROOM = re.compile(r"Area_([1-6])_([A-Za-z]+)_\d+")
 _Listed = tuple[list[str], list[Path], Callable[[int], Cloud]]
+_BLOCKS = "indoor3d_sem_seg_hdf5_data.zip"
+_BLOCKS_URL = f"{HUGGING_FACE}/cminst/S3DIS/resolve/main/{_BLOCKS}"
+
+ENTRIES = {
+    "s3dis": Entry(
+        title="S3DIS: blocks or rooms of six office areas, 13 kinds of parts; Area 5 is for test",
+        layout="all_files.txt, room_filelist.txt and the ply_data_all_*.h5 that they list; or "
+        "Area_N_ROOM.npy",
+        up_axis="z",
+        classes=len(CLASSES),  # of rooms
+        terms="S3DIS' terms of use, to be agreed to in a form: for research; cite Armeni et al., "
+        "CVPR 2016.",
+        home="http://buildingparser.stanford.edu/dataset.html",
+        folder="s3dis",
+        others=(Archive(file_name=_BLOCKS, urls=(_BLOCKS_URL, f"{STANFORD}/{_BLOCKS}")),),
+        how="Agree to the terms in the form that http://buildingparser.stanford.edu/dataset.html "
+        f"links. The blocks that PointNet made of it are then had with --mirror {_BLOCKS_URL}",
+    )
+}
 
 
 def open_s3dis(root: Path | None, split: str) -> Source:

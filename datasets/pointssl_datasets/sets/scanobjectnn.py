@@ -13,6 +13,7 @@ import numpy as np
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import Archive, Entry
 from pointssl_datasets.files.fields import check_xyz
 from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
 
@@ -34,6 +35,45 @@ _VARIANTS = {
     "obj_bg": _Variant("main_split", "", _PLAIN),
     "obj_only": _Variant("main_split_nobg", "", _PLAIN),
     "pb_t50_rs": _Variant("main_split", "_augmentedrot_scale75", _AUGMENTED),
+}
+
+
+def _entry(variant: str, title: str, layout: str) -> Entry:
+    return Entry(
+        title=f"ScanObjectNN {variant.upper()}: scanned objects {title}",
+        layout=layout,
+        up_axis="y",
+        classes=len(CLASSES),
+        clouds=_VARIANTS[variant].counts,
+        terms="ScanObjectNN's terms of use, to be agreed to in a form: non-commercial research and "
+        "education; cite Uy et al., ICCV 2019.",
+        home="https://hkust-vgd.github.io/scanobjectnn/",
+        folder="scanobjectnn",  # one archive holds all variants
+        others=(
+            Archive(
+                file_name="h5_files.zip",
+                size=13_099_259_542,
+                md5="36876af479f9ad39abad5ebcd89038dd",
+            ),
+        ),
+        how="Agree to the terms in the form that https://hkust-vgd.github.io/scanobjectnn/ links; "
+        "it gives the address of h5_files.zip, which is for --mirror, or for your browser and then "
+        "--from.",
+    )
+
+
+ENTRIES = {
+    "scanobjectnn-obj_bg": _entry(
+        "obj_bg", "with background", "main_split/{training,test}_objectdataset.h5"
+    ),
+    "scanobjectnn-obj_only": _entry(
+        "obj_only", "without background", "main_split_nobg/{training,test}_objectdataset.h5"
+    ),
+    "scanobjectnn-pb_t50_rs": _entry(
+        "pb_t50_rs",
+        "moved, turned and scaled: the hardest",
+        "main_split/{training,test}_objectdataset_augmentedrot_scale75.h5",
+    ),
 }
 
 

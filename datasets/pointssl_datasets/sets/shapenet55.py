@@ -10,14 +10,32 @@ from pathlib import Path
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.files.readers import read_cloud
 from pointssl_datasets.layout.listings import read_lines, require_files, require_unique
-from pointssl_datasets.sets.shapenet_render import SYNSETS
+from pointssl_datasets.sets.shapenet import SYNSETS, TERMS
 
 COUNTS = {"train": 41952, "test": 10518}
 _NAME = "shapenet55"
 _LISTS, _ARRAYS = "ShapeNet-55", "shapenet_pc"
 _LAYOUT = f"{_LISTS}/train.txt, {_LISTS}/test.txt and {_ARRAYS}/<synset>-<id>.npy"
+
+ENTRIES = {
+    "shapenet55": Entry(
+        title="ShapeNet-55, 8192 points of each CAD model, as Point-BERT and Point-MAE read it",
+        layout="shapenet_pc/SYNSET-NAME.npy, ShapeNet-55/{train,test}.txt",
+        up_axis="y",
+        classes=55,
+        clouds=COUNTS,
+        terms=TERMS,
+        home="https://github.com/Julie-tang00/Point-BERT/blob/master/DATASET.md",
+        gigabytes=5.2,
+        folder="ShapeNet55-34",
+        how="DATASET.md of Point-BERT links the archive of the clouds on shared drives, and "
+        "https://github.com/yuxumin/PoinTr holds the lists in data/ShapeNet55-34/ShapeNet-55. Put "
+        "both into one folder; or give archives of both with --from.",
+    )
+}
 
 
 def open_shapenet55(root: Path | None, split: str) -> Source:

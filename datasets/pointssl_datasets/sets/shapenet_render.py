@@ -9,30 +9,26 @@ from pathlib import Path
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Source
+from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.files.readers import MESH_POINTS
 from pointssl_datasets.layout.pairs import Item, images_in, item_reader, pair_up
 from pointssl_datasets.layout.tree import list_clouds, subfolders
-
-SYNSETS = {
-    "02691156": "airplane", "02747177": "trash bin", "02773838": "bag", "02801938": "basket",
-    "02808440": "bathtub", "02818832": "bed", "02828884": "bench", "02843684": "birdhouse",
-    "02871439": "bookshelf", "02876657": "bottle", "02880940": "bowl", "02924116": "bus",
-    "02933112": "cabinet", "02942699": "camera", "02946921": "can", "02954340": "cap",
-    "02958343": "car", "02992529": "cellphone", "03001627": "chair", "03046257": "clock",
-    "03085013": "keyboard", "03207941": "dishwasher", "03211117": "display",
-    "03261776": "earphone", "03325088": "faucet", "03337140": "file cabinet",
-    "03467517": "guitar", "03513137": "helmet", "03593526": "jar", "03624134": "knife",
-    "03636649": "lamp", "03642806": "laptop", "03691459": "loudspeaker", "03710193": "mailbox",
-    "03759954": "microphone", "03761084": "microwave", "03790512": "motorbike",
-    "03797390": "mug", "03928116": "piano", "03938244": "pillow", "03948459": "pistol",
-    "03991062": "flowerpot", "04004475": "printer", "04074963": "remote", "04090263": "rifle",
-    "04099429": "rocket", "04225987": "skateboard", "04256520": "sofa", "04330267": "stove",
-    "04379243": "table", "04401088": "telephone", "04460130": "tower", "04468005": "train",
-    "04530566": "vessel", "04554684": "washer",
-}  # fmt: skip
-"""The 55 categories of ShapeNetCore v2."""
+from pointssl_datasets.sets.shapenet import SYNSETS, TERMS
 
 _LAYOUT = "ShapeNet/<synset>/<id>.ply and ShapeNetRendering/<synset>/<id>/rendering/*.png"
+
+ENTRIES = {
+    "shapenet-render": Entry(
+        title="ShapeNet clouds paired with rendered pictures, as CrossPoint reads it",
+        layout="ShapeNet/SYNSET/NAME.ply, ShapeNetRendering/SYNSET/NAME/rendering/*.png",
+        up_axis="y",
+        terms=TERMS,
+        home="https://github.com/MohamedAfham/CrossPoint",
+        folder="shapenet-render",
+        how="CrossPoint's README links the archives on a shared drive: give shapenet.tar.gz and "
+        "shapenet_render.tar.gz with --from, once each.",
+    )
+}
 
 
 def open_shapenet_render(

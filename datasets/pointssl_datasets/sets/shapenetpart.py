@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.files.fields import check_xyz, unit_normals
 from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
 from pointssl_datasets.files.text_table import read_table
 from pointssl_datasets.layout.listings import read_lines, require_files, require_unique
+from pointssl_datasets.sets.shapenet import TERMS
 from pointssl_datasets.sets.shapes import CATEGORIES, CLASSES, PARTS
 
 SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
@@ -40,6 +42,50 @@ _LAYOUT = (
 )
 _OTHERS = ("shape_names.txt", "all_files.txt")  # ModelNet and S3DIS call their .h5 files alike
 _Listed = tuple[list[str], list[Path], Callable[[int], Cloud], list[str]]
+_NORMAL = "shapenetcore_partanno_segmentation_benchmark_v0_normal.zip"
+
+ENTRIES = {
+    "shapenetpart": Entry(
+        title="ShapeNetPart: 16 categories with 50 parts",
+        layout="train_test_split/*.json, synsetoffset2category.txt, SYNSET/NAME.txt; or the HDF5 "
+        "files of shapenet_part_seg_hdf5_data",
+        up_axis="y",
+        classes=16,
+        clouds={"train": 12137, "val": 1870, "test": 2874},
+        terms=TERMS,
+        home="https://cs.stanford.edu/~ericyi/project_page/part_annotation/",
+        gigabytes=2.7,
+        origin="download",
+        folder="shapenetpart",
+        archives=(
+            Archive(
+                file_name=_NORMAL,
+                urls=(
+                    f"{HUGGING_FACE}/cminst/ShapeNet/resolve/main/{_NORMAL}",
+                    f"https://omnomnom.vision.rwth-aachen.de/data/point2vec/data/{_NORMAL}",
+                    f"{STANFORD}/{_NORMAL}",
+                ),
+                sha256="0e26411700bae2da38ee8ecc719ba4db2e6e0133486e258665952ad5dfced0fe",
+            ),
+        ),
+        others=(
+            Archive(
+                file_name="shapenet_part_seg_hdf5_data.zip",
+                urls=(f"{STANFORD}/shapenet_part_seg_hdf5_data.zip",),
+            ),
+            Archive(
+                file_name="shapenetcore_partanno_segmentation_benchmark_v0.zip",
+                urls=(
+                    "https://shapenet.cs.stanford.edu/ericyi/"
+                    "shapenetcore_partanno_segmentation_benchmark_v0.zip",
+                ),
+                sha256="f1dc7bad73237060946f13e1fa767b40d9adba52a79d42d64de31552b8c0b65e",
+            ),
+        ),
+        how="These are the files with normals; for the HDF5 files that DGCNN reads fetch "
+        f"{STANFORD}/shapenet_part_seg_hdf5_data.zip with --mirror, or your browser and --from.",
+    )
+}
 
 
 def open_shapenetpart(root: Path | None, split: str) -> Source:

@@ -17,6 +17,7 @@ import numpy as np
 
 from pointssl_datasets.base.lazy import Lazy
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.procedural.airplanes import airplane
 from pointssl_datasets.procedural.bags import bag
 from pointssl_datasets.procedural.boards import skateboard
@@ -73,6 +74,17 @@ CATEGORIES: dict[str, Category] = {
 }
 CLASSES = tuple(CATEGORIES)
 PARTS = tuple(f"{name}/{part}" for name, c in CATEGORIES.items() for part in c.parts)
+
+ENTRIES = {
+    "shapes": Entry(
+        title="Generated objects with the categories and parts of ShapeNetPart",
+        layout="none: generated; --size and --data-seed choose",
+        up_axis="y",
+        classes=16,
+        origin="generated",
+        how="--data shapes generates it.",
+    )
+}
 
 
 def make_shape(split: str, index: int, seed: int = 0, points: int = POINTS) -> Cloud:

@@ -39,6 +39,7 @@ from pointssl_datasets.catalogue import CATALOGUE, Archive, Entry
 from pointssl_datasets.downloading.download import WORK, download
 from pointssl_datasets.downloading.fetch import Patience, fetch
 from pointssl_datasets.downloading.install import RECEIPT
+from pointssl_datasets.sets.modelnet import ENTRIES
 
 HASTY = Patience(timeout=0.5, attempts=3, wait=0.01)
 
@@ -87,7 +88,7 @@ def server():
 def catalogue(monkeypatch, server):
     """ModelNet40's entry, with our server for its mirrors."""
 
-    def put(*paths, body=BODY, checked=True, name="modelnet40", **change):
+    def put(*paths, body=BODY, checked=True, **change):
         known = published(body) if checked else unpublished()
         urls = tuple(server.url + path for path in paths)
         archive = Archive(
@@ -97,9 +98,9 @@ def catalogue(monkeypatch, server):
             sha256=known.sha256,
             md5=change.pop("md5", None),
         )
-        old = CATALOGUE[name]
-        facts = {**vars(old), "archives": (archive,), "gigabytes": None, **change}
-        monkeypatch.setitem(CATALOGUE, name, Entry(**facts))
+        known = vars(CATALOGUE["modelnet40"])
+        fields = {**known, "archives": (archive,), "gigabytes": None, **change}
+        monkeypatch.setitem(ENTRIES, "modelnet40", Entry(**fields))
 
     return put
 
@@ -618,8 +619,8 @@ def test_mirror_of_another_known_archive(server, tmp_path, monkeypatch):
     ten = zipped(modelnet(10, top="ten/"))
     other = Archive(file_name="ten.zip", size=len(ten), sha256=hashlib.sha256(ten).hexdigest())
     first = Archive(file_name="forty.zip", urls=(f"{server.url}/forty.zip",))
-    facts = {**vars(CATALOGUE["modelnet40"]), "archives": (first,), "others": (other,)}
-    monkeypatch.setitem(CATALOGUE, "modelnet40", Entry(**facts))
+    fields = {**vars(CATALOGUE["modelnet40"]), "archives": (first,), "others": (other,)}
+    monkeypatch.setitem(ENTRIES, "modelnet40", Entry(**fields))
     server.pages["/x/ten.zip"] = good(ten)
     folder = download(
         "modelnet40", tmp_path, mirrors=[f"{server.url}/x/ten.zip"], patience=HASTY,
@@ -750,11 +751,12 @@ INTERRUPTED = """
 import dataclasses, sys
 from pathlib import Path
 from pointssl.config.data import DownloadConfig
-from pointssl.recipes.download import run
-from pointssl_datasets.catalogue import CATALOGUE, Archive
+from pointssl.recipes.data.download import run
+from pointssl_datasets.catalogue import Archive
+from pointssl_datasets.sets.modelnet import ENTRIES
 
 archive = Archive(file_name="a.zip", urls=(sys.argv[1],))
-CATALOGUE["modelnet40"] = dataclasses.replace(CATALOGUE["modelnet40"], archives=(archive,))
+ENTRIES["modelnet40"] = dataclasses.replace(ENTRIES["modelnet40"], archives=(archive,))
 run(DownloadConfig(name="modelnet40", to=Path(sys.argv[2]), accept_terms=True))
 """
 

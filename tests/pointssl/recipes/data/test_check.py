@@ -16,7 +16,8 @@ from pointssl.recipes.data import check
 from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.base.skipping import read_skips
-from pointssl_datasets.catalogue import CATALOGUE, Entry
+from pointssl_datasets.catalogue import Entry
+from pointssl_datasets.sets.folder import ENTRIES
 
 POINTS = 64
 
@@ -274,7 +275,7 @@ def test_wrong_names_are_refused(tmp_path):
 
 def test_official_counts(tmp_path, monkeypatch):
     entry = Entry(title="", layout="", up_axis="y", classes=4, clouds={"train": 18, "test": 5})
-    monkeypatch.setitem(CATALOGUE, "folder", entry)
+    monkeypatch.setitem(ENTRIES, "folder", entry)
     report = checked(write_good(tmp_path))
     examples = [e for f in report.findings if f.kind == "counts" for e in f.examples]
     assert examples == [
