@@ -29,6 +29,34 @@ class ProjectionHead(nn.Sequential):
         return super().forward(x)
 
 
+class Projector(nn.Sequential):
+    """Layers of linear, batch norm and ReLU, then a linear one: ``(B, D)`` to ``(B, P)``.
+
+    VICReg and Barlow Twins have ``hidden=(8192, 8192)``, SimSiam's projector ``(2048, 2048)`` with
+    ``norm=True`` and its predictor ``(512,)``.
+
+    Args:
+        hidden: channels of the layers before the last; their linear maps have no bias, which the
+            norm would take out.
+        norm: a batch norm without parameters behind the last layer.
+    """
+
+    def __init__(
+        self, in_dim: int, hidden: Sequence[int], out_dim: int, *, norm: bool = False
+    ) -> None:
+        widths = [in_dim, *hidden]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(True)]
+        layers.append(nn.Linear(widths[-1], out_dim, bias=not norm))
+        if norm:
+            layers.append(nn.BatchNorm1d(out_dim, affine=False))
+        super().__init__(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
 class LinearProbe(nn.Sequential):
     """Batch norm without parameters, then a linear layer: ``(B, D)`` to ``(B, classes)``.
 

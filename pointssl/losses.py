@@ -79,6 +79,75 @@ def nt_xent_among(all_a: Tensor, all_b: Tensor, temperature: float = 0.1) -> Con
     return Contrast((losses[0] + losses[1]) / 2, retrieval, 2 * len(all_a) - 2)
 
 
+class VicReg(NamedTuple):
+    """The terms of VICReg, each a scalar with gradient and without its weight."""
+
+    invariance: Tensor
+    variance: Tensor
+    covariance: Tensor
+
+
+def vicreg_among(all_a: Tensor, all_b: Tensor) -> VicReg:
+    r"""Variance, invariance and covariance of paired embeddings (Bardes et al. 2022, VICReg).
+
+    The invariance is the mean squared difference of a row's pair; the variance
+    :math:`\frac{1}{D} \sum_d \max(0, 1 - \sqrt{\mathrm{Var}(z_d) + 10^{-4}})`, the mean of both
+    kinds; the covariance :math:`\frac{1}{D} \sum_{d \neq e} \mathrm{Cov}(z)_{de}^2`, the sum of
+    both kinds, as in the authors' code.
+
+    Args:
+        all_a, all_b: ``(R, D)`` rows of all ranks, see :func:`gather_embeddings`. Every rank
+            computes the whole loss, and the mean of the ranks' gradients is that of one process.
+    """
+    with torch.autocast(all_a.device.type, enabled=False):
+        kinds = [z - z.mean(dim=0) for z in (all_a, all_b)]
+        deviations = [(z.square().sum(dim=0) / (len(z) - 1) + 1e-4).sqrt() for z in kinds]
+        covariances = [z.T @ z / (len(z) - 1) for z in kinds]
+        return VicReg(
+            F.mse_loss(all_a, all_b),
+            sum(F.relu(1 - deviation).mean() / 2 for deviation in deviations),  # type: ignore[arg-type]
+            sum(_off_diagonal(c).square().sum() / len(c) for c in covariances),  # type: ignore[arg-type]
+        )
+
+
+class BarlowTwins(NamedTuple):
+    """The terms of Barlow Twins, each a scalar with gradient and without its weight."""
+
+    invariance: Tensor
+    redundancy: Tensor
+
+
+def barlow_among(all_a: Tensor, all_b: Tensor) -> BarlowTwins:
+    r"""How far the cross-correlation :math:`C` of paired embeddings is from the identity (Zbontar
+    et al. 2021, Barlow Twins): :math:`\sum_d (1 - C_{dd})^2` and :math:`\sum_{d \neq e} C_{de}^2`.
+
+    Args:
+        all_a, all_b: ``(R, D)`` rows of all ranks, as in :func:`vicreg_among`.
+    """
+    with torch.autocast(all_a.device.type, enabled=False):
+        c = cross_correlation(all_a, all_b)
+        return BarlowTwins((1 - c.diagonal()).square().sum(), _off_diagonal(c).square().sum())
+
+
+def cross_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Correlation ``(D, D)`` of the channels of ``a`` with those of ``b``, both ``(R, D)``; a
+    constant channel has none."""
+    a, b = ((z - z.mean(dim=0)) / (z.var(dim=0, unbiased=False) + 1e-5).sqrt() for z in (a, b))
+    return a.T @ b / len(a)
+
+
+def _off_diagonal(matrix: Tensor) -> Tensor:
+    """The matrix with zeros on its diagonal."""
+    return matrix - torch.diag(matrix.diagonal())
+
+
+def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean of minus the cosine of paired rows ``(B, D)``; half precision is widened."""
+    half = (torch.float16, torch.bfloat16)
+    prediction, target = (z.float() if z.dtype in half else z for z in (prediction, target))
+    return -F.cosine_similarity(prediction, target, dim=1).mean()
+
+
 def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     r"""Cross entropy with the target :math:`1 - s` for the true class and :math:`s / (K - 1)` for
     each other one, as DGCNN (Wang et al. 2019) and CrossPoint fine-tune.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pointssl.augment import one_view
+from pointssl.augment import drawing, one_view, scale_shift_view
 from pointssl.benchmarks.backbones import SMALL as FEW
 from pointssl.benchmarks.backbones import Case, Run, Sizes, Work, encoder_of
 from pointssl.benchmarks.floor import count_operations
@@ -66,7 +66,8 @@ def _make(mode: str, side: str, sizes: Sizes, device: torch.device, dtype: torch
         for number, batch in enumerate(waited(batches(), waits)):
             batch = {key: value.to(device) for key, value in batch.items()}
             if mode == "training":
-                batch = one_view(batch, seeded(device, 0, number), augment="scale-shift")
+                draw = drawing(batch, seeded(device, 0, number), 0, 1)
+                batch = one_view(batch, draw, scale_shift_view)
                 encoder.zero_grad(set_to_none=True)
                 cloud = encoder(batch["xyz"].to(dtype)).cloud
                 cloud.square().mean().backward()

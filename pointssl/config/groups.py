@@ -82,7 +82,7 @@ class EncoderOptions(Options):
         low=1,
     )
     backbone_arg: tuple[str, ...] = option(
-        (), "Further argument of the encoder as KEY=VALUE (repeatable).", "Encoder"
+        (), "Further argument of the encoder as KEY=VALUE (repeatable).", "Encoder", key_values=True
     )
 
 

@@ -4,6 +4,7 @@ The configs themselves are in :mod:`pointssl.config.groups`.
 """
 
 import dataclasses
+import json
 import math
 import types
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ def option(
     flag: str | None = None,
     positional: bool = False,
     words: Mapping[str, int] | None = None,
+    key_values: bool = False,
 ) -> Any:
     """A field with what the command line needs to know; ``low`` and ``high`` are inclusive.
 
@@ -37,9 +39,11 @@ def option(
         flag: of the command line; by default the field's name, as ``--field-name``.
         positional: it is given without a flag, as in ``pointssl data download NAME``.
         words: that stand for numbers outside the range, as ``auto``.
+        key_values: items are ``KEY=VALUE``; in a YAML file they may stand as a mapping.
     """
     metadata: dict[str, Any] = {"help": help, "group": group, "low": low, "high": high}
     metadata |= {"flag": flag, "positional": positional, "words": words or {}}
+    metadata["key_values"] = key_values
     given = {} if default is ... else {"default": default}
     return dataclasses.field(metadata=metadata, **given)
 
@@ -114,6 +118,8 @@ def _checked(field: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
     words = field.metadata["words"]
     if words and isinstance(value, str):
         value = _number_or_word(field.name, value, words)
+    if field.metadata["key_values"] and isinstance(value, Mapping):
+        value = tuple(f"{key}={json.dumps(item)}" for key, item in value.items())
     value = _coerce(field.name, value, hint)
     if value not in words.values():
         _check_range(field.name, value, field.metadata["low"], field.metadata["high"])

@@ -8,6 +8,12 @@ from typing import Literal
 from pointssl.config.groups import DataOptions, EncoderOptions, TrainingOptions
 from pointssl.config.options import option
 
+METHOD_FLAGS = ("temperature", "within_weight", "cross_weight", "projection")
+"""Options of methods that have a flag of their own: ``--temperature 0.1`` says what ``--method-arg
+temperature=0.1`` does, for every method that has an option of this name."""
+
+OF_METHOD = "default: the method's own"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
@@ -22,24 +28,40 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
         low=0,
     )
     method: str = option("crosspoint", "Objective, or package.module:Class.", "Method")
-    temperature: float = option(0.1, "Temperature of NT-Xent.", "Method", low=1e-4)
-    within_weight: float = option(
-        1.0, "Weight of the loss between two views of a cloud.", "Method", low=0
+    method_arg: tuple[str, ...] = option(
+        (), "Option of the method as NAME=VALUE (repeatable).", "Method", key_values=True
     )
-    cross_weight: float = option(
-        1.0, "Weight of the loss between cloud and picture.", "Method", low=0
+    temperature: float | None = option(
+        None, f"Temperature of NT-Xent; {OF_METHOD}.", "Method", low=1e-4
     )
-    projection: int = option(256, "Channels of the projected embedding.", "Method", low=2)
-    augment: Literal["crosspoint", "none"] = option(
-        "crosspoint", "Augmentation of the clouds.", "Method"
+    within_weight: float | None = option(
+        None, f"Weight of the loss between two views of a cloud; {OF_METHOD}.", "Method", low=0
     )
-    rotate: Literal["up", "so3", "none"] = option(
-        "up", "Random rotation among the augmentations.", "Method"
+    cross_weight: float | None = option(
+        None, f"Weight of the loss between cloud and image; {OF_METHOD}.", "Method", low=0
+    )
+    projection: int | None = option(
+        None, f"Channels of the projected embedding; {OF_METHOD}.", "Method", low=2
+    )
+    augment: str = option(
+        "auto",
+        "Augmentation of the clouds: crosspoint, scale-shift, strl, none, or "
+        "package.module:function; auto: the method's own.",
+        "Method",
+    )
+    augment_arg: tuple[str, ...] = option(
+        (), "Option of the augmentation as NAME=VALUE (repeatable).", "Method", key_values=True
+    )
+    rotate: Literal["auto", "up", "so3", "none"] = option(
+        "auto",
+        "Random rotation among the augmentations; auto: the augmentation's own.",
+        "Method",
     )
 
     image_encoder: str = option(
-        "resnet50",
-        "resnet18, resnet34, resnet50, timm:NAME, none, or package.module:Class.",
+        "auto",
+        "resnet18, resnet34, resnet50, timm:NAME, none, or package.module:Class; auto: the "
+        "method's own.",
         "Image",
     )
     image_size: int = option(224, "Side of the pictures, pixels.", "Image", low=8)
@@ -53,13 +75,20 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
         None, "Keep the first blocks or stages of timm:NAME; default: all.", "Image", low=1
     )
     image_augment: Literal["crosspoint", "none"] | None = option(
-        None, "Augmentation of the pictures; default: as --augment.", "Image"
+        None,
+        "Augmentation of the images; default: none where --augment is none, else crosspoint.",
+        "Image",
     )
     freeze_image: bool = option(False, "Do not train the image encoder.", "Image")
     image_cache: bool = option(
         True, "Compute features of frozen, unaugmented pictures once, and keep them.", "Image"
     )
 
+    decay_all: bool = option(
+        True,
+        "Weight decay on biases, norms and tokens too; --no-decay-all spares them.",
+        "Training",
+    )
     run_dir: Path = option(
         Path("runs/pretrain"), "Folder of the run: checkpoints, logs, pictures.", "Run"
     )

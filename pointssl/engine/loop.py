@@ -45,6 +45,7 @@ class Plan:
         lr_at: learning rate of a step, counted over the whole run.
         log: takes a row of meters at the end of each epoch.
         save: writes a checkpoint; every rank calls it.
+        after_step: called when the weights have moved, with the share of the run that is done.
         accumulate: how many parts of a batch go through the network one after the other.
     """
 
@@ -55,6 +56,7 @@ class Plan:
     lr_at: Callable[[int], float]
     log: Callable[[dict[str, Any]], None]
     save: Callable[[Progress], None]
+    after_step: Callable[[float], None] = lambda progress: None
     seed: int = 0
     clip_grad: float | None = None
     amp: str = "off"
@@ -139,6 +141,7 @@ def train_epoch(
                 scalars = {**scalars, "grad_norm": norm}
             scaler.step(optimizer)
             scaler.update()
+            plan.after_step((step + 1) / (plan.epochs * plan.steps_per_epoch))
 
             seconds = time.perf_counter() - began
             speed = {"lr": lr, "seconds_per_step": seconds, "data_wait": waited / seconds}

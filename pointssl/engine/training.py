@@ -62,6 +62,7 @@ def train_in_run_dir(
     report: Callable[[dict[str, Any]], dict[str, Any]],
     describe: Callable[[], None],
     groups: list[Group] | None = None,
+    after_step: Callable[[float], None] = lambda progress: None,
     kept: dict[str, Any] | None = None,
 ) -> bool:
     """Train ``module`` to the last epoch, and keep ``last.pt`` in ``config.run_dir`` up to date.
@@ -76,6 +77,7 @@ def train_in_run_dir(
             every rank calls it.
         describe: says what is about to happen.
         groups: of parameters, see :func:`~pointssl.engine.optimizer.parameter_groups`.
+        after_step: see :class:`~pointssl.engine.loop.Plan`.
         kept: plain values and tensors that belong to the run, as what its best epoch was: filled
             from the checkpoint, and saved with it.
 
@@ -159,6 +161,7 @@ def train_in_run_dir(
         ),
         log=lambda row: log.log(report(row)),
         save=save,
+        after_step=after_step,
         seed=config.seed,
         clip_grad=config.clip_grad,
         amp=config.amp,

@@ -1,15 +1,22 @@
-"""CrossPoint: contrast two views of a cloud, and their mean with the cloud's picture."""
+"""CrossPoint: contrast two views of a cloud, and their mean with an image of it."""
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from pointssl.heads import ProjectionHead
 from pointssl.losses import embedding_std, gather_embeddings, nt_xent_among
+from pointssl.methods.base import (
+    Batch,
+    Heatmap,
+    Method,
+    Scalars,
+    both_views,
+    image_vectors,
+    require,
+    similarity_of_views,
+)
 
 
-class CrossPoint(nn.Module):
+class CrossPoint(Method):
     """Afham et al. 2022, CrossPoint: Self-Supervised Cross-Modal Contrastive Learning for 3D
     Point Cloud Understanding (arXiv 2203.00680).
 
@@ -25,7 +32,17 @@ class CrossPoint(nn.Module):
         freeze_image: leave the image encoder as it is; its head is still trained.
     """
 
-    takes_image_features = True  # an `image_feature` in the batch stands for the `image`
+    images = "vector"
+    takes_image_features = True
+    default_image_encoder = "resnet50"
+    watch = {  # noqa: RUF012 - read only
+        "loss": "loss",
+        "loss_within": "within",
+        "loss_cross": "cross",
+        "retrieval_within": "retrieval within",
+        "retrieval_cross": "cross",
+        "embedding_std": "std",
+    }
 
     def __init__(
         self,
@@ -41,27 +58,21 @@ class CrossPoint(nn.Module):
         freeze_image: bool = False,
     ) -> None:
         super().__init__()
+        require(temperature >= 1e-4, f"temperature={temperature}", "at least 0.0001")
+        require(within_weight >= 0, f"within_weight={within_weight}", "at least 0")
+        require(cross_weight >= 0, f"cross_weight={cross_weight}", "at least 0")
         self.temperature = temperature
         self.within_weight = within_weight
         self.cross_weight = cross_weight
-        self.freeze_image = freeze_image
         self.encoder = encoder
         self.head = ProjectionHead(encoder.cloud_dim, point_hidden, projection)
-        self.image_encoder = image_encoder
+        self.set_image_encoder(image_encoder, freeze_image)
         if image_encoder is not None:
             self.image_head = ProjectionHead(
                 image_encoder.dim, image_hidden, projection, bias=False
             )
-            if freeze_image:
-                image_encoder.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> "CrossPoint":
-        super().train(mode)
-        if self.freeze_image and self.image_encoder is not None:
-            self.image_encoder.eval()
-        return self
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
+    def forward(self, batch: Batch) -> Scalars:
         """Losses and what to watch.
 
         Args:
@@ -74,19 +85,13 @@ class CrossPoint(nn.Module):
             nearest partner is the right one; ``embedding_std``, 0 when the embedding has
             collapsed; ``negatives``, of each row.
         """
-        # Both views in one pass: the batch norms see them together, as in CrossPoint's code.
-        xyz = torch.cat((batch["xyz1"], batch["xyz2"]))
-        feats = torch.cat((batch["feats1"], batch["feats2"])) if "feats1" in batch else None
-        z1, z2 = self.head(self.encoder(xyz, feats).cloud).chunk(2)
+        z1, z2 = self.head(both_views(self.encoder, batch)).chunk(2)
         kinds = [z1, z2]
         if self.image_encoder is not None:
-            features = batch.get("image_feature")
-            if features is None:
-                features = self.image_encoder(batch["image"])
-            kinds.append(self.image_head(features))
+            kinds.append(self.image_head(image_vectors(self.image_encoder, batch)))
         z1, z2, *z_image = gather_embeddings(*kinds)  # of all ranks, once for both losses
         within = nt_xent_among(z1, z2, self.temperature)
-        outputs: dict[str, Tensor | float] = {
+        outputs: Scalars = {
             "loss": self.within_weight * within.loss,
             "loss_within": within.loss,
             "retrieval_within": within.retrieval,
@@ -99,3 +104,9 @@ class CrossPoint(nn.Module):
             outputs["loss_cross"] = cross.loss
             outputs["retrieval_cross"] = cross.retrieval
         return outputs
+
+    def about(self, batch_size: int) -> str:
+        return f"{2 * batch_size - 2} negatives a row"
+
+    def figure(self, batch: Batch) -> Heatmap:
+        return similarity_of_views(self.head(both_views(self.encoder, batch)))

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from pointssl.backbones.build import build_encoder, parse_arguments
+from pointssl.backbones.build import build_encoder
 from pointssl.checkpoints.encoder import build_fitting
 from pointssl.checkpoints.metadata import encoder_metadata
 from pointssl.checkpoints.zoo import families
 from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint, save_encoder
+from pointssl.config.arguments import parse_arguments
 from pointssl.config.zoo import ImportConfig
 from pointssl_datasets.base.errors import UserError
 
@@ -20,7 +21,10 @@ def run(config: ImportConfig) -> Path:
     """
     checkpoint = open_checkpoint(config.path)
     facts = encoder_metadata(checkpoint, config.path)
-    facts["backbone_args"] = {**facts["backbone_args"], **parse_arguments(config.backbone_arg)}
+    facts["backbone_args"] = {
+        **facts["backbone_args"],
+        **parse_arguments(config.backbone_arg, "--backbone-arg"),
+    }
     for name in ("points", "normalise", "up_axis"):
         if getattr(config, name) is not None:
             facts[name] = getattr(config, name)

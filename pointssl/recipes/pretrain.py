@@ -1,26 +1,36 @@
-"""`pointssl pretrain`, from top to bottom: data, encoder, method, optimiser, loop, pictures."""
+"""`pointssl pretrain`, from top to bottom: data, encoder, method, optimiser, loop, figures."""
 
 import contextlib
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Generator, nn
 
 import pointssl
-from pointssl.augment import two_views
+from pointssl.augment import Augmentation, drawing, float_images
 from pointssl.backbones.build import build_encoder, given_arguments, with_defaults
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.batch_size import with_batch_size
 from pointssl.engine.distributed import World, start_world
-from pointssl.engine.loading import count_steps, read_batches, train_rows
+from pointssl.engine.loading import count_steps, read_batches, seeded, train_rows
+from pointssl.engine.optimizer import parameter_groups
 from pointssl.engine.resume import earlier_run
 from pointssl.engine.schedule import scaled_lr
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
-from pointssl.methods import METHODS
+from pointssl.methods.base import Batch, Method
+from pointssl.methods.build import (
+    augmentation_arguments,
+    build_augmentation,
+    build_method,
+    method_arguments,
+    with_method_defaults,
+)
 from pointssl.recipes.pretrain_images import (
     frozen_at_random,
+    image_augmentation,
     image_encoder_of,
     images_are_fixed,
     serve_features,
@@ -30,7 +40,6 @@ from pointssl.runs.folder import read_metrics
 from pointssl_datasets import GENERATED
 from pointssl_datasets.base.errors import UsageError, UserError
 from pointssl_datasets.base.mixing import PointDataset
-from pointssl_datasets.base.resolve import resolve
 
 
 def run(config: PretrainConfig) -> Path:
@@ -46,6 +55,7 @@ def run(config: PretrainConfig) -> Path:
 
 def pretrain(config: PretrainConfig, world: World) -> Path:
     """:func:`run` in a process group that exists already."""
+    config = with_method_defaults(config)
     path = config.run_dir / LAST
     if path.exists():
         config = with_batch_size(config, 0, world, path)
@@ -55,7 +65,12 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     dataset = open_dataset(config, world)
     config = with_batch_size(config, len(dataset), world)
     steps = count_steps(len(dataset), config.batch_size)
-    method, facts = build_method(config, dataset, image_encoder)
+    method = make_method(config, image_encoder)
+    facts = describe_encoder(config, dataset)
+    prepare = partial(
+        augmented, method=method, augment=build_augmentation(config),
+        image_augment=image_augmentation(config), world=world,
+    )  # fmt: skip
 
     def begin() -> None:
         """With the weights that are trained on, be they of a checkpoint."""
@@ -71,18 +86,20 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         earlier=earlier,
         steps=steps,
         batches=lambda epoch, start: epoch_batches(config, dataset, epoch, start, world),
-        prepare=partial(
-            two_views, rank=world.rank, ranks=world.size,
-            augment=config.augment, rotate=config.rotate, image_augment=config.image_augment,
-        ),
-        report=partial(report_epoch, world=world),
+        prepare=prepare,
+        report=partial(report_epoch, method=method, world=world),
         describe=begin,
-    )  # fmt: skip
+        groups=None
+        if config.decay_all
+        else parameter_groups(method, weight_decay=config.weight_decay, decay_all=False),
+        after_step=method.after_step,
+    )
     if not trained:
         world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
         return path
     if world.is_main:
-        draw_curves(config.run_dir)
+        draw_curves(config.run_dir, method.watch)
+    draw_method(config, dataset, method, prepare, world)
     world.say(f"checkpoint: {path}")
     return path
 
@@ -111,28 +128,35 @@ def open_dataset(config: PretrainConfig, world: World) -> PointDataset:
     return dataset
 
 
-def build_method(
-    config: PretrainConfig, dataset: PointDataset, image_encoder: nn.Module | None
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The method with its encoders, and the facts about the encoder that later commands need."""
-    arguments = {"in_channels": 6 if config.normals else 3, **given_arguments(config)}
+def make_method(config: PretrainConfig, image_encoder: nn.Module | None) -> Method:
+    """The method around its encoder; ``--seed`` decides all weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        encoder = build_encoder(config.backbone, **arguments)
-        method = resolve(config.method, METHODS, "method", nn.Module)(
+        encoder = build_encoder(config.backbone, **encoder_arguments(config))
+        return build_method(
+            config.method,
             encoder,
             image_encoder,
-            projection=config.projection,
-            temperature=config.temperature,
-            within_weight=config.within_weight,
-            cross_weight=config.cross_weight,
             freeze_image=config.freeze_image,
+            **method_arguments(config),
         )
-    facts = {
+
+
+def encoder_arguments(config: PretrainConfig) -> dict[str, Any]:
+    return {"in_channels": 6 if config.normals else 3, **given_arguments(config)}
+
+
+def describe_encoder(config: PretrainConfig, dataset: PointDataset) -> dict[str, Any]:
+    """What later commands need to know of the encoder, and how it was trained."""
+    return {
         "pointssl": pointssl.__version__,
         "method": config.method,
+        "method_args": method_arguments(config),
+        "augment": config.augment,
+        "augment_args": augmentation_arguments(config),
+        "image_encoder": config.image_encoder,
         "backbone": config.backbone,
-        "backbone_args": with_defaults(config.backbone, arguments),
+        "backbone_args": with_defaults(config.backbone, encoder_arguments(config)),
         "points": config.points,
         "normals": config.normals,
         "normalise": config.normalise,
@@ -140,7 +164,24 @@ def build_method(
         "classes": list(dataset.classes),
         "trained_on": {k: v for k, v in dataset.facts().items() if k != "seed"},
     }
-    return method, facts
+
+
+LABELS = ("label", "part")  # of a batch; no method sees them
+
+
+def augmented(
+    batch: Batch,
+    generator: Generator,
+    *,
+    method: Method,
+    augment: Augmentation,
+    image_augment: Literal["crosspoint", "none"],
+    world: World,
+) -> Batch:
+    """A batch of the dataset as the method takes it, without labels."""
+    batch = {name: value for name, value in batch.items() if name not in LABELS}
+    draw = drawing(batch, generator, world.rank, world.size)
+    return float_images(method.views(batch, draw, augment), draw, image_augment)
 
 
 def epoch_batches(
@@ -153,7 +194,7 @@ def epoch_batches(
 
 
 def describe(
-    config: PretrainConfig, dataset: PointDataset, method: nn.Module, steps: int, world: World
+    config: PretrainConfig, dataset: PointDataset, method: Method, steps: int, world: World
 ) -> None:
     """What is about to happen, in a few lines."""
     for note in dataset.notes:
@@ -161,20 +202,22 @@ def describe(
     parameters = sum(p.numel() for p in method.parameters()) / 1e6
     lr = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
     left = len(dataset) - steps * config.batch_size
-    encoder = cast(nn.Module, method.encoder)
+    encoder = method.encoder
     k = f" (k {encoder.k})" if hasattr(encoder, "k") else ""
-    pictures = f"pictures of {config.image_size} px" if dataset.has_images else "no pictures"
+    images = f"images of {config.image_size} px" if dataset.has_images else "no images"
     world.say(
         f"pretraining {config.backbone}{k} by {config.method} on {config.data}: "
-        f"{len(dataset)} clouds of {config.points} points, {pictures}; "
+        f"{len(dataset)} clouds of {config.points} points, {images}; "
         f"{parameters:.1f} M parameters"
     )
-    parts = f" ({config.accumulate} parts have their own)" if config.accumulate > 1 else ""
+    about = method.about(config.batch_size // config.accumulate)
+    if about and config.accumulate > 1:
+        about += f" ({config.accumulate} parts have their own)"
     world.say(
         f"{world.size} process(es) on {world.device.type}, batch {config.batch_size} in all, "
-        f"{2 * config.batch_size // config.accumulate - 2} negatives a row{parts}, lr {lr:g}, "
-        f"{steps} steps x {config.epochs} "
-        f"epochs" + (f"; the last {left} clouds of each shuffled epoch are dropped" if left else "")
+        + (f"{about}, " if about else "")
+        + f"lr {lr:g}, {steps} steps x {config.epochs} epochs"
+        + (f"; the last {left} clouds of each shuffled epoch are dropped" if left else "")
     )
     if frozen_at_random(config):
         world.say(
@@ -189,22 +232,43 @@ def describe(
         )
 
 
-def report_epoch(row: dict[str, Any], world: World) -> dict[str, Any]:
-    """Print the meters of an epoch to watch; all of them are logged."""
-    shown = {
-        "loss": "loss", "loss_within": "within", "loss_cross": "cross",
-        "retrieval_within": "retrieval within", "retrieval_cross": "cross",
-        "embedding_std": "std", "seconds_per_step": "s/step", "data_wait": "waiting for data",
-    }  # fmt: skip
+def report_epoch(row: dict[str, Any], method: Method, world: World) -> dict[str, Any]:
+    """Print what the method says to watch of an epoch's meters; all of them are logged."""
+    shown = {**method.watch, "seconds_per_step": "s/step", "data_wait": "waiting for data"}
     parts = [f"{label} {row[name]:.3f}" for name, label in shown.items() if name in row]
     world.say(f"epoch {row['epoch']}: " + ", ".join(parts))
     return row
 
 
-def draw_curves(run_dir: Path) -> None:
-    """``loss_curves.png``; a run is not lost for want of a picture."""
+def draw_curves(run_dir: Path, watch: Mapping[str, str] | None = None) -> None:
+    """``loss_curves.png``; a run is not lost for want of a figure.
+
+    Args:
+        watch: scalars beside the usual ones, and their labels.
+    """
     from pointssl.reports.figures.pretraining import loss_curves
 
     with contextlib.suppress(UserError):
-        loss_curves(read_metrics(run_dir), run_dir / "loss_curves.png")
+        loss_curves(read_metrics(run_dir), run_dir / "loss_curves.png", watch)
         print(f"loss curves: {run_dir / 'loss_curves.png'}")
+
+
+@torch.no_grad()
+def draw_method(
+    config: PretrainConfig,
+    dataset: PointDataset,
+    method: Method,
+    prepare: Callable[[Batch, Generator], Batch],
+    world: World,
+) -> None:
+    """``method.png``: what the method shows of the first batch; every rank calls it."""
+    batch = next(iter(epoch_batches(config, dataset, 0, 0, world)))
+    heatmap = method.eval().figure(prepare(batch, seeded(world.device, config.seed)))
+    if heatmap is None or not world.is_main:
+        return
+    from pointssl.reports.figures.pretraining import heatmap_figure
+
+    path = config.run_dir / "method.png"
+    with contextlib.suppress(UserError):
+        heatmap_figure(*heatmap, path)
+        print(f"{heatmap.title}: {path}")

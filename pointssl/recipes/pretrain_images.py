@@ -1,6 +1,6 @@
 """What `pretrain` does with its image encoder: builds it, and spares it work that never changes."""
 
-from typing import cast
+from typing import Literal, cast
 
 from torch import nn
 
@@ -52,13 +52,20 @@ def frozen_at_random(config: PretrainConfig) -> bool:
     return ours and config.freeze_image and not weights
 
 
+def image_augmentation(config: PretrainConfig) -> Literal["crosspoint", "none"]:
+    """How the images are augmented."""
+    if config.image_augment is not None:
+        return config.image_augment
+    return "none" if config.augment == "none" else "crosspoint"
+
+
 def images_are_fixed(config: PretrainConfig, method: nn.Module) -> bool:
     """Whether a picture has the same feature in every epoch, and the method takes that instead."""
     return (
         config.image_encoder != "none"
         and config.freeze_image
         and config.image_cache
-        and (config.image_augment or config.augment) == "none"
+        and image_augmentation(config) == "none"
         and getattr(method, "takes_image_features", False)
     )
 

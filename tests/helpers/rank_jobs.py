@@ -11,7 +11,7 @@ from tiny import PictureNet, PointMlp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pointssl.augment import two_views
+from pointssl.augment import crosspoint_view, drawing, float_images, two_views
 from pointssl.backbones.build import build_encoder
 from pointssl.backbones.dgcnn import DGCNN
 from pointssl.backbones.dgcnn_seg import DGCNNSeg
@@ -63,7 +63,8 @@ def crosspoint_step(world, backbone):
         "index": torch.arange(16),
     }
     batch = {name: share(value, world) for name, value in batch.items()}
-    batch = two_views(batch, seeded("cpu", 0, 7), rank=world.rank, ranks=world.size)
+    draw = drawing(batch, seeded("cpu", 0, 7), world.rank, world.size)
+    batch = float_images(two_views(batch, draw, crosspoint_view), draw, "crosspoint")
     batch["image"] = batch["image"].double()
     model = DistributedDataParallel(method) if world.size > 1 else method
     outputs = model(batch)

@@ -9,14 +9,16 @@ from torch import Generator, Tensor
 from pointssl.augment import (
     Draw,
     crosspoint_view,
+    drawing,
     drop_points,
+    float_images,
     image_view,
     quaternion_rotations,
     two_views,
+    unchanged_view,
     unit_sphere,
     up_rotations,
 )
-from pointssl_datasets.base.errors import UsageError
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -167,7 +169,7 @@ def test_normals_turn_and_drop_with_the_points(rotate: str):
 
     xyz = unit_sphere(torch.randn(5, 60, 3, generator=seeded(1), dtype=torch.float64))
     normals = torch.nn.functional.normalize(xyz, dim=-1)
-    view, turned = crosspoint_view(xyz, normals, NoNoise(seeded(), 5, slice(None)), rotate)
+    view, turned = crosspoint_view(xyz, normals, NoNoise(seeded(), 5, slice(None)), rotate=rotate)
     assert torch.allclose(turned.norm(dim=-1), torch.ones(5, 60, dtype=torch.float64))
     for cloud in range(5):
         # Differences of points are free of the shift; they and the normals turn alike.
@@ -192,12 +194,18 @@ def batch(count: int) -> dict[str, Tensor]:
     }
 
 
+def views_of(given, generator, rank=0, ranks=1, augment=crosspoint_view, images="crosspoint"):
+    """Two views of a batch and its images, as pretraining makes them."""
+    draw = drawing(given, generator, rank, ranks)
+    return float_images(two_views(given, draw, augment), draw, images)
+
+
 def test_same_seed_same_views_and_two_different_ones():
-    first, again = two_views(batch(6), seeded(1)), two_views(batch(6), seeded(1))
+    first, again = views_of(batch(6), seeded(1)), views_of(batch(6), seeded(1))
     assert set(first) == {"index", "xyz1", "xyz2", "feats1", "feats2", "image"}
     for name, value in first.items():
         assert torch.equal(value, again[name]), name
-    other = two_views(batch(6), seeded(2))
+    other = views_of(batch(6), seeded(2))
     assert not torch.equal(first["xyz1"], other["xyz1"])
     assert not torch.equal(first["xyz1"], first["xyz2"])
     assert torch.equal(first["index"], torch.arange(6))
@@ -206,38 +214,33 @@ def test_same_seed_same_views_and_two_different_ones():
 def test_global_generator_is_neither_used_nor_moved():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    two_views(batch(3), seeded(1))
+    views_of(batch(3), seeded(1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_draw_the_rows_of_one_global_batch(ranks: int):
-    whole = two_views(batch(6), seeded(1))
+    whole = views_of(batch(6), seeded(1))
     share = 6 // ranks
     parts = []
     for rank in range(ranks):
         own = {key: value[rank * share : (rank + 1) * share] for key, value in batch(6).items()}
-        parts.append(two_views(own, seeded(1), rank=rank, ranks=ranks))
+        parts.append(views_of(own, seeded(1), rank, ranks))
     for name, value in whole.items():
         assert torch.allclose(torch.cat([part[name] for part in parts]), value, atol=1e-6), name
 
 
 def test_without_augmentation():
     data = batch(2)
-    views = two_views(data, seeded(), augment="none")
+    views = views_of(data, seeded(), augment=unchanged_view, images="none")
     assert torch.equal(views["xyz1"], data["xyz"])
     assert torch.equal(views["feats2"], data["feats"])
     assert torch.equal(views["image"], data["image"].float() / 255)
 
 
 def test_clouds_alone():
-    views = two_views({"xyz": clouds(2, 40), "index": torch.arange(2)}, seeded())
+    views = views_of({"xyz": clouds(2, 40), "index": torch.arange(2)}, seeded())
     assert set(views) == {"index", "xyz1", "xyz2"}
-
-
-def test_unknown_augmentation():
-    with pytest.raises(UsageError, match="--augment 'strong': choose crosspoint or none"):
-        two_views(batch(2), seeded(), augment="strong")
 
 
 def test_image_view_stays_in_range_and_flips_half():

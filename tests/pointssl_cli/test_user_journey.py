@@ -51,7 +51,7 @@ def test_the_run_directory_is_whole_and_valid(capfd, place, weights):
     run = place / "run"
     assert {path.name for path in run.iterdir()} == {
         "checkpoints", "config.yaml", "environment.json", "metrics.jsonl", "tensorboard",
-        "loss_curves.png",
+        "loss_curves.png", "method.png",
     }  # fmt: skip
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.pt"]
     environment = json.loads((run / "environment.json").read_text())

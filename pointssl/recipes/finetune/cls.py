@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Generator, Tensor, nn
 
-from pointssl.augment import one_view
+from pointssl.augment import drawing, one_view, supervised_augmentation
 from pointssl.config.finetune import FinetuneClsConfig
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
@@ -58,11 +58,10 @@ def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
     def test(task: nn.Module) -> dict[str, Any]:
         return evaluate(task, splits.test, splits.test_rows, votes=config.votes)
 
+    augment = supervised_augmentation(config.augment, config.rotate)
+
     def prepare(batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        return one_view(
-            batch, generator, rank=world.rank, ranks=world.size,
-            augment=config.augment, rotate=config.rotate,
-        )  # fmt: skip
+        return one_view(batch, drawing(batch, generator, world.rank, world.size), augment)
 
     return Job(
         task="cls",

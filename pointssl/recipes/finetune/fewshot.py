@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from pointssl.augment import one_view
+from pointssl.augment import drawing, one_view, scale_shift_view
 from pointssl.config.evaluate import EvalFewshotConfig
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import count_steps, read_batches, train_rows
@@ -202,7 +202,8 @@ def finetune_fold(
 
     def prepare(found: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         found = {**found, "label": place[found["label"]]}
-        return one_view(found, generator, rank=world.rank, ranks=world.size, augment="scale-shift")
+        draw = drawing(found, generator, world.rank, world.size)
+        return one_view(found, draw, scale_shift_view)
 
     plan = Plan(
         epochs=config.epochs,

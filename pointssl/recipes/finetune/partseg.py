@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from pointssl.augment import one_view
+from pointssl.augment import drawing, one_view, supervised_augmentation
 from pointssl.config.finetune import FinetunePartsegConfig
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
@@ -57,11 +57,10 @@ def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
         progress=config.progress,
     )
 
+    augment = supervised_augmentation(config.augment, config.rotate)
+
     def prepare(batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        view = one_view(
-            batch, generator, rank=world.rank, ranks=world.size,
-            augment=config.augment, rotate=config.rotate,
-        )  # fmt: skip
+        view = one_view(batch, drawing(batch, generator, world.rank, world.size), augment)
         return numbers.apply(view)
 
     def validate(task: nn.Module) -> dict[str, float]:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from pointssl.augment import Draw, rotated, scale_shift
-from pointssl.backbones.build import parse_arguments
+from pointssl.augment import drawing, rotated, scale_shift_view
+from pointssl.config.arguments import parse_arguments
 from pointssl.config.finetune import FinetuneSemsegConfig
 from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World, start_world
@@ -57,7 +57,7 @@ def from_scratch(config: FinetuneSemsegConfig) -> FinetuneSemsegConfig:
         wanted["align"] = "false"
         if channels == "xyz-rgb-place":  # neighbours are near in the room, as DGCNN has it
             wanted["neighbour_channels"] = "[6,7,8]"
-    given = parse_arguments(config.backbone_arg)
+    given = parse_arguments(config.backbone_arg, "--backbone-arg")
     more = tuple(f"{name}={value}" for name, value in wanted.items() if name not in given)
     return replace(config, channels=channels, backbone_arg=(*config.backbone_arg, *more))
 
@@ -216,13 +216,12 @@ def prepare(
     world: World,
 ) -> dict[str, Tensor]:
     """Blocks that are turned and scaled as asked, with their channels as ``feats``."""
-    count, rank = len(batch["xyz"]), world.rank
-    draw_numbers = Draw(generator, count * world.size, slice(rank * count, (rank + 1) * count))
+    draw_numbers = drawing(batch, generator, world.rank, world.size)
     middle = torch.from_numpy(splits.middle).to(batch["xyz"].device)
     xyz, place = rotated(batch["xyz"], batch["place"] - middle, draw_numbers, config.rotate)
     assert place is not None
     if config.augment == "scale-shift":
-        xyz, _ = scale_shift(xyz, None, draw_numbers)
+        xyz, _ = scale_shift_view(xyz, None, draw_numbers)
     view = {**batch, "xyz": xyz, "place": place + middle}
     feats = feats_of(view, channels)
     return view if feats is None else {**view, "feats": feats}

@@ -100,7 +100,11 @@ CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
 )  # fmt: skip
 
 
-def loss_curves(metrics: Sequence[Mapping[str, Any]], path: Path | str) -> None:
+def loss_curves(
+    metrics: Sequence[Mapping[str, Any]],
+    path: Path | str,
+    watch: Mapping[str, str] | None = None,
+) -> None:
     """The course of a run: a panel for each kind of number that was recorded.
 
     Args:
@@ -110,15 +114,23 @@ def loss_curves(metrics: Sequence[Mapping[str, Any]], path: Path | str) -> None:
             Keys may be absent: a run on points alone has no cross-modal ones. A value that is not
             finite leaves a gap in its line.
         path: the PNG.
+        watch: further keys, each with the title of its panel.
 
     Raises:
         UsageError: none of the rows has any of these numbers.
         UserError: matplotlib is missing, or ``path`` can't be written.
     """
-    found = {key: _line(metrics, key) for _, _, lines in CURVES for key, _, _ in lines}
+    known = {key for _, _, lines in CURVES for key, _, _ in lines}
+    own = [
+        (label, "linear", ((key, label, ORANGE),))
+        for key, label in (watch or {}).items()
+        if key not in known
+    ]
+    curves = [*CURVES[:-1], *own, CURVES[-1]]
+    found = {key: _line(metrics, key) for _, _, lines in curves for key, _, _ in lines}
     shown = [
         (title, kind, [line for line in lines if len(found[line[0]][0])])
-        for title, kind, lines in CURVES
+        for title, kind, lines in curves
         if any(len(found[key][0]) for key, _, _ in lines)
     ]
     if not shown:
@@ -146,6 +158,31 @@ def loss_curves(metrics: Sequence[Mapping[str, Any]], path: Path | str) -> None:
                 place.legend(loc="best", fontsize=8)
         for place in axes.flat[len(shown) :]:
             place.set_axis_off()
+        save_figure(figure, path)
+
+
+def heatmap_figure(
+    title: str, values: NDArray[Any], rows: str, columns: str, path: Path | str
+) -> None:
+    """A matrix in colours with its scale: blue to red about 0 where it has negative values.
+
+    Args:
+        values: ``(R, C)``; what its ``rows`` and ``columns`` are stands at the axes.
+        path: the PNG.
+
+    Raises:
+        UserError: matplotlib is missing, or ``path`` can't be written.
+    """
+    low = float(values.min())
+    with house_style():
+        figure, axes = axes_grid(4.6, 4.0, 1, 1)
+        place = axes[0, 0]
+        limits = {"vmin": -1.0, "vmax": 1.0, "cmap": "RdBu_r"} if low < -0.05 else {"cmap": "Blues"}
+        drawn = place.imshow(values, interpolation="nearest", **limits)
+        place.set_title(title, loc="left")
+        place.set_xlabel(columns)
+        place.set_ylabel(rows)
+        figure.colorbar(drawn, ax=place, shrink=0.8)
         save_figure(figure, path)
 
 

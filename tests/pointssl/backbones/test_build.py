@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import pointssl
-from pointssl.backbones.build import build_encoder, parse_arguments
+from pointssl.backbones.build import build_encoder
 from pointssl.checkpoints.encoder import load_encoder
 from pointssl.checkpoints.file import save_checkpoint
+from pointssl.config.arguments import parse_arguments
 from pointssl_datasets.base.errors import UsageError, UserError
 
 SMALL = {"k": 5, "embedding": 16}
@@ -137,7 +138,7 @@ def test_not_a_checkpoint(tmp_path: Path, saved):
 def test_parse_arguments():
     pairs = ["slope=0.1", "align=false", "channels=[8, 8]", "name=a=b"]
     expected = {"slope": 0.1, "align": False, "channels": [8, 8], "name": "a=b"}
-    assert parse_arguments(pairs) == expected
+    assert parse_arguments(pairs, "--backbone-arg") == expected
     for bad in ("slope", "=3"):
         with pytest.raises(UsageError, match="expected KEY=VALUE"):
-            parse_arguments([bad])
+            parse_arguments([bad], "--backbone-arg")

@@ -11,7 +11,7 @@ from PIL import Image
 from processes import run_ranks
 from tiny import flags, options, write_clouds
 
-from pointssl.augment import two_views
+from pointssl.augment import crosspoint_view, drawing, float_images, two_views, unchanged_view
 from pointssl.checkpoints.file import load_checkpoint
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.distributed import World
@@ -207,8 +207,14 @@ def test_pictures_are_augmented_apart_from_clouds(augment):
         "image": torch.from_numpy(some_pictures(4)).permute(0, 3, 1, 2),
         "index": torch.arange(4),
     }
+    function = crosspoint_view if augment == "crosspoint" else unchanged_view
+
+    def views(given, image):
+        draw = drawing(given, seeded("cpu", 1), 0, 1)
+        return float_images(two_views(given, draw, function), draw, image)
+
     plain, changed, rows = (
-        two_views(given, seeded("cpu", 1), augment=augment, image_augment=image)
+        views(given, image)
         for given, image in [
             (batch, "none"),
             (batch, "crosspoint"),
@@ -222,7 +228,7 @@ def test_pictures_are_augmented_apart_from_clouds(augment):
         assert torch.equal(plain[name], changed[name])
         assert torch.equal(plain[name], batch["xyz"]) == (augment == "none")
     with pytest.raises(UsageError, match="--image-augment 'strong'"):
-        two_views(batch, seeded("cpu", 1), image_augment="strong")
+        PretrainConfig(image_augment="strong")
 
 
 def test_options_of_an_image_encoder_that_is_not_there(root, tmp_path, capfd):

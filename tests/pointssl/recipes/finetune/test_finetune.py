@@ -255,7 +255,7 @@ def test_parts_are_checked_before_training(partseg, tmp_path):
 
 
 def test_votes_turn_normals_as_training_does(cache):
-    from pointssl.augment import Draw, scale_shift
+    from pointssl.augment import Draw, scale_shift_view
     from pointssl.tasks.outputs import probabilities
 
     class Seen:
@@ -274,7 +274,7 @@ def test_votes_turn_normals_as_training_does(cache):
         def uniform(self, low, high, *shape):
             return torch.from_numpy(scale) if low > 0 else torch.zeros(3)
 
-    wanted = scale_shift(xyz, normals, Fixed(data, 3, slice(0, 3)))
+    wanted = scale_shift_view(xyz, normals, Fixed(data, 3, slice(0, 3)))
     assert torch.allclose(task.xyz, wanted[0])
     assert torch.allclose(task.feats, wanted[1])
 
