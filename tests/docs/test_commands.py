@@ -63,7 +63,7 @@ def understand(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 TORCHRUN = {f"--{flag}" for flag in ("help", "nproc-per-node", "nnodes", "node-rank", "local-addr")}
 TORCHRUN |= {f"--{flag}" for flag in ("master-addr", "master-port", "rdzv-backend", "rdzv-conf")}
-OTHERS = TORCHRUN | {"--signal"}  # of sbatch
+OTHERS = TORCHRUN | {"--signal", "--gbit", "--latency-us"}  # of sbatch and of a benchmark
 COMMANDS = sorted({(page.name, line) for page in PAGES for line in lines_of(page)})
 
 
