@@ -1,4 +1,4 @@
-"""Machine code for hot loops, by numba, which is imported only where a loop is about to be run."""
+"""Hot loops compiled to machine code by numba, which is imported when the first one is needed."""
 
 import functools
 from collections.abc import Callable
@@ -9,37 +9,31 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` in machine code, kept on disk if that is possible, and without the
-    interpreter's lock.
+    """``function`` compiled; it runs without the interpreter's lock.
 
-    Raises:
-        ImportError: numba is missing; every caller has a twin in numpy for that case.
+    The machine code is cached on disk where there is a folder for it.
     """
     from numba import njit
 
-    plain: Callable[P, R] = njit(nogil=True)(function)
+    uncached: Callable[P, R] = njit(nogil=True)(function)
     try:
-        kept: Callable[P, R] = njit(nogil=True, cache=True)(function)
+        cached: Callable[P, R] = njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba found no folder that it may write to
-        return plain
+        return uncached
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return kept(*args, **kwargs)
-        except OSError:  # the folder is full, or was taken away
-            return plain(*args, **kwargs)
+            return cached(*args, **kwargs)
+        except OSError:  # the disk is full, or the folder was removed
+            return uncached(*args, **kwargs)
 
     return call
 
 
 def inner(function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` as a part of those that :func:`compiled` takes; it stays plain Python, too.
-
-    Raises:
-        ImportError: numba is missing.
-    """
+    """Allows functions under :func:`compiled` to call ``function``, which stays plain Python."""
     from numba.extending import register_jitable
 
-    part: Callable[P, R] = register_jitable(function)
-    return part
+    jitable: Callable[P, R] = register_jitable(function)
+    return jitable

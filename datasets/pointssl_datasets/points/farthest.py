@@ -1,8 +1,4 @@
-"""Farthest point sampling, compiled where numba is at hand: 8192 to 1024 points in 14 ms, not 95.
-
-The twin in plain NumPy, and its definition, is :func:`.sampling.farthest`; both
-choose the same points, bit for bit.
-"""
+"""Farthest point sampling, compiled by numba: 8192 to 1024 points in 14 ms; NumPy takes 95 ms."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,24 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointssl_datasets.base.compiling import compiled
-from pointssl_datasets.points import sampling
 
 Kernel = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
 
 
 def farthest(xyz: NDArray[np.float32], points: int) -> NDArray[np.int64]:
-    """``(points,)`` indices into ``xyz (N, 3)``, from index 0; ``points`` is at most N."""
-    kernel = _compiled() or sampling.farthest
-    return kernel(np.ascontiguousarray(xyz, dtype=np.float32), points)
+    """Farthest point sampling from index 0 (Eldar et al., 1997; as in PointNet++, 2017).
+
+    Args:
+        xyz: ``(N, 3)``.
+        points: how many, at most N.
+
+    Returns:
+        ``(points,)`` indices in the order of their choice; ties go to the lowest index.
+    """
+    return _kernel()(np.ascontiguousarray(xyz, dtype=np.float32), points)
 
 
 @lru_cache(maxsize=1)
-def _compiled() -> Kernel | None:
-    """:func:`_farthest` in machine code, or None without numba."""
-    try:
-        return compiled(_farthest)
-    except ImportError:
-        return None
+def _kernel() -> Kernel:
+    return compiled(_farthest)  # here and not at import, which would import numba
 
 
 def _farthest(xyz: NDArray[np.float32], points: int) -> NDArray[np.int64]:

@@ -24,25 +24,6 @@ def repeat_to(order: NDArray[np.int64], points: int) -> NDArray[np.int64]:
     return np.resize(order, points)
 
 
-def farthest(xyz: NDArray[np.float32], points: int) -> NDArray[np.int64]:
-    """Farthest point sampling from index 0 (Eldar et al., 1997; as in PointNet++, 2017).
-
-    Args:
-        xyz: ``(N, 3)``.
-        points: how many, at most N.
-
-    Returns:
-        ``(points,)`` indices in the order of their choice; ties go to the lowest index.
-    """
-    chosen = np.zeros(points, dtype=np.int64)
-    distance = np.full(len(xyz), np.inf, dtype=np.float32)
-    for i in range(1, points):
-        step = xyz - xyz[chosen[i - 1]]
-        np.minimum(distance, np.einsum("nc,nc->n", step, step), out=distance)
-        chosen[i] = distance.argmax()
-    return chosen
-
-
 def rotation(turn: str, rng: np.random.Generator) -> NDArray[np.float32]:
     """A ``(3, 3)`` rotation: about the y axis (``"up"``), or uniform over SO(3) (``"so3"``).
 

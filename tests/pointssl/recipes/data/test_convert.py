@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from cloud_files import random_cloud, random_normals
+from farthest_twin import farthest
 from in_process import refused, worked
 from processes import ENV, LIMIT, started
 
@@ -24,7 +25,6 @@ from pointssl_datasets.files.writers import Hdf5Shards, write_ply
 from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pack import unit_sphere
 from pointssl_datasets.points.normals import estimate_normals
-from pointssl_datasets.points.sampling import farthest
 
 CLASSES = ("bed", "chair")
 
