@@ -1,7 +1,7 @@
 """Datasets of point clouds, with or without images. One file per dataset in ``sets/``.
 
 The file of a dataset has two parts: a function ``open_name(root, split) -> Source``, which may take
-further options by name (see :mod:`pointssl_datasets.base.opening`), and ``ENTRIES = {"name":
+further options by name (see :mod:`pointssl_datasets.serving.opening`), and ``ENTRIES = {"name":
 Entry(...)}``, what :mod:`pointssl_datasets.catalogue` knows about it. To add a dataset, write that
 file and add a line here. Or leave the package alone and pass ``--data package.module:MyDataset``.
 """

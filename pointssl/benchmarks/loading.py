@@ -18,7 +18,7 @@ from pointssl.benchmarks.floor import count_operations
 from pointssl.benchmarks.timing import wait
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import read_batches, seeded, shard_rows
-from pointssl_datasets.base.dataset import load_dataset
+from pointssl_datasets.serving.dataset import load_dataset
 
 BATCH = 16
 WAIT_GOAL = 0.02  # of the time of a pass

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.lazy import Lazy
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.base.source import Cloud, Source
 from pointssl_datasets.packing.pack import pack, write_packed
 from pointssl_datasets.points import sampling
+from pointssl_datasets.serving.dataset import CloudDataset
+from pointssl_datasets.serving.opening import open_source
 from pointssl_datasets.sets.shapes import make_shape
 
 LAYOUTS = ("npy", "ply", "txt", "hdf5")

@@ -14,7 +14,7 @@ from pointssl.engine.loading import read_batches, shard_rows
 from pointssl.features.cache import FeatureCache
 from pointssl.features.pooling import cloud_feature
 from pointssl_datasets.base.errors import UserError
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ from pointssl.engine.distributed import World
 from pointssl.engine.loop import AMP_TYPES
 from pointssl.features.cache import FeatureCache, weights_hash
 from pointssl.features.extraction import gather_uneven
-from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.errors import UserError
-from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.packing.arrays import read_array
+from pointssl_datasets.serving.dataset import CloudDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 _CHUNK = 64  # batches of a rank between two exchanges with the others, which bounds the memory
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointssl.inference.network import Network
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.source import Cloud
 from pointssl_datasets.files.readers import read_cloud
-from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pack import unit_sphere
 from pointssl_datasets.points.choosing import choose_points
 from pointssl_datasets.points.normals import estimate_normals

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
-from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.writing import write_text
+from pointssl_datasets.serving.mixing import PointDataset
 
 FORMAT, VERSION = "pointssl few-shot episodes", 1
 Ints = NDArray[np.int64]

@@ -11,8 +11,8 @@ from pointssl.features.cache import FeatureCache
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.features.extraction import cached_features
 from pointssl.recipes.splits import open_split
-from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.paths import cache_root
+from pointssl_datasets.serving.mixing import PointDataset
 
 
 def feature_cache(options: DataOptions) -> FeatureCache:

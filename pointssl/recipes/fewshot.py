@@ -32,8 +32,8 @@ from pointssl.recipes.frozen import (
     was_trained_on,
 )
 from pointssl_datasets.base.errors import UsageError
-from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.packing.arrays import read_array
+from pointssl_datasets.serving.mixing import PointDataset
 
 Questions: TypeAlias = "list[tuple[int, int, list[Episode]]]"
 

@@ -15,7 +15,7 @@ from pointssl.probes.common import Split
 from pointssl.recipes.features import features_of, serve_split
 from pointssl.runs.folder import write_json
 from pointssl_datasets.base.errors import DataError, UserError
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 Pair = tuple[PointDataset, PointDataset]  # train and test
 

@@ -31,8 +31,8 @@ from pointssl.inspection.profile import profile_modules
 from pointssl.recipes.features import serve_split
 from pointssl.recipes.inspect_outcome import Inspected, report, told
 from pointssl_datasets.base.errors import UsageError, UserError
-from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.resolve import nearest
+from pointssl_datasets.serving.mixing import PointDataset
 
 SHOWN = 6  # clouds on a sheet
 SAMPLED = 2048  # points of all clouds together, on which layers are compared

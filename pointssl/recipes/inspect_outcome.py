@@ -22,7 +22,7 @@ from pointssl.reports.inspection import (
     warnings_of,
 )
 from pointssl.runs.folder import write_json
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 
 @dataclass(frozen=True)

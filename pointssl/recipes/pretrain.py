@@ -39,7 +39,7 @@ from pointssl.recipes.splits import open_split
 from pointssl.runs.folder import read_metrics
 from pointssl_datasets import GENERATED
 from pointssl_datasets.base.errors import UsageError, UserError
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 
 def run(config: PretrainConfig) -> Path:

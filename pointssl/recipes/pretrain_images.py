@@ -7,7 +7,7 @@ from torch import nn
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.distributed import World, local_batch
 from pointssl_datasets.base.errors import UsageError
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 
 def image_encoder_of(config: PretrainConfig) -> nn.Module | None:

@@ -5,10 +5,10 @@ from typing import Any
 
 from pointssl.config.groups import DataOptions, SourceOptions
 from pointssl.engine.distributed import World
-from pointssl_datasets.base.dataset import load_dataset
-from pointssl_datasets.base.mixing import PREFIX, PointDataset, load_mixture
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.base.source import Source
+from pointssl_datasets.serving.dataset import load_dataset
+from pointssl_datasets.serving.mixing import PREFIX, PointDataset, load_mixture
+from pointssl_datasets.serving.opening import open_source
 
 
 def list_split(
@@ -21,7 +21,7 @@ def list_split(
     """``split`` of the data that a command's options name, listed but not packed.
 
     Args:
-        on_unpaired, ignore: as :func:`~pointssl_datasets.base.opening.open_source` has them.
+        on_unpaired, ignore: as :func:`~pointssl_datasets.serving.opening.open_source` has them.
 
     Raises:
         DataError, UsageError: as ``open_source``.
@@ -47,8 +47,8 @@ def open_split(
 
     Args:
         progress: show bars (on rank 0).
-        served: further arguments of :func:`~pointssl_datasets.base.dataset.load_dataset`, and those
-            that stand instead of the options' own.
+        served: further arguments of :func:`~pointssl_datasets.serving.dataset.load_dataset`, and
+            those that stand instead of the options' own.
 
     Raises:
         DataError, UsageError: as ``load_dataset``.

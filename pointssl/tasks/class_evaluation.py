@@ -9,7 +9,7 @@ from torch import nn
 from pointssl.engine.distributed import World
 from pointssl.metrics import confusion_matrix, mean_class_accuracy, overall_accuracy, per_class_rows
 from pointssl.tasks.outputs import gathered, predictions
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 
 def evaluate_classes(

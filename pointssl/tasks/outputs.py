@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import shard_rows
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 Batch = dict[str, Tensor]
 Pass = tuple[Batch, Tensor]

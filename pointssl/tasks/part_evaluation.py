@@ -12,7 +12,7 @@ from pointssl.engine.distributed import World
 from pointssl.metrics import mean_ious, shape_iou
 from pointssl.tasks.outputs import Batch, gathered, predictions
 from pointssl.tasks.part_labels import PartNumbers
-from pointssl_datasets.base.dataset import CloudDataset
+from pointssl_datasets.serving.dataset import CloudDataset
 
 Ints = NDArray[np.int64]
 ARGMAX = ("masked", "free")

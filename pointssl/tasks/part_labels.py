@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.resolve import nearest
+from pointssl_datasets.serving.dataset import CloudDataset
 
 Ints = NDArray[np.int64]
 

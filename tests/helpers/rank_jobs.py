@@ -28,8 +28,8 @@ from pointssl.methods.crosspoint import CrossPoint
 from pointssl.ops.batch_norm import sync_batch_norms
 from pointssl.ops.collectives import gather_rows
 from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.serving.dataset import load_dataset
 
 BACKBONES = {
     "dgcnn": partial(DGCNN, k=4, embedding=16, channels=(8, 8)),

@@ -16,7 +16,7 @@ from processes import command as program
 from tiny import flags, write_clouds
 
 from pointssl.checkpoints.file import load_checkpoint, save_checkpoint
-from pointssl_datasets.base.dataset import load_dataset
+from pointssl_datasets.serving.dataset import load_dataset
 
 SMALL = {
     "points": 32, "k": 4, "embedding": 16, "backbone_arg": ("channels=[8,8]",), "batch_size": 8,

@@ -16,7 +16,7 @@ from pointssl.config.options import make, to_dict
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.recipes.frozen import leakage_notes
 from pointssl_cli.main import main
-from pointssl_datasets.base.dataset import load_dataset
+from pointssl_datasets.serving.dataset import load_dataset
 
 DATA = {"data": "shapes", "size": 48}
 MACHINE = {"device": "cpu", "threads": 1, "progress": False}

@@ -10,8 +10,8 @@ import pytest
 from processes import ENV
 
 from pointssl_datasets import DATASETS
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.catalogue import CATALOGUE, splits_of
+from pointssl_datasets.serving.opening import open_source
 
 
 def test_every_dataset_and_nothing_else():

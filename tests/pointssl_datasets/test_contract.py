@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from pointssl_datasets import DATASETS
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.resolve import resolve
 from pointssl_datasets.base.source import Source
 from pointssl_datasets.catalogue import CATALOGUE
-from pointssl_datasets.packing.arrays import TO_Y_UP, read_array
+from pointssl_datasets.packing.arrays import read_array
 from pointssl_datasets.packing.pack import pack
 
 

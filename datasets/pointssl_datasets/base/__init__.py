@@ -1,1 +1,1 @@
-"""What every dataset needs: sources, the torch dataset, mixtures, paths, errors."""
+"""What every other room of this package needs: sources, paths, errors, whole files."""

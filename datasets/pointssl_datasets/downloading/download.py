@@ -19,7 +19,7 @@ from pointssl_datasets.downloading.checksum import check
 from pointssl_datasets.downloading.fetch import Fetched, Patience, fetch
 from pointssl_datasets.downloading.install import already, compared, install
 from pointssl_datasets.downloading.parts import forget
-from pointssl_datasets.layout.finding import find
+from pointssl_datasets.serving.finding import find
 
 WORK = ".pointssl-download"
 _EXPANDS = 5  # unpacked to packed, where nobody says

@@ -10,7 +10,7 @@ from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.catalogue import CATALOGUE, Entry
 from pointssl_datasets.downloading.fetch import Fetched
 from pointssl_datasets.downloading.unpack import unpack
-from pointssl_datasets.layout.finding import Found, find
+from pointssl_datasets.serving.finding import Found, find
 
 RECEIPT = "pointssl-download.json"
 

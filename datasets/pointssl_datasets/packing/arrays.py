@@ -26,13 +26,6 @@ Field = Literal["xyz", "normals", "colours", "place", "part"]
 FIELDS: tuple[Field, ...] = ("xyz", "normals", "colours", "place", "part")
 TURNED: tuple[Field, ...] = ("xyz", "normals", "place")  # with the axes
 
-# Rows of the rotation matrix (determinant +1) that turns each axis up into +y.
-TO_Y_UP: dict[str, NDArray[np.float32]] = {
-    "x": np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=np.float32),
-    "y": np.eye(3, dtype=np.float32),
-    "z": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float32),
-}
-
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """``meta.json`` of a packed folder.

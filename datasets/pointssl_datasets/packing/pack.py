@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import cache_root
 from pointssl_datasets.base.source import Cloud, Source
 from pointssl_datasets.base.validation import mismatches
 from pointssl_datasets.files.fields import check_xyz
-from pointssl_datasets.packing.arrays import FIELDS, TO_Y_UP, VERSION, Field, read_meta
+from pointssl_datasets.packing.arrays import FIELDS, VERSION, Field, read_meta
 from pointssl_datasets.packing.cache import built_folder
 from pointssl_datasets.packing.npy_stream import NpyStream
 from pointssl_datasets.packing.strings import StringsStream

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.meshes import read_mesh
-from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.rendering import loops
 from pointssl_datasets.rendering.cameras import DISTANCE, FOCAL, Array, cameras, check_size
 from pointssl_datasets.rendering.meshes import render_mesh

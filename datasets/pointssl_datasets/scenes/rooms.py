@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.packing.arrays import TO_Y_UP, TURNED
+from pointssl_datasets.packing.arrays import TURNED
 from pointssl_datasets.scenes.blocks import Rows, block_of, cut, measure
 
 

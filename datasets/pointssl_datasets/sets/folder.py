@@ -18,10 +18,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from pointssl_datasets.base.entry import Entry
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, stat_key
 from pointssl_datasets.base.source import Source
-from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.files.readers import MESH_POINTS, SUFFIXES
 from pointssl_datasets.layout.pairs import Item, item_reader, pair_up
 from pointssl_datasets.layout.tree import Listing, check_name, has_clouds, list_clouds, subfolders

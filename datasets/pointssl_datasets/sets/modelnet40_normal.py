@@ -6,10 +6,10 @@
 
 from pathlib import Path
 
+from pointssl_datasets.base.entry import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.catalogue import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.files.fields import check_xyz, unit_normals
 from pointssl_datasets.files.text_table import read_table
 from pointssl_datasets.layout.listings import read_lines, require_files, require_unique

@@ -5,10 +5,10 @@ Wu et al., 3D ShapeNets, CVPR 2015. z-up. Any number of classes will do.
 
 from pathlib import Path
 
+from pointssl_datasets.base.entry import Archive, Entry
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Source
-from pointssl_datasets.catalogue import Archive, Entry
 from pointssl_datasets.files.readers import MESH_POINTS
 from pointssl_datasets.layout.pairs import Item, item_reader
 from pointssl_datasets.layout.tree import check_name, entries, is_hidden, subfolders

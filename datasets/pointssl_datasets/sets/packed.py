@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pointssl_datasets.base.axes import TO_Y_UP
+from pointssl_datasets.base.entry import Entry
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.packing.arrays import (
     FIELDS,
-    TO_Y_UP,
     TURNED,
     VERSION,
     read_array,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pointssl_datasets.base.entry import Entry
 from pointssl_datasets.base.lazy import Lazy
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.procedural.checks import count_of
 from pointssl_datasets.procedural.compositions import compose
 from pointssl_datasets.procedural.csg import sample

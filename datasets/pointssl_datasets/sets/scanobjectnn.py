@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pointssl_datasets.base.entry import Archive, Entry
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.catalogue import Archive, Entry
 from pointssl_datasets.files.fields import check_xyz
 from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
 

@@ -7,10 +7,10 @@ from ShapeNetCore's aligned meshes, whose up direction is +y, and keep their axe
 
 from pathlib import Path
 
+from pointssl_datasets.base.entry import Entry
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.files.readers import read_cloud
 from pointssl_datasets.layout.listings import read_lines, require_files, require_unique
 from pointssl_datasets.sets.shapenet import SYNSETS, TERMS

@@ -6,10 +6,10 @@ al., CrossPoint, CVPR 2022; pictures of Choy et al., 3D-R2N2, ECCV 2016).
 
 from pathlib import Path
 
+from pointssl_datasets.base.entry import Entry
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Source
-from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.files.readers import MESH_POINTS
 from pointssl_datasets.layout.pairs import Item, images_in, item_reader, pair_up
 from pointssl_datasets.layout.tree import list_clouds, subfolders

@@ -17,10 +17,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pointssl_datasets.base.entry import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import data_root, find_layout, stat_key
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.catalogue import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.files.fields import check_xyz, unit_normals
 from pointssl_datasets.files.hdf5_shards import open_shards, whole_numbers
 from pointssl_datasets.files.text_table import read_table

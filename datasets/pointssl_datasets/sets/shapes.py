@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pointssl_datasets.base.entry import Entry
 from pointssl_datasets.base.lazy import Lazy
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.catalogue import Entry
 from pointssl_datasets.procedural.airplanes import airplane
 from pointssl_datasets.procedural.bags import bag
 from pointssl_datasets.procedural.boards import skateboard

@@ -9,7 +9,7 @@ from pointssl.config.data import ListConfig
 from pointssl_datasets import DATASETS
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.catalogue import CATALOGUE, Entry, find_entry
-from pointssl_datasets.layout.finding import Found, find
+from pointssl_datasets.serving.finding import Found, find
 
 _HINT = (
     "`pointssl data list NAME` has layout and terms, `data download NAME` gets it, --data "

@@ -12,13 +12,13 @@ from tqdm import tqdm
 from pointssl.config.data import RenderConfig
 from pointssl.engine.distributed import World
 from pointssl.recipes.splits import open_split
-from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.errors import DataError
-from pointssl_datasets.base.mixing import PointDataset
 from pointssl_datasets.base.writing import whole_file
 from pointssl_datasets.packing.arrays import read_meta
 from pointssl_datasets.packing.images import read_meshes
 from pointssl_datasets.rendering.clouds import render_mesh_file, render_views
+from pointssl_datasets.serving.dataset import CloudDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 SHEET_ROWS, SHEET_COLUMNS = 12, 8  # clouds and views on the contact sheet
 THUMBNAIL, LABEL = 112, 14  # pixels: side of a picture, height of the line below a row

@@ -15,12 +15,12 @@ from pointssl.config.data import ShowConfig
 from pointssl.recipes.splits import list_split
 from pointssl.reports.figures.contact_sheet import contact_sheet
 from pointssl.reports.figures.statistics import statistics_figure
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.base.source import Cloud, Source
 from pointssl_datasets.base.writing import write_text
 from pointssl_datasets.catalogue import splits_of
 from pointssl_datasets.checking.statistics import as_text, count, summarise
-from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.images import load_image
 from pointssl_datasets.points.choosing import choose_points
 from pointssl_datasets.points.normals import estimate_normals

@@ -27,7 +27,7 @@ from pointssl.runs.folder import write_text
 from pointssl.tasks.classification import Classification
 from pointssl.tasks.outputs import gathered, predictions
 from pointssl_datasets.base.errors import UsageError, UserError
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 Questions: TypeAlias = "list[tuple[int, int, list[Episode]]]"
 Fold = tuple[str, int, int, int]  # hash of the encoder's facts, way, shot, number

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
-from pointssl_datasets.base.mixing import PointDataset
+from pointssl_datasets.serving.mixing import PointDataset
 
 Rows = NDArray[np.int64]
 Filled: TypeAlias = Any  # options that the protocol has filled in: none of them is None any more

@@ -12,14 +12,14 @@ from pointssl.checkpoints.zoo.family import S3DIS_UNNAMED
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.splits import list_split
-from pointssl_datasets.base.dataset import CloudDataset
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import UsageError
-from pointssl_datasets.base.mixing import Mixture
 from pointssl_datasets.base.source import Source
-from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pack import pack
 from pointssl_datasets.scenes.blocks import pack_blocks
 from pointssl_datasets.scenes.rooms import Scenes, holds_blocks, open_scenes, room_of
+from pointssl_datasets.serving.dataset import CloudDataset
+from pointssl_datasets.serving.mixing import Mixture
 from pointssl_datasets.sets.packed import open_packed
 from pointssl_datasets.sets.s3dis import PARTS, SPLITS, find_areas
 

@@ -11,9 +11,9 @@ from pointssl.features.encoder import LoadedEncoder
 from pointssl.probes.protocols import stratified_subset
 from pointssl.recipes.splits import list_split, open_split
 from pointssl.tasks.presets import Preset
-from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.catalogue import CATALOGUE
+from pointssl_datasets.serving.dataset import CloudDataset
 
 Rows = NDArray[np.int64]
 STAYS = 43  # a stream of random numbers of its own

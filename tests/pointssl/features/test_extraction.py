@@ -10,8 +10,8 @@ from tiny import PointMlp, write_clouds
 from pointssl.engine.distributed import World
 from pointssl.features.cache import FeatureCache
 from pointssl.features.extraction import cached_features, extract
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.serving.dataset import load_dataset
 
 ALONE = World(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
 COUNTS = (23, 2, 1)  # odd, and fewer items than ranks

@@ -23,8 +23,8 @@ from pointssl.methods.crosspoint import CrossPoint
 from pointssl.recipes.pretrain import run
 from pointssl.recipes.pretrain_images import images_are_fixed
 from pointssl.runs.folder import read_metrics
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import UsageError
+from pointssl_datasets.serving.dataset import load_dataset
 
 FROZEN = {"freeze_image": True, "image_augment": "none"}
 ALONE = World(0, 0, 1, torch.device("cpu"))

@@ -15,10 +15,10 @@ from pointssl.inference.predicting import carry, category_of
 from pointssl.metrics import shape_iou
 from pointssl.recipes import predict as recipe
 from pointssl.tasks.scene_evaluation import room_votes
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.source import Source
 from pointssl_datasets.files.ply import read_ply
 from pointssl_datasets.files.readers import read_cloud
-from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pack import unit_sphere
 from pointssl_datasets.scenes.rooms import open_scenes
 from pointssl_datasets.viewer import part_colours

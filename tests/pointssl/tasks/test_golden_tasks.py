@@ -25,7 +25,7 @@ from pointssl.losses import smoothed_cross_entropy
 from pointssl.tasks.classification import Classification
 from pointssl.tasks.scene_evaluation import evaluate_scenes, scene_scores
 from pointssl.tasks.segmentation import PointSegmentation
-from pointssl_datasets.packing.arrays import TO_Y_UP
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.scenes.rooms import open_scenes
 from pointssl_datasets.sets.s3dis import PARTS, open_s3dis
 

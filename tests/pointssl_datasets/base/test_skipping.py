@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tiny
 
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.base.skipping import FILE_NAME, Skip, read_skips, write_skips
+from pointssl_datasets.serving.dataset import load_dataset
+from pointssl_datasets.serving.opening import open_source
 
 
 def test_written_and_read_again(tmp_path):

@@ -5,11 +5,12 @@ import pytest
 from cloud_files import random_cloud, random_normals
 from packing_sources import files_under, make_clouds, make_source, packed
 
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.source import Cloud
 from pointssl_datasets.checking.clouds import Seen, audit_split
 from pointssl_datasets.checking.findings import Findings
-from pointssl_datasets.packing.arrays import TO_Y_UP, read_array, read_meta, read_names, read_paths
+from pointssl_datasets.packing.arrays import read_array, read_meta, read_names, read_paths
 from pointssl_datasets.packing.npy_stream import NpyStream
 from pointssl_datasets.packing.pack import prepare
 

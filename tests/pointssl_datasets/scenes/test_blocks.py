@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import rooms
 
-from pointssl_datasets.base.dataset import CloudDataset
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.scenes import blocks
 from pointssl_datasets.scenes.blocks import block_of, count_blocks, cut, measure, pack_blocks
+from pointssl_datasets.serving.dataset import CloudDataset
 from pointssl_datasets.sets.s3dis import open_s3dis
 
 

@@ -9,10 +9,10 @@ from cloud_files import off_text, pcd_bytes, random_cloud
 from PIL import Image
 from shared import SHARED, needs_shared
 
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.files.readers import SUFFIXES
+from pointssl_datasets.serving.dataset import load_dataset
+from pointssl_datasets.serving.opening import open_source
 from pointssl_datasets.sets.folder import open_folder
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from shared import SHARED, needs_shared
 
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.opening import open_source
+from pointssl_datasets.serving.dataset import load_dataset
+from pointssl_datasets.serving.opening import open_source
 from pointssl_datasets.sets.modelnet import open_modelnet, open_modelnet10
 
 CLASSES = ["bed", "chair", "lamp"]

@@ -5,7 +5,7 @@ import pytest
 from cloud_files import CUBE, off_text
 
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.opening import open_source
+from pointssl_datasets.serving.opening import open_source
 from pointssl_datasets.sets.modelnet_off import OFFICIAL, open_modelnet_off
 
 

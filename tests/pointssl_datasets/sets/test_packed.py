@@ -7,11 +7,11 @@ import pytest
 from cloud_files import random_normals
 from packing_sources import make_clouds, make_source
 
-from pointssl_datasets.base.dataset import load_dataset
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.opening import open_source
-from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pack import unit_sphere, write_packed
+from pointssl_datasets.serving.dataset import load_dataset
+from pointssl_datasets.serving.opening import open_source
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import layouts
 import numpy as np
 import pytest
 
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError
+from pointssl_datasets.serving.dataset import load_dataset
 from pointssl_datasets.sets.packed import open_packed
 from pointssl_datasets.sets.s3dis import CLASSES, PARTS, open_s3dis
 

@@ -6,8 +6,8 @@ from cloud_files import ply_bytes, random_cloud
 from PIL import Image
 from shared import SHARED, needs_shared
 
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.serving.dataset import load_dataset
 from pointssl_datasets.sets.shapenet_render import SYNSETS, open_shapenet_render
 
 

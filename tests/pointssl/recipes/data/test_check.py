@@ -13,10 +13,10 @@ from shared import SHARED, needs_shared
 
 from pointssl.config.data import CheckConfig
 from pointssl.recipes.data import check
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.base.skipping import read_skips
 from pointssl_datasets.catalogue import Entry
+from pointssl_datasets.serving.dataset import load_dataset
 from pointssl_datasets.sets.folder import ENTRIES
 
 POINTS = 64

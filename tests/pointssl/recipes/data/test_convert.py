@@ -17,12 +17,10 @@ from processes import ENV, LIMIT, started
 
 from pointssl.config.data import ConvertConfig
 from pointssl.recipes.data import convert
-from pointssl_datasets.base.dataset import load_dataset
+from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.base.source import Source
 from pointssl_datasets.files.writers import Hdf5Shards, write_ply
-from pointssl_datasets.packing.arrays import TO_Y_UP
 from pointssl_datasets.packing.pack import unit_sphere
 from pointssl_datasets.points.normals import estimate_normals
 

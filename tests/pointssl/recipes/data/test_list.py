@@ -13,7 +13,7 @@ from pointssl.recipes.data import list as list_datasets
 from pointssl_datasets import DATASETS
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.downloading.download import download
-from pointssl_datasets.layout.finding import find
+from pointssl_datasets.serving.finding import find
 
 
 def put_modelnet(folder, classes, train=6, test=3):

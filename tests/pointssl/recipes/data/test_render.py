@@ -38,7 +38,7 @@ class Opener:
 def render(tmp_path, monkeypatch, clouds, *, classes=("bed", "chair"), up_axis="y", **changes):
     """The folder that the command writes."""
     monkeypatch.setattr(
-        "pointssl_datasets.base.opening.resolve",
+        "pointssl_datasets.serving.opening.resolve",
         lambda *_: Opener(clouds, classes=classes, up_axis=up_axis),
     )
     given = {"points": 60, "sampling": "first", "views": 2, "image_size": 24, "progress": False}

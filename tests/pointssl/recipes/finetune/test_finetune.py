@@ -25,8 +25,8 @@ from pointssl.tasks.outputs import vote_scale
 from pointssl.tasks.part_evaluation import evaluate_parts
 from pointssl.tasks.part_labels import number_parts
 from pointssl.tasks.presets import CLS, PARTSEG, filled
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.serving.dataset import load_dataset
 
 SMALL = {
     "size": 48, "points": 64, "k": 4, "embedding": 16, "batch_size": 16, "epochs": 2,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tiny
 
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.layout.pairs import Unpaired
+from pointssl_datasets.serving.dataset import load_dataset
+from pointssl_datasets.serving.opening import open_source
 
 
 def test_a_class_of_the_users_own():

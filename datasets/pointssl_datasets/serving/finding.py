@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pointssl_datasets.base.errors import UserError
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.catalogue import CATALOGUE, Entry
+from pointssl_datasets.serving.opening import open_source
 
 _SPLITS = ("train", "val", "test")
 

@@ -9,9 +9,9 @@ from cloud_files import random_cloud, random_normals
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pointssl_datasets.base.dataset import load_dataset
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.points import sampling
+from pointssl_datasets.serving.dataset import load_dataset
 
 
 def write_folder(root, *, count=6, points=100, normals=False, part=False, views=0):

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from pointssl_datasets.base.dataset import CloudDataset, Sample, load_dataset
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.points.sampling import MIX, generator
+from pointssl_datasets.serving.dataset import CloudDataset, Sample, load_dataset
 
 PREFIX = "concat:"
 PointDataset: TypeAlias = "CloudDataset | Mixture"

@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.mixing import Member, load_mixture, parse
+from pointssl_datasets.serving.mixing import Member, load_mixture, parse
 
 
 def mixture(tmp_path, text, **more):

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.opening import open_source
 from pointssl_datasets.packing.arrays import read_array, read_meta, read_names
 from pointssl_datasets.packing.images import pack_images, render_images
 from pointssl_datasets.packing.pack import pack
 from pointssl_datasets.points import sampling as choice
 from pointssl_datasets.points.choosing import choose_points
+from pointssl_datasets.serving.opening import open_source
 
 Sample = dict[str, Tensor]
 

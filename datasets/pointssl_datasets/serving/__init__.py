@@ -1,0 +1,1 @@
+"""From ``--data NAME`` to clouds that are served: opening, torch datasets, mixtures, finding."""
