@@ -42,6 +42,9 @@ POINTNET = (
 )
 
 PRETRAININGS = {
+    # One step of CrossPoint as it is where nothing is said of method, encoder and images.
+    "defaults": f"pretrain {MACHINE} {CLOUDS} --points 32 --image-size 16 --batch-size 24 "
+    "--epochs 1 --optimizer sgd --momentum 0 --clip-grad 1",
     "points": f"pretrain {MACHINE} --data shapes --size 24 --points 64 --batch-size 8 --epochs 2 "
     f"{DGCNN} --projection 4 --image-encoder none",
     # Not Adam, whose first steps are as long for a gradient of rounding errors as for any other:
