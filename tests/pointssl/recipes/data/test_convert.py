@@ -23,6 +23,8 @@ from pointssl_datasets.base.source import Source
 from pointssl_datasets.files.writers import Hdf5Shards, write_ply
 from pointssl_datasets.packing.pack import unit_sphere
 from pointssl_datasets.points.normals import estimate_normals
+from pointssl_datasets.serving.dataset import load_dataset
+from pointssl_datasets.serving.opening import open_source
 
 CLASSES = ("bed", "chair")
 
