@@ -29,7 +29,10 @@ class SyncBatchNorm(_BatchNorm):
         self._check_input_dim(x)
         if not (self.training and is_synced(self)):
             return super().forward(x)
-        y, mean, var, count = _SyncedNorm.apply(x, self.weight, self.bias, self.eps)
+        weight, bias = self.weight, self.bias
+        if not self.affine:
+            weight, bias = x.new_ones(self.num_features), x.new_zeros(self.num_features)
+        y, mean, var, count = _SyncedNorm.apply(x, weight, bias, self.eps)
         update_running(self, mean, var, count)
         return y
 

@@ -77,16 +77,17 @@ def crosspoint_step(world, backbone):
     }  # fmt: skip
 
 
-def norm_step(world, dims, synced):
+def norm_step(world, dims, synced, affine=True):
     """A batch norm of 6 rows that are spread unevenly over the ranks."""
     data = torch.Generator().manual_seed(2)
     shape = (6, 5) if dims == 1 else (6, 5, 3, 2)
     x, weight = torch.randn(2, *shape, generator=data, dtype=torch.float64)
     x, weight = x * 3 + 1, weight.requires_grad_()
-    norm = (nn.BatchNorm1d if dims == 1 else nn.BatchNorm2d)(5).double()
-    with torch.no_grad():
-        norm.weight.copy_(torch.linspace(-1, 2, 5))
-        norm.bias.copy_(torch.linspace(1, 2, 5))
+    norm = (nn.BatchNorm1d if dims == 1 else nn.BatchNorm2d)(5, affine=affine).double()
+    if affine:
+        with torch.no_grad():
+            norm.weight.copy_(torch.linspace(-1, 2, 5))
+            norm.bias.copy_(torch.linspace(1, 2, 5))
     if world.size > 1:
         x, weight = (t[:2] if world.is_main else t[2:] for t in (x, weight))
     x = x.detach().requires_grad_()
@@ -294,7 +295,11 @@ def accumulate_step(world, parts):
 def everything(world, folder):
     """All of the above, so that the processes start once."""
     found = {"crosspoint": {name: crosspoint_step(world, name) for name in BACKBONES}}
-    found["norm"] = {dims: norm_step(world, dims, synced=True) for dims in (1, 2)}
+    found["norm"] = {
+        f"{dims} {affine}": norm_step(world, dims, True, affine)
+        for dims in (1, 2)
+        for affine in (True, False)
+    }
     found["edge"] = {double: edge_step(world, double) for double in (False, True)}
     found["gather"] = gather_step(world)
     found["collectives"] = {

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from pointssl.augment import (
+    AUGMENTATIONS,
     Draw,
     crosspoint_view,
     drawing,
@@ -14,11 +15,15 @@ from pointssl.augment import (
     float_images,
     image_view,
     quaternion_rotations,
+    scale_shift_view,
+    small_rotations,
+    strl_view,
     two_views,
     unchanged_view,
     unit_sphere,
     up_rotations,
 )
+from pointssl_datasets.base.resolve import resolve
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -268,3 +273,96 @@ def test_image_view_by_hand():
     expected = expected * 0.6 + mean * 0.4
     expected = expected * 0.6 + (expected * weights).sum(1, keepdim=True) * 0.4
     assert torch.allclose(low, expected, atol=1e-6)
+
+
+def test_scale_shift_rotates_first():
+    xyz = clouds(2, 30)
+    view, _ = scale_shift_view(xyz, None, Fixed(2, 0.25), rotate="up")
+    turned = xyz @ up_rotations(torch.full((2,), math.pi / 2)).mT
+    factor = 2 / 3 + 0.25 * (3 / 2 - 2 / 3)
+    assert torch.allclose(view, turned * factor - 0.1, atol=1e-5)
+
+
+STILL = {"scale": (1.0, 1.0), "perturb": 0.0, "shift": 0.0, "jitter": 0.0, "drop": 0.0}
+
+
+def strl(xyz, normals=None, seed=0, **options):
+    draw = Draw(seeded(seed), len(xyz), slice(None))
+    return strl_view(xyz, normals, draw, **{**STILL, **options})
+
+
+def test_strl_without_its_parts_is_the_cloud_in_the_unit_sphere():
+    xyz = clouds(4, 60)
+    view, normals = strl(xyz, xyz.flip(-1), crop_chance=0.0, cutout_chance=0.0)
+    assert torch.allclose(view, unit_sphere(xyz), atol=1e-6)
+    assert torch.equal(normals, xyz.flip(-1))
+
+
+def test_strl_crops_to_a_box_and_fills_up_with_points_of_it():
+    xyz = clouds(300, 200).double()
+    tags = xyz.clone()  # normals travel with their points, so they tell which point each one is
+    view, kept = strl(xyz, tags, crop=(0.4, 0.7), crop_chance=1.0, cutout_chance=0.0)
+    assert view.shape == xyz.shape
+    extent = xyz.amax(1) - xyz.amin(1)
+    inside = kept.amax(1) - kept.amin(1)
+    cropped = (inside < extent - 1e-6).any(1)
+    assert cropped.float().mean() > 0.9  # the others keep less than a tenth, and so everything
+    assert (inside[cropped] <= 0.7 * extent[cropped] + 1e-5).all()
+    for cloud in range(20):
+        distances = torch.cdist(kept[cloud], xyz[cloud])
+        assert float(distances.amin(1).max()) < 1e-6  # nothing is made up
+        distinct = len(torch.unique(kept[cloud], dim=0))
+        box = ((xyz[cloud] >= kept[cloud].amin(0)) & (xyz[cloud] <= kept[cloud].amax(0))).all(1)
+        assert distinct == int(box.sum())  # every point of the box is there
+
+
+def test_strl_cuts_out_what_lies_in_a_box():
+    xyz = clouds(300, 200).double()
+    whole = unit_sphere(xyz)
+    view, _ = strl(xyz, cutout=(0.4, 0.5), crop_chance=0.0, cutout_chance=1.0)
+    fewer = [len(torch.unique(cloud, dim=0)) for cloud in view]
+    assert 200 > sum(fewer) / 300 > 120
+    for cloud in range(20):
+        assert float(torch.cdist(view[cloud], whole[cloud]).amin(1).max()) < 1e-6
+    chance = 0.5
+    view, _ = strl(xyz, crop_chance=0.0, cutout_chance=chance)
+    untouched = sum(torch.allclose(a, b, atol=1e-6) for a, b in zip(view, whole, strict=True))
+    assert untouched / 300 == pytest.approx(1 - chance, abs=0.12)
+
+
+def test_strl_perturbs_by_small_rotations():
+    xyz = unit_sphere(torch.randn(500, 40, 3, generator=seeded(2), dtype=torch.float64))
+    view, normals = strl(xyz, xyz, crop_chance=0.0, cutout_chance=0.0, perturb=0.06)
+    assert torch.allclose(view, normals, atol=1e-6)  # normals turn along
+    assert torch.allclose(view.norm(dim=-1), xyz.norm(dim=-1), atol=1e-6)
+    turn = torch.linalg.lstsq(xyz, view).solution.mT
+    angle = ((turn.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1).acos()
+    assert float(angle.max()) < 0.18 * 3**0.5 + 0.02
+    assert float(angle.square().mean().sqrt()) == pytest.approx(0.06 * 3**0.5, rel=0.1)
+
+
+def test_small_rotations_about_each_axis():
+    for axis in range(3):
+        angles = torch.zeros(1, 3, dtype=torch.float64)
+        angles[0, axis] = math.pi / 2
+        turn = small_rotations(angles)[0]
+        assert torch.allclose(turn @ torch.eye(3, dtype=torch.float64)[(axis + 1) % 3],
+                              torch.eye(3, dtype=torch.float64)[(axis + 2) % 3])  # fmt: skip
+        assert torch.det(turn) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_augmentation(name: str):
+    """Finite, of the same shape and type, and each cloud by its own row of the numbers."""
+    augment = resolve(name, AUGMENTATIONS, "augmentation")
+    xyz, normals = clouds(6, 40), torch.randn(6, 40, 3, generator=seeded(3))
+    view, turned = augment(xyz, normals, Draw(seeded(1), 6, slice(None)))
+    assert view.shape == xyz.shape
+    assert view.dtype == xyz.dtype
+    assert torch.isfinite(view).all()
+    assert turned.shape == normals.shape
+    part, _ = augment(xyz[2:4], None, Draw(seeded(1), 6, slice(2, 4)))
+    assert torch.allclose(part, view[2:4], atol=1e-6)
+    alone, none = augment(xyz, None, Draw(seeded(1), 6, slice(None)))
+    assert none is None
+    assert torch.equal(alone, view)

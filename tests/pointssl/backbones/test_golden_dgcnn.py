@@ -30,6 +30,8 @@ def test_crosspoint_encoder(
     backbone: str, file: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     golden = load_golden(file)
+    # In float32 the T-Net's maxima of near ties fall differently from processor to processor.
+    bound = 1e-2 if dtype == torch.float32 else 2e-3
     if dtype == torch.float32:
         use_neighbours_of_float64(monkeypatch, backbone, golden)
     encoder = pointssl.build_encoder(backbone, k=12, embedding=96).to(dtype)
@@ -63,6 +65,6 @@ def test_crosspoint_encoder(
             if name in NO_GRADIENT:
                 assert float((parameter.grad - gradients[name]).abs().max()) < 1e-3
             else:
-                assert relative(parameter.grad, gradients[name]) < 2e-3, name
+                assert relative(parameter.grad, gradients[name]) < bound, name
         for name, value in statistics.items():
             assert relative(module.state_dict()[name], value) < 1e-4, name

@@ -46,10 +46,11 @@ def test_two_ranks_of_eight_are_one_of_sixteen(ranks, backbone):
         same(rank["buffers"], expected["buffers"])
 
 
+@pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("dims", [1, 2])
-def test_synced_batch_norm_is_batch_norm_of_the_joined_batch(ranks, dims):
-    expected = rank_jobs.norm_step(ALONE, dims, synced=False)
-    check_joined([rank["norm"][dims] for rank in ranks], expected)
+def test_synced_batch_norm_is_batch_norm_of_the_joined_batch(ranks, dims, affine):
+    expected = rank_jobs.norm_step(ALONE, dims, False, affine)
+    check_joined([rank["norm"][f"{dims} {affine}"] for rank in ranks], expected)
 
 
 @pytest.mark.parametrize("double", [False, True])

@@ -7,16 +7,15 @@ import signal
 import pytest
 import torch
 from processes import assert_no_traceback, pointssl, started, wait_until
+from same_run import assert_same_run, last
 from tiny import flags, options, write_clouds
 
 from pointssl.checkpoints.file import load_checkpoint, save_checkpoint
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.stopping import Stopped
 from pointssl.recipes.pretrain import run
-from pointssl.runs.folder import read_metrics
 from pointssl_datasets.base.errors import UsageError, UserError
 
-TIMES = ("seconds_per_step", "data_wait")
 SHORT = {"batch_size": 8, "epochs": 2}  # 3 steps an epoch
 LONG = {"batch_size": 2, "epochs": 3}  # 12 steps an epoch: time to be killed in the middle of one
 
@@ -45,42 +44,12 @@ def pretrain(root, run_dir, **changes):
     return run(PretrainConfig(**options(root, run_dir, **changes)))
 
 
-def last(run_dir):
-    return run_dir / "checkpoints" / "last.pt"
-
-
 def at(run_dir):
     """Epoch and step of the checkpoint; (0, 0) if there is none yet."""
     if not last(run_dir).exists():
         return 0, 0
     progress = load_checkpoint(last(run_dir))["progress"]
     return progress["epoch"], progress["step"]
-
-
-def leaves(value, name=""):
-    """Everything in a checkpoint, by its place in it."""
-    if isinstance(value, dict):
-        return {k: v for key in value for k, v in leaves(value[key], f"{name}/{key}").items()}
-    if isinstance(value, (list, tuple)):
-        return leaves(dict(enumerate(value)), name)
-    return {name: value}
-
-
-def assert_same_run(run_dir, other):
-    """Weights, optimiser, random state bit by bit; metrics apart from times."""
-    parts = ("method", "encoder", "optimizer", "scaler", "progress", "random", "facts")
-    found, expected = load_checkpoint(last(run_dir)), load_checkpoint(last(other))
-    found, expected = (leaves({part: c[part] for part in parts}) for c in (found, expected))
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        same = torch.equal(found[name], value) if torch.is_tensor(value) else found[name] == value
-        assert same, name
-    rows, others = (
-        [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(folder)]
-        for folder in (run_dir, other)
-    )
-    assert rows == others
-    assert len(rows) > 1
 
 
 def stopped_after_a_step(root, run_dir, **changes):
