@@ -29,7 +29,8 @@ class SyncBatchNorm(_BatchNorm):
         self._check_input_dim(x)
         if not (self.training and is_synced(self)):
             return super().forward(x)
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         if not self.affine:
             weight, bias = x.new_ones(self.num_features), x.new_zeros(self.num_features)
         y, mean, var, count = _SyncedNorm.apply(x, weight, bias, self.eps)
