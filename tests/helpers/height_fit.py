@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from shared import SHARED
 
 from pointssl_datasets.checking.heights import AXES, profiles
-from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.randomness import Random
 from pointssl_datasets.procedural.sampling import centre_and_scale, deform, sample_surface
 from pointssl_datasets.sets.shapes import CATEGORIES
 
@@ -55,10 +55,10 @@ def upright_shapes(name, count=80):
     """(count, 6, F) of the procedural ``name``, y-up and without its random pose."""
     rows = []
     for index in range(count):
-        rng = np.random.default_rng([7, index])
-        d = Dice(rng)
-        xyz, normals, _ = sample_surface(CATEGORIES[name].build(d), 1024, rng)
-        xyz, _ = deform(centre_and_scale(xyz), normals, d)
+        generator = np.random.default_rng([7, index])
+        rng = Random(generator)
+        xyz, normals, _ = sample_surface(CATEGORIES[name].build(rng), 1024, generator)
+        xyz, _ = deform(centre_and_scale(xyz), normals, rng)
         rows.append(profiles(xyz))
     return np.array(rows)
 

@@ -1,1 +1,2 @@
-"""The parametric objects of `shapes`: dice, solids and their sampling, and a file per few kinds."""
+"""Generated shapes: the objects of ``shapes``, one file per few categories, and the compositions of
+``primitives``."""

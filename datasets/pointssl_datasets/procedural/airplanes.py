@@ -4,20 +4,21 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.primitives import box, ellipsoid, fin, revolve, rod, sweep
-from pointssl_datasets.procedural.solids import Solid
+from pointssl_datasets.procedural.randomness import Random
+from pointssl_datasets.procedural.solids import Parts, Solid
 
 BODY, WING, TAIL, ENGINE = range(4)
-Parts = list[tuple[int, Solid]]
 
 
-def airplane(d: Dice) -> Parts:
+def airplane(rng: Random) -> Parts:
     """Airliner, business jet, propeller plane, biplane, fighter or glider."""
-    return d.pick(_airliner, _airliner, _business, _propeller, _biplane, _fighter, _glider)(d)
+    return rng.choice(_airliner, _airliner, _business, _propeller, _biplane, _fighter, _glider)(rng)
 
 
-def _fuselage(d: Dice, r: float, tall: float = 1.0, nose: float = 0.15, tail: float = 0.4) -> Solid:
+def _fuselage(
+    rng: Random, r: float, tall: float = 1.0, nose: float = 0.15, tail: float = 0.4
+) -> Solid:
     """Length 1 from x = -0.5 (tail, swept up) to 0.5 (nose)."""
     x = np.array([0.0, tail * 0.5, tail, 0.6, 1 - nose, 1 - nose * 0.5, 1 - nose * 0.15, 1.0])
     size = r * np.array([0.12, 0.6, 1.0, 1.0, 1.0, 0.8, 0.45, 0.05])
@@ -27,7 +28,7 @@ def _fuselage(d: Dice, r: float, tall: float = 1.0, nose: float = 0.15, tail: fl
 
 
 def _wings(
-    d: Dice,
+    rng: Random,
     x: float,
     y: float,
     span: float,
@@ -38,7 +39,7 @@ def _wings(
     part: int = WING,
 ) -> Parts:
     """Both wings; x is the root's leading edge, the other lengths are absolute."""
-    thick = np.array([0.1, 0.1 * d.between(0.6, 1.0)]) * [root, tip]
+    thick = np.array([0.1, 0.1 * rng.uniform(0.6, 1.0)]) * [root, tip]
     parts: Parts = []
     for s in (-1, 1):
         lead = [(x, y, 0), (x - sweep_back, y + dihedral, s * span)]
@@ -47,22 +48,22 @@ def _wings(
     return parts
 
 
-def _tail(d: Dice, r: float, x: float = -0.34, size: float = 1.0) -> Parts:
-    tall, span = size * d.between(0.12, 0.2), size * d.between(0.12, 0.2)
-    back = d.between(0.03, 0.12)
+def _tail(rng: Random, r: float, x: float = -0.34, size: float = 1.0) -> Parts:
+    tall, span = size * rng.uniform(0.12, 0.2), size * rng.uniform(0.12, 0.2)
+    back = rng.uniform(0.03, 0.12)
     base = r * 0.45
     lead, trail = (
         [(x, base, 0), (x - back, base + tall, 0)],
         [(-0.49, base, 0), (-0.5, base + tall, 0)],
     )
     parts: Parts = [(TAIL, fin(lead, trail, (0.016, 0.01), (0, 0, 1), sides=8))]
-    y = base + (tall * 0.95 if d.chance(0.3) else 0.0)
+    y = base + (tall * 0.95 if rng.chance(0.3) else 0.0)
     return parts + _wings(
-        d, x - (0.06 if y > base else 0.02), y, span, 0.1, 0.05, back * 0.8, 0.01, TAIL
+        rng, x - (0.06 if y > base else 0.02), y, span, 0.1, 0.05, back * 0.8, 0.01, TAIL
     )
 
 
-def _engine(d: Dice, at: tuple[float, float, float], r: float, long: float) -> Solid:
+def _engine(rng: Random, at: tuple[float, float, float], r: float, long: float) -> Solid:
     x, y, z = at
     line = [
         (0.45 * r, -long),
@@ -75,48 +76,48 @@ def _engine(d: Dice, at: tuple[float, float, float], r: float, long: float) -> S
     return revolve(line, (x, y, z), (1.0, 0.0, 0.0), sharp=False, sides=12)
 
 
-def _airliner(d: Dice) -> Parts:
-    r, span, low = d.between(0.045, 0.075), d.between(0.38, 0.55), d.between(-0.7, -0.3)
-    parts: Parts = [(BODY, _fuselage(d, r, d.between(0.95, 1.15)))]
-    root, tip, back = d.between(0.16, 0.24), d.between(0.04, 0.08), d.between(0.12, 0.3)
-    y = 0.7 * r if d.chance(0.15) else low * r
-    rise = d.between(0.0, 0.06)
-    parts += _wings(d, d.between(0.1, 0.18), y, span, root, tip, back, rise)
-    parts += _tail(d, r)
-    pairs, size = d.pick(1, 1, 2), d.between(0.02, 0.033)
+def _airliner(rng: Random) -> Parts:
+    r, span, low = rng.uniform(0.045, 0.075), rng.uniform(0.38, 0.55), rng.uniform(-0.7, -0.3)
+    parts: Parts = [(BODY, _fuselage(rng, r, rng.uniform(0.95, 1.15)))]
+    root, tip, back = rng.uniform(0.16, 0.24), rng.uniform(0.04, 0.08), rng.uniform(0.12, 0.3)
+    y = 0.7 * r if rng.chance(0.15) else low * r
+    rise = rng.uniform(0.0, 0.06)
+    parts += _wings(rng, rng.uniform(0.1, 0.18), y, span, root, tip, back, rise)
+    parts += _tail(rng, r)
+    pairs, size = rng.choice(1, 1, 2), rng.uniform(0.02, 0.033)
     for i in range(pairs):
         t = (0.35, 0.6)[i] if pairs == 2 else 0.36
         for s in (-1, 1):
             at = (0.15 - t * back - 0.01, y + t * rise - size * 1.1, s * t * span)
-            parts.append((ENGINE, _engine(d, at, size, size * d.between(1.5, 2.0))))
+            parts.append((ENGINE, _engine(rng, at, size, size * rng.uniform(1.5, 2.0))))
     return parts
 
 
-def _business(d: Dice) -> Parts:
-    r = d.between(0.055, 0.08)
-    parts: Parts = [(BODY, _fuselage(d, r, 1.1, d.between(0.15, 0.28), 0.45))]
+def _business(rng: Random) -> Parts:
+    r = rng.uniform(0.055, 0.08)
+    parts: Parts = [(BODY, _fuselage(rng, r, 1.1, rng.uniform(0.15, 0.28), 0.45))]
     parts += _wings(
-        d,
-        d.between(0.02, 0.1),
+        rng,
+        rng.uniform(0.02, 0.1),
         -0.6 * r,
-        d.between(0.35, 0.5),
+        rng.uniform(0.35, 0.5),
         0.16,
         0.06,
-        d.between(0.08, 0.2),
-        d.between(0.0, 0.05),
+        rng.uniform(0.08, 0.2),
+        rng.uniform(0.0, 0.05),
     )
-    parts += _tail(d, r, -0.36, 1.1)
-    size = d.between(0.026, 0.038)
+    parts += _tail(rng, r, -0.36, 1.1)
+    size = rng.uniform(0.026, 0.038)
     for s in (-1, 1):
-        parts.append((ENGINE, _engine(d, (-0.22, r * 0.5, s * (r + size)), size, size * 2.2)))
-    if d.chance(0.3):
-        parts.append((ENGINE, _engine(d, (-0.3, r * 1.6, 0), size, size * 2.5)))
+        parts.append((ENGINE, _engine(rng, (-0.22, r * 0.5, s * (r + size)), size, size * 2.2)))
+    if rng.chance(0.3):
+        parts.append((ENGINE, _engine(rng, (-0.3, r * 1.6, 0), size, size * 2.5)))
     return parts
 
 
-def _blades(d: Dice, at: tuple[float, float, float], reach: float) -> Parts:
+def _blades(rng: Random, at: tuple[float, float, float], reach: float) -> Parts:
     """A propeller facing +x with its spinner."""
-    count, start = d.count(2, 4), d.between(0, math.pi)
+    count, start = rng.integer(2, 4), rng.uniform(0, math.pi)
     x, y, z = at
     parts: Parts = [(ENGINE, ellipsoid((0.03, 0.02, 0.02), at, sides=8))]
     for i in range(count):
@@ -128,23 +129,30 @@ def _blades(d: Dice, at: tuple[float, float, float], reach: float) -> Parts:
     return parts
 
 
-def _propeller(d: Dice) -> Parts:
-    r = d.between(0.06, 0.09)
-    parts: Parts = [(BODY, _fuselage(d, r, d.between(1.0, 1.3), 0.1, 0.55))]
-    high = d.chance(0.5)
-    span, root = d.between(0.45, 0.65), d.between(0.13, 0.2)
+def _propeller(rng: Random) -> Parts:
+    r = rng.uniform(0.06, 0.09)
+    parts: Parts = [(BODY, _fuselage(rng, r, rng.uniform(1.0, 1.3), 0.1, 0.55))]
+    high = rng.chance(0.5)
+    span, root = rng.uniform(0.45, 0.65), rng.uniform(0.13, 0.2)
     y = r * (1.1 if high else -0.6)
     parts += _wings(
-        d, 0.26, y, span, root, root * d.between(0.5, 1.0), d.between(0, 0.04), d.between(0, 0.06)
+        rng,
+        0.26,
+        y,
+        span,
+        root,
+        root * rng.uniform(0.5, 1.0),
+        rng.uniform(0, 0.04),
+        rng.uniform(0, 0.06),
     )
-    parts += _tail(d, r, -0.36)
-    if d.chance(0.35):
+    parts += _tail(rng, r, -0.36)
+    if rng.chance(0.35):
         for s in (-1, 1):
-            parts.append((ENGINE, _engine(d, (0.27, y, s * span * 0.35), 0.035, 0.08)))
-            parts += _blades(d, (0.36, y, s * span * 0.35), 0.11)
+            parts.append((ENGINE, _engine(rng, (0.27, y, s * span * 0.35), 0.035, 0.08)))
+            parts += _blades(rng, (0.36, y, s * span * 0.35), 0.11)
     else:
-        parts += _blades(d, (0.51, -0.2 * r, 0), d.between(0.1, 0.16))
-    if d.chance(0.6):
+        parts += _blades(rng, (0.51, -0.2 * r, 0), rng.uniform(0.1, 0.16))
+    if rng.chance(0.6):
         parts.append((BODY, ellipsoid((0.1, r * 0.7, r * 0.8), (0.12, r, 0), sides=10)))
         for s in (-1, 1):
             parts.append(
@@ -156,43 +164,43 @@ def _propeller(d: Dice) -> Parts:
     return parts
 
 
-def _biplane(d: Dice) -> Parts:
-    r, gap, span = d.between(0.06, 0.08), d.between(0.12, 0.2), d.between(0.4, 0.55)
-    root, stagger = d.between(0.13, 0.18), d.between(0.0, 0.06)
-    parts: Parts = [(BODY, _fuselage(d, r, 1.1, 0.08, 0.6))]
-    for level in range(3 if d.chance(0.2) else 2):
+def _biplane(rng: Random) -> Parts:
+    r, gap, span = rng.uniform(0.06, 0.08), rng.uniform(0.12, 0.2), rng.uniform(0.4, 0.55)
+    root, stagger = rng.uniform(0.13, 0.18), rng.uniform(0.0, 0.06)
+    parts: Parts = [(BODY, _fuselage(rng, r, 1.1, 0.08, 0.6))]
+    for level in range(3 if rng.chance(0.2) else 2):
         parts += _wings(
-            d, 0.28 + stagger * level, -r + gap * level, span, root, root * 0.9, 0.0, 0.01
+            rng, 0.28 + stagger * level, -r + gap * level, span, root, root * 0.9, 0.0, 0.01
         )
     for s in (-1, 1):
         for q in (0.4, 0.75):
             foot = (0.2, -r, s * span * q)
             parts.append((WING, rod(foot, (0.2 + stagger, gap - r, s * span * q), 0.007, sides=6)))
-    return parts + _tail(d, r, -0.38) + _blades(d, (0.51, -0.2 * r, 0), d.between(0.1, 0.15))
+    return parts + _tail(rng, r, -0.38) + _blades(rng, (0.51, -0.2 * r, 0), rng.uniform(0.1, 0.15))
 
 
-def _fighter(d: Dice) -> Parts:
-    r = d.between(0.045, 0.07)
-    parts: Parts = [(BODY, _fuselage(d, r, 1.0, d.between(0.3, 0.45), 0.2))]
+def _fighter(rng: Random) -> Parts:
+    r = rng.uniform(0.045, 0.07)
+    parts: Parts = [(BODY, _fuselage(rng, r, 1.0, rng.uniform(0.3, 0.45), 0.2))]
     parts.append((BODY, ellipsoid((0.1, 0.035, 0.03), (0.2, r * 0.9, 0), sides=10)))
-    span, root = d.between(0.22, 0.38), d.between(0.3, 0.5)
+    span, root = rng.uniform(0.22, 0.38), rng.uniform(0.3, 0.5)
     parts += _wings(
-        d,
-        d.between(0.05, 0.15),
+        rng,
+        rng.uniform(0.05, 0.15),
         0.0,
         span,
         root,
-        d.between(0.02, 0.1),
-        root * d.between(0.5, 0.85),
+        rng.uniform(0.02, 0.1),
+        root * rng.uniform(0.5, 0.85),
         0.0,
     )
-    if d.chance(0.5):
-        parts += _wings(d, -0.36, 0, d.between(0.12, 0.2), 0.12, 0.05, 0.08, 0.0, TAIL)
+    if rng.chance(0.5):
+        parts += _wings(rng, -0.36, 0, rng.uniform(0.12, 0.2), 0.12, 0.05, 0.08, 0.0, TAIL)
     else:
-        parts += _wings(d, 0.28, 0.02, 0.14, 0.09, 0.02, 0.08, 0.0)
-    twins = d.chance(0.6)
+        parts += _wings(rng, 0.28, 0.02, 0.14, 0.09, 0.02, 0.08, 0.0)
+    twins = rng.chance(0.6)
     for s in (-1, 1) if twins else (0,):
-        tall, lean, z = d.between(0.11, 0.16), s * d.between(0.0, 0.07), s * r
+        tall, lean, z = rng.uniform(0.11, 0.16), s * rng.uniform(0.0, 0.07), s * r
         lead, trail = (
             [(-0.3, r * 0.5, z), (-0.42, r * 0.5 + tall, z + lean)],
             [(-0.47, r * 0.5, z), (-0.5, r * 0.5 + tall, z + lean)],
@@ -204,17 +212,17 @@ def _fighter(d: Dice) -> Parts:
     return parts
 
 
-def _glider(d: Dice) -> Parts:
-    r = d.between(0.03, 0.045)
-    parts: Parts = [(BODY, _fuselage(d, r, 1.2, 0.25, 0.65))]
+def _glider(rng: Random) -> Parts:
+    r = rng.uniform(0.03, 0.045)
+    parts: Parts = [(BODY, _fuselage(rng, r, 1.2, 0.25, 0.65))]
     parts += _wings(
-        d,
+        rng,
         0.2,
         r * 0.6,
-        d.between(0.65, 0.95),
+        rng.uniform(0.65, 0.95),
         0.1,
         0.04,
-        d.between(-0.02, 0.04),
-        d.between(0.02, 0.08),
+        rng.uniform(-0.02, 0.04),
+        rng.uniform(0.02, 0.08),
     )
-    return parts + _tail(d, r, -0.38)
+    return parts + _tail(rng, r, -0.38)

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.primitives import (
     box,
     rod,
@@ -12,38 +11,38 @@ from pointssl_datasets.procedural.primitives import (
     wedge,
     wheel,
 )
-from pointssl_datasets.procedural.solids import Solid
+from pointssl_datasets.procedural.randomness import Random
+from pointssl_datasets.procedural.solids import Parts
 
 ROLLER, DECK, BELT = 44, 45, 46
-Parts = list[tuple[int, Solid]]
 
 
-def skateboard(d: Dice) -> Parts:
+def skateboard(rng: Random) -> Parts:
     """Kicked both ends, kicked tail only, flat longboard, pintail or square cruiser."""
-    long, w = 1.0, d.between(0.09, 0.24)
+    long, w = 1.0, rng.uniform(0.09, 0.24)
     nose, tail = (
-        d.pick(0.0, d.between(0.04, 0.18)),
-        d.pick(0.0, d.between(0.04, 0.2), d.between(0.05, 0.15)),
+        rng.choice(0.0, rng.uniform(0.04, 0.18)),
+        rng.choice(0.0, rng.uniform(0.04, 0.2), rng.uniform(0.05, 0.15)),
     )
-    dip, blunt = d.between(-0.05, 0.05), d.between(2.0, 8.0)
-    r, wide = d.between(0.03, 0.065), d.between(0.04, 0.09)
-    y = max(d.between(0.09, 0.19), 2 * r + 0.03)
+    dip, blunt = rng.uniform(-0.05, 0.05), rng.uniform(2.0, 8.0)
+    r, wide = rng.uniform(0.03, 0.065), rng.uniform(0.04, 0.09)
+    y = max(rng.uniform(0.09, 0.19), 2 * r + 0.03)
     u = np.linspace(-1, 1, 17)
     edge = np.abs(u)
-    half = w * (1 - edge**blunt) ** (1 / d.between(2.0, 3.0)) + 0.01
-    if d.chance(0.25):
-        half *= np.linspace(d.between(0.45, 0.8), 1.05, 17)
-    if d.chance(0.2):
-        half *= 1 - d.between(0.15, 0.35) * np.exp(-((u / 0.35) ** 2))
+    half = w * (1 - edge**blunt) ** (1 / rng.uniform(2.0, 3.0)) + 0.01
+    if rng.chance(0.25):
+        half *= np.linspace(rng.uniform(0.45, 0.8), 1.05, 17)
+    if rng.chance(0.2):
+        half *= 1 - rng.uniform(0.15, 0.35) * np.exp(-((u / 0.35) ** 2))
     bend = np.maximum(edge - 0.62, 0) / 0.38
     rise = y + dip * (1 - u * u) + np.where(u > 0, nose, tail) * bend**1.3
-    cup = d.between(0.0, 0.012)
+    cup = rng.uniform(0.0, 0.012)
     left, middle, right = (
         np.stack([u * long / 2, rise + cup * (s != 0), s * half], 1) for s in (-1, 0, 1)
     )
-    thick = (0.0, d.between(0.015, 0.03), 0.0)
+    thick = (0.0, rng.uniform(0.015, 0.03), 0.0)
     parts: Parts = [(DECK, slab(left, middle, thick)), (DECK, slab(middle, right, thick))]
-    axle, track = d.between(0.22, 0.4), min(w, 0.15) * d.between(0.65, 0.95)
+    axle, track = rng.uniform(0.22, 0.4), min(w, 0.15) * rng.uniform(0.65, 0.95)
     for x in (-axle, axle):
         parts.append((DECK, box((0.11, 0.012, 0.09), (x, y - 0.02, 0))))
         parts.append(
@@ -51,14 +50,14 @@ def skateboard(d: Dice) -> Parts:
         )
         parts.append((ROLLER, rod((x, r, -track), (x, r, track), 0.01, sides=6)))
         parts += [(ROLLER, wheel((x, r, s * track), (0, 0, s), r, wide, 0.35)) for s in (-1, 1)]
-    if d.chance(0.4):
-        tall = d.between(0.05, 0.1)
-        for x in (axle * 0.8, -axle * 0.8) if d.chance(0.5) else (d.pick(-axle, axle) * 0.8,):
+    if rng.chance(0.4):
+        tall = rng.uniform(0.05, 0.1)
+        for x in (axle * 0.8, -axle * 0.8) if rng.chance(0.5) else (rng.choice(-axle, axle) * 0.8,):
             strap = [
                 (0, y + 0.01 + tall * math.sin(a), -w * math.cos(a) * 0.85)
                 for a in np.linspace(0, math.pi, 9)
             ]
-            half_wide = d.between(0.02, 0.05)
+            half_wide = rng.uniform(0.02, 0.05)
             parts.append(
                 (
                     BELT,

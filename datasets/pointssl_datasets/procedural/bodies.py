@@ -1,67 +1,70 @@
-"""Single random primitives: their kinds, proportions and turns."""
+"""Single random primitives: their kinds, proportions and rotations."""
 
 import math
 
 import numpy as np
 
 from pointssl_datasets.procedural.csg import Body
-from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.polyhedra import corners
-from pointssl_datasets.procedural.revolution import turned
+from pointssl_datasets.procedural.randomness import Random
+from pointssl_datasets.procedural.revolution import revolution_solids
 from pointssl_datasets.procedural.solids import Array, rotation
 
 FLAT = tuple(corners())
-# Plain shapes more often than rare ones; about as many round as flat.
+# Plain shapes are more frequent than rare ones, and round ones about as frequent as flat ones.
 KINDS = (
     *FLAT, "box", "box", "box", "wedge",
-    *turned(), "cylinder", "cylinder", "sphere", "cone", "torus", "tube", "capsule", "dome",
+    *revolution_solids(), "cylinder", "cylinder", "sphere", "cone", "torus", "tube", "capsule",
+    "dome",
 )  # fmt: skip
 
 
-def affine(d: Dice, low: float, high: float, shear: float) -> Array:
-    """Scales between ``low`` and ``high``, evenly in their logarithm, then a shear."""
-    matrix = np.diag([low * (high / low) ** d.between(0, 1) for _ in range(3)])
+def affine(rng: Random, low: float, high: float, shear: float) -> Array:
+    """A shear, then log-uniform scales between ``low`` and ``high``."""
+    matrix = np.diag([low * (high / low) ** rng.uniform(0, 1) for _ in range(3)])
     slant = np.eye(3)
-    slant[d.count(0, 2), :] += [d.between(-shear, shear) for _ in range(3)]
+    slant[rng.integer(0, 2), :] += [rng.uniform(-shear, shear) for _ in range(3)]
     return matrix @ slant
 
 
-def proportions(d: Dice) -> Array:
-    """A block, a plate, a rod, or three sizes at random."""
-    long, thin = d.between(0.5, 1.0), d.between(0.06, 0.25)
-    form = d.pick("block", "block", "plate", "rod", "any", "any", "any")
+def proportions(rng: Random) -> Array:
+    """The proportions of a block, a plate or a rod, or three random sizes."""
+    long, thin = rng.uniform(0.5, 1.0), rng.uniform(0.06, 0.25)
+    form = rng.choice("block", "block", "plate", "rod", "any", "any", "any")
     if form == "block":
         sizes = [long, long, long]
     elif form == "plate":
-        sizes = [long, thin, long * d.between(0.5, 1.0)]
+        sizes = [long, thin, long * rng.uniform(0.5, 1.0)]
     elif form == "rod":
         sizes = [thin * 1.4, 1.0, thin * 1.4]
     else:
-        sizes = [0.2 * 5 ** d.between(0, 1) for _ in range(3)]
+        sizes = [0.2 * 5 ** rng.uniform(0, 1) for _ in range(3)]
     return np.diag(sizes)
 
 
-def square_turn(d: Dice) -> Array:
-    """One of the turns that keep the axes."""
+def axis_rotation(rng: Random) -> Array:
+    """One of the rotations that map the axes to the axes."""
     quarter = math.pi / 2
-    return np.round(rotation(d.count(0, 3) * quarter, d.count(0, 3) * quarter, d.pick(0, quarter)))
+    return np.round(
+        rotation(rng.integer(0, 3) * quarter, rng.integer(0, 3) * quarter, rng.choice(0, quarter))
+    )
 
 
-def any_turn(d: Dice) -> Array:
-    return rotation(d.between(0, 6.3), math.asin(d.between(-1, 1)), d.between(0, 6.3))
+def random_rotation(rng: Random) -> Array:
+    return rotation(rng.uniform(0, 6.3), math.asin(rng.uniform(-1, 1)), rng.uniform(0, 6.3))
 
 
 def random_body(
-    d: Dice, turn: Array, kinds: tuple[str, ...] = KINDS, at: Array | None = None
+    rng: Random, turn: Array, kinds: tuple[str, ...] = KINDS, at: Array | None = None
 ) -> Body:
-    matrix = turn @ proportions(d)
-    if d.chance(0.25):
-        matrix = matrix @ affine(d, 0.8, 1.25, 0.6)
-    return Body(d.pick(*kinds), matrix, np.zeros(3) if at is None else at)
+    matrix = turn @ proportions(rng)
+    if rng.chance(0.25):
+        matrix = matrix @ affine(rng, 0.8, 1.25, 0.6)
+    return Body(rng.choice(*kinds), matrix, np.zeros(3) if at is None else at)
 
 
 def extent(body: Body) -> Array:
-    """Half the size of the body's box along the axes ``(3,)``, a little too large if rounded."""
+    """Half the size of the bounding box ``(3,)``; slightly too large for round bodies."""
     rows = np.abs(body.matrix)
     if body.kind in FLAT:
         return np.asarray(rows.sum(axis=1))

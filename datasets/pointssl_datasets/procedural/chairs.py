@@ -8,21 +8,20 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.primitives import box, ellipsoid, revolve, rod, slab, sweep
-from pointssl_datasets.procedural.solids import Array, Solid, bezier, rotation
+from pointssl_datasets.procedural.randomness import Random
+from pointssl_datasets.procedural.solids import Array, Parts, Solid, bezier, rotation
 
 BACK, SEAT, LEG, ARM = 12, 13, 14, 15
-Parts = list[tuple[int, Solid]]
 
 
-def chair(d: Dice) -> Parts:
+def chair(rng: Random) -> Parts:
     """Four legs, swivel, sofa, cantilever, rocking chair or shell."""
-    return d.pick(_four_legs, _four_legs, _swivel, _sofa, _cantilever, _rocking, _shell)(d)
+    return rng.choice(_four_legs, _four_legs, _swivel, _sofa, _cantilever, _rocking, _shell)(rng)
 
 
 def _leg(
-    d: Dice,
+    rng: Random,
     foot: tuple[float, float, float],
     top: tuple[float, float, float],
     r: float,
@@ -33,19 +32,19 @@ def _leg(
     return rod(foot, top, r * 0.65, r, sides=8)
 
 
-def _seat(d: Dice, w: float, h: float, z: float) -> Solid:
-    t = d.between(0.04, 0.12)
-    if d.chance(0.25):
+def _seat(rng: Random, w: float, h: float, z: float) -> Solid:
+    t = rng.uniform(0.04, 0.12)
+    if rng.chance(0.25):
         return revolve([(0, -t / 2), (w * 0.52, -t / 2), (w * 0.54, t / 2), (0, t / 2)], (0, h, 0))
-    if d.chance(0.4):
+    if rng.chance(0.4):
         return ellipsoid((w * 0.56, t * 0.8, z * 0.56), (0, h, 0))
     return box((w, t, z), (0, h, 0))
 
 
-def _back(d: Dice, w: float, h: float, z: float, tall: float) -> Parts:
+def _back(rng: Random, w: float, h: float, z: float, tall: float) -> Parts:
     """A back that rises ``tall`` from the rear edge of a seat at height ``h``."""
-    lean, curve = d.between(0.0, 0.25) * tall, d.between(0.0, 0.16) * w
-    kind = d.pick("panel", "panel", "slats", "spindles", "frame", "round")
+    lean, curve = rng.uniform(0.0, 0.25) * tall, rng.uniform(0.0, 0.16) * w
+    kind = rng.choice("panel", "panel", "slats", "spindles", "frame", "round")
     xs = np.linspace(-0.5, 0.5, 9)
     bow = curve * (4 * xs * xs - 1)
 
@@ -53,22 +52,22 @@ def _back(d: Dice, w: float, h: float, z: float, tall: float) -> Parts:
         depth = -z / 2 - lean * (y / tall) + bow
         return np.stack([w * xs, np.full(9, h + y), depth], 1)
 
-    thick = (0.0, 0.0, d.between(0.03, 0.08))
+    thick = (0.0, 0.0, rng.uniform(0.03, 0.08))
     if kind == "panel":
-        return [(BACK, slab(rail(d.between(0.0, 0.25) * tall), rail(tall), thick))]
+        return [(BACK, slab(rail(rng.uniform(0.0, 0.25) * tall), rail(tall), thick))]
     if kind == "round":
         at = (0.0, h + tall * 0.6, -z / 2 - lean / 2)
         turn = rotation(x=-lean / tall)
         return [(BACK, ellipsoid((w * 0.5, tall * 0.45, thick[2]), at, turn))]
-    r = d.between(0.018, 0.035)
+    r = rng.uniform(0.018, 0.035)
     bottom = np.array([0.0, -0.02, 0.0])
     posts: Parts = [
         (BACK, sweep([rail(0)[i] + bottom, rail(tall)[i]], r, up=(0, 0, 1))) for i in (0, 8)
     ]
-    band = d.between(0.04, 0.09)
+    band = rng.uniform(0.04, 0.09)
     posts.append((BACK, slab(rail(tall - band), rail(tall + band / 2), thick)))
     if kind == "slats":
-        count = d.count(1, 4)
+        count = rng.integer(1, 4)
         for i in range(count):
             y = tall * (i + 1) / (count + 1.5)
             posts.append((BACK, slab(rail(y - band / 2), rail(y + band / 2), thick)))
@@ -77,9 +76,9 @@ def _back(d: Dice, w: float, h: float, z: float, tall: float) -> Parts:
     return posts
 
 
-def _arms(d: Dice, w: float, h: float, z: float) -> Parts:
-    rise, r = d.between(0.18, 0.3), d.between(0.02, 0.04)
-    style = d.pick("post", "loop", "panel")
+def _arms(rng: Random, w: float, h: float, z: float) -> Parts:
+    rise, r = rng.uniform(0.18, 0.3), rng.uniform(0.02, 0.04)
+    style = rng.choice("post", "loop", "panel")
     parts: Parts = []
     for s in (-1, 1):
         x = s * (w / 2 + r)
@@ -100,64 +99,64 @@ def _arms(d: Dice, w: float, h: float, z: float) -> Parts:
     return parts
 
 
-def _four_legs(d: Dice) -> Parts:
-    w = d.between(1.0, 1.9) if d.chance(0.15) else d.between(0.42, 0.65)
-    z, h, tall = d.between(0.4, 0.6), d.between(0.35, 0.6), d.between(0.35, 0.85)
-    splay, r, square = d.between(0.0, 0.1), d.between(0.018, 0.045), d.chance(0.5)
-    parts: Parts = [(SEAT, _seat(d, w, h, z)), *_back(d, w * 0.95, h, z, tall)]
+def _four_legs(rng: Random) -> Parts:
+    w = rng.uniform(1.0, 1.9) if rng.chance(0.15) else rng.uniform(0.42, 0.65)
+    z, h, tall = rng.uniform(0.4, 0.6), rng.uniform(0.35, 0.6), rng.uniform(0.35, 0.85)
+    splay, r, square = rng.uniform(0.0, 0.1), rng.uniform(0.018, 0.045), rng.chance(0.5)
+    parts: Parts = [(SEAT, _seat(rng, w, h, z)), *_back(rng, w * 0.95, h, z, tall)]
     for sx in (-1, 1):
         for sz in (-1, 1):
             x, y = sx * w * 0.42, sz * z * 0.42
             foot = (x + sx * splay, 0.0, y + sz * splay)
-            parts.append((LEG, _leg(d, foot, (x, h, y), r, square)))
-        if d.chance(0.35):
+            parts.append((LEG, _leg(rng, foot, (x, h, y), r, square)))
+        if rng.chance(0.35):
             a, b = h * 0.35, w * 0.42 + splay * 0.65
             parts.append(
                 (LEG, rod((sx * b, a, -z * 0.45), (sx * b, a, z * 0.45), r * 0.6, sides=6))
             )
-    return parts + (_arms(d, w, h, z) if d.chance(0.4) else [])
+    return parts + (_arms(rng, w, h, z) if rng.chance(0.4) else [])
 
 
-def _swivel(d: Dice) -> Parts:
-    w, z, h = d.between(0.45, 0.6), d.between(0.45, 0.58), d.between(0.42, 0.6)
-    parts: Parts = [(SEAT, _seat(d, w, h, z)), *_back(d, w * 0.9, h, z, d.between(0.4, 0.9))]
-    parts.append((LEG, rod((0, 0.1, 0), (0, h, 0), d.between(0.025, 0.045))))
-    reach = d.between(0.26, 0.36)
-    if d.chance(0.25):
+def _swivel(rng: Random) -> Parts:
+    w, z, h = rng.uniform(0.45, 0.6), rng.uniform(0.45, 0.58), rng.uniform(0.42, 0.6)
+    parts: Parts = [(SEAT, _seat(rng, w, h, z)), *_back(rng, w * 0.9, h, z, rng.uniform(0.4, 0.9))]
+    parts.append((LEG, rod((0, 0.1, 0), (0, h, 0), rng.uniform(0.025, 0.045))))
+    reach = rng.uniform(0.26, 0.36)
+    if rng.chance(0.25):
         plate = [(0, 0), (reach, 0), (reach, 0.02), (0.05, 0.06), (0, 0.06)]
         parts.append((LEG, revolve(plate)))
     else:
-        count = d.count(4, 6)
+        count = rng.integer(4, 6)
         for i in range(count):
             c, s = math.cos(2 * math.pi * i / count), math.sin(2 * math.pi * i / count)
             tip = (reach * c, 0.07, reach * s)
             parts.append((LEG, rod((0, 0.12, 0), tip, 0.03, 0.02, sides=6)))
             parts.append((LEG, ellipsoid((0.035, 0.035, 0.035), (tip[0], 0.035, tip[2]), sides=8)))
-    return parts + (_arms(d, w, h, z) if d.chance(0.6) else [])
+    return parts + (_arms(rng, w, h, z) if rng.chance(0.6) else [])
 
 
-def _sofa(d: Dice) -> Parts:
-    w, z, h = d.between(0.6, 2.0), d.between(0.55, 0.8), d.between(0.25, 0.38)
-    tall, arm = d.between(0.25, 0.5), d.between(0.1, 0.2)
-    foot = d.between(0.03, 0.14)
+def _sofa(rng: Random) -> Parts:
+    w, z, h = rng.uniform(0.6, 2.0), rng.uniform(0.55, 0.8), rng.uniform(0.25, 0.38)
+    tall, arm = rng.uniform(0.25, 0.5), rng.uniform(0.1, 0.2)
+    foot = rng.uniform(0.03, 0.14)
     parts: Parts = [(SEAT, box((w, h - foot, z), (0, (h + foot) / 2, 0)))]
-    if d.chance(0.5):
+    if rng.chance(0.5):
         count = max(1, round(w / 0.65))
         for i in range(count):
             x = (i + 0.5) / count * w - w / 2
             parts.append(
                 (SEAT, ellipsoid((w / count * 0.48, 0.07, z * 0.45), (x, h, 0.03), sides=12))
             )
-    depth, lean = d.between(0.1, 0.22), d.between(0.0, 0.12)
+    depth, lean = rng.uniform(0.1, 0.22), rng.uniform(0.0, 0.12)
     edge = [(-w / 2, foot, -z / 2), (-w / 2, h + tall, -z / 2 - lean)]
     other = [(w / 2, y, q) for _, y, q in edge]
     parts.append((BACK, slab(edge, other, (0, 0, depth))))
-    high = h + d.between(0.08, tall * 0.8)
+    high = h + rng.uniform(0.08, tall * 0.8)
     for s in (-1, 1):
         x = s * (w + arm) / 2
-        if d.chance(0.9):
+        if rng.chance(0.9):
             parts.append((ARM, box((arm, high - foot, z), (x, (high + foot) / 2, 0))))
-            if d.chance(0.5):
+            if rng.chance(0.5):
                 ends = ((x, high, -z / 2), (x, high, z / 2))
                 parts.append((ARM, rod(*ends, arm * 0.6)))
         for q in (-1, 1):
@@ -179,22 +178,30 @@ def _tube_frame(points: list[tuple[float, float, float]], r: float) -> Parts:
     return [(LEG, rod(a, b, r, sides=8)) for a, b in itertools.pairwise(points)]
 
 
-def _cantilever(d: Dice) -> Parts:
-    w, z, h = d.between(0.42, 0.58), d.between(0.42, 0.58), d.between(0.38, 0.52)
-    r, x = d.between(0.014, 0.03), w / 2
-    parts: Parts = [(SEAT, box((w, d.between(0.03, 0.08), z), (0, h, 0)))]
-    parts += _back(d, w * 0.95, h, z, d.between(0.35, 0.6))
+def _cantilever(rng: Random) -> Parts:
+    w, z, h = rng.uniform(0.42, 0.58), rng.uniform(0.42, 0.58), rng.uniform(0.38, 0.52)
+    r, x = rng.uniform(0.014, 0.03), w / 2
+    parts: Parts = [(SEAT, box((w, rng.uniform(0.03, 0.08), z), (0, h, 0)))]
+    parts += _back(rng, w * 0.95, h, z, rng.uniform(0.35, 0.6))
     for s in (-x, x):
-        front = [(s, h, -z / 2), (s, h, z / 2), (s, r, z / 2 + d.between(0, 0.05)), (s, r, -z / 2)]
-        parts += _tube_frame(front + ([front[0]] if d.chance(0.3) else []), r)
+        front = [
+            (s, h, -z / 2),
+            (s, h, z / 2),
+            (s, r, z / 2 + rng.uniform(0, 0.05)),
+            (s, r, -z / 2),
+        ]
+        parts += _tube_frame(front + ([front[0]] if rng.chance(0.3) else []), r)
     parts += _tube_frame([(-x, r, -z / 2), (x, r, -z / 2)], r)
-    return parts + (_arms(d, w, h, z) if d.chance(0.5) else [])
+    return parts + (_arms(rng, w, h, z) if rng.chance(0.5) else [])
 
 
-def _rocking(d: Dice) -> Parts:
-    w, z, h = d.between(0.48, 0.62), d.between(0.45, 0.55), d.between(0.42, 0.5)
-    parts: Parts = [(SEAT, _seat(d, w, h, z)), *_back(d, w * 0.95, h, z, d.between(0.55, 0.9))]
-    lift, long, r = d.between(0.08, 0.18), d.between(0.42, 0.6), d.between(0.018, 0.035)
+def _rocking(rng: Random) -> Parts:
+    w, z, h = rng.uniform(0.48, 0.62), rng.uniform(0.45, 0.55), rng.uniform(0.42, 0.5)
+    parts: Parts = [
+        (SEAT, _seat(rng, w, h, z)),
+        *_back(rng, w * 0.95, h, z, rng.uniform(0.55, 0.9)),
+    ]
+    lift, long, r = rng.uniform(0.08, 0.18), rng.uniform(0.42, 0.6), rng.uniform(0.018, 0.035)
     for s in (-1, 1):
         x = s * w * 0.44
         runner = bezier(
@@ -208,17 +215,17 @@ def _rocking(d: Dice) -> Parts:
         parts += [
             (LEG, rod((x, 0.0, q * z * 0.4), (x, h, q * z * 0.4), r, sides=8)) for q in (-1, 1)
         ]
-    return parts + (_arms(d, w, h, z) if d.chance(0.8) else [])
+    return parts + (_arms(rng, w, h, z) if rng.chance(0.8) else [])
 
 
-def _shell(d: Dice) -> Parts:
-    w, z, h = d.between(0.5, 0.7), d.between(0.45, 0.6), d.between(0.3, 0.48)
-    tall, hug = d.between(0.35, 0.6), d.between(0.1, 0.3)
+def _shell(rng: Random) -> Parts:
+    w, z, h = rng.uniform(0.5, 0.7), rng.uniform(0.45, 0.6), rng.uniform(0.3, 0.48)
+    tall, hug = rng.uniform(0.35, 0.6), rng.uniform(0.1, 0.3)
     path = bezier(
         (0, h + 0.05, z / 2),
         (0, h - 0.12, -z * 0.2),
         (0, h, -z * 0.55),
-        (0, h + tall, -z * d.between(0.55, 0.85)),
+        (0, h + tall, -z * rng.uniform(0.55, 0.85)),
         13,
     )
     half = w / 2 * np.sin(np.linspace(0.9, 2.6, 13))[:, None]
@@ -232,12 +239,12 @@ def _shell(d: Dice) -> Parts:
     for a, b in itertools.pairwise(edges):
         parts.append((SEAT, slab(a[:7], b[:7], thick)))
         parts.append((BACK, slab(a[6:], b[6:], thick)))
-    if d.chance(0.35):
+    if rng.chance(0.35):
         parts.append(
             (LEG, revolve([(0, 0), (w * 0.42, 0), (w * 0.4, 0.02), (0.03, 0.06), (0.03, h - 0.04)]))
         )
         return parts
-    r, splay = d.between(0.012, 0.03), d.between(0.02, 0.12)
+    r, splay = rng.uniform(0.012, 0.03), rng.uniform(0.02, 0.12)
     for sx in (-1, 1):
         for sz in (-1, 1):
             foot = (sx * (w * 0.3 + splay), 0.0, sz * (z * 0.3 + splay))

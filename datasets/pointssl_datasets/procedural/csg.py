@@ -1,11 +1,11 @@
-"""Solids added up and cut away, and points on what remains, uniform by area.
+"""Constructive solid geometry without a mesh: points on what remains, uniform by area.
 
 A composition is a list of steps: each adds a solid to the shape so far, or cuts it away. The
 surface of a step is on the surface of the result where no later step covers it, and where the
 steps before it left empty space (for an addition) or material (for a cut, whose own surface then
-becomes a wall of the hole). So points are drawn from the surfaces of all steps, and those that the
-rule excludes are dropped: constructive solid geometry (Requicha, Computing Surveys, 1980) without
-a mesh. What is inside a primitive is known in closed form, in its own frame.
+becomes a wall of the hole). So points are drawn on the surfaces of all steps, and those that fail
+this rule are dropped (Requicha, Representations for Rigid Solids, Computing Surveys, 1980). Whether
+a point is inside a primitive is known in closed form, in the primitive's own frame.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from pointssl_datasets.procedural.families import Body, Bools, Flat, Ints, Round, Wire, Wires
-from pointssl_datasets.procedural.revolution import turned
+from pointssl_datasets.procedural.revolution import revolution_solids
 from pointssl_datasets.procedural.solids import Array
 
-_LEAST = 0.04  # of the points drawn must remain, or the shape counts as cut away
+_MIN_SHARE = 0.04  # of the points drawn must remain, or the shape counts as cut away
 
 
 Step = Body | Wire
 
 
-def moved(step: Step, matrix: Array, at: Array) -> Step:
-    """The step under an affine map; rods stay round, and keep the ratio of volumes."""
+def transformed(step: Step, matrix: Array, at: Array) -> Step:
+    """The step under an affine map. Rods stay round; their volume scales as that of bodies does."""
     if isinstance(step, Body):
         return step._replace(matrix=matrix @ step.matrix, at=matrix @ step.at + at)
     grow = float(abs(np.linalg.det(matrix)) ** (1 / 3))
@@ -39,27 +39,27 @@ def sample(
         ``xyz (count, 3)`` and ``normals (count, 3)``; None if (almost) everything is cut away.
     """
     shape = Composition(steps)
-    xyz, normals, have, drawn = [], [], 0, 0
-    ask = count + count // 2
-    while have < count:
-        points, out, owner = shape.draw(ask, rng)
+    xyz, normals, kept, drawn = [], [], 0, 0
+    batch = count + count // 2
+    while kept < count:
+        points, out, owner = shape.draw(batch, rng)
         keep = shape.visible(points, owner)
         xyz.append(points[keep])
         normals.append(out[keep])
-        have, drawn = have + int(keep.sum()), drawn + ask
-        if have < _LEAST * drawn:
+        kept, drawn = kept + int(keep.sum()), drawn + batch
+        if kept < _MIN_SHARE * drawn:
             return None
-        ask = int((count - have) * drawn / have * 1.1) + 64
+        batch = int((count - kept) * drawn / kept * 1.1) + 64
     return np.concatenate(xyz)[:count], np.concatenate(normals)[:count]
 
 
 class Composition:
-    """The steps, sorted into three families that are each handled as a few large arrays."""
+    """The steps, sorted into three families, each of which is a few large arrays."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         kinds: tuple[list[int], list[int], list[int]] = ([], [], [])
         for number, step in enumerate(steps):
-            family = 2 if isinstance(step, Wire) else 0 if step.kind in turned() else 1
+            family = 2 if isinstance(step, Wire) else 0 if step.kind in revolution_solids() else 1
             kinds[family].append(number)
         self.count = len(steps)
         self.cut = np.array([step.cut for step in steps])
@@ -70,21 +70,22 @@ class Composition:
             for numbers, build in zip(kinds, builders, strict=True)
             if numbers
         ]
-        self.reach = np.cumsum(np.concatenate([family.area for _, family in self.families]))
+        self.cumulative = np.cumsum(np.concatenate([family.area for _, family in self.families]))
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array, Ints]:
         """Points on the surfaces of all steps, their normals, and the step they belong to."""
         draws = rng.random((3, count))
-        cell = np.searchsorted(self.reach, draws[0] * self.reach[-1], side="right")
-        cell = np.minimum(cell, len(self.reach) - 1)
+        total = self.cumulative[-1]
+        cell = np.searchsorted(self.cumulative, draws[0] * total, side="right")
+        cell = np.minimum(cell, len(self.cumulative) - 1)
         xyz, normals = np.empty((count, 3)), np.empty((count, 3))
         owner = np.empty(count, dtype=np.int64)
         first = 0
         for numbers, family in self.families:
-            mine = np.flatnonzero((cell >= first) & (cell < first + len(family.area)))
-            chosen = cell[mine] - first
-            xyz[mine], normals[mine] = family.points(chosen, draws[1, mine], draws[2, mine])
-            owner[mine] = numbers[family.member[chosen]]
+            rows = np.flatnonzero((cell >= first) & (cell < first + len(family.area)))
+            cells = cell[rows] - first
+            xyz[rows], normals[rows] = family.points(cells, draws[1, rows], draws[2, rows])
+            owner[rows] = numbers[family.member[cells]]
             first += len(family.area)
         normals[self.cut[owner]] *= -1
         return xyz, normals, owner
@@ -98,13 +99,14 @@ class Composition:
         return table
 
     def visible(self, xyz: Array, owner: Ints) -> Bools:
-        """``(N,)``: whether points on the surfaces of their owners are on that of the result."""
+        """``(N,)``: whether points on the surface of a step are on the surface of the result."""
         inside = self.inside(xyz)
         every = np.arange(len(xyz))
-        inside[owner, every] &= self.is_wire[owner]  # rods cover one another, all else is on it
+        # A point on a body is not inside it; one on a rod may be inside another rod of the wire.
+        inside[owner, every] &= self.is_wire[owner]
         number = np.arange(self.count)[:, None]
         covered = (inside & (number >= owner)).any(axis=0)
-        # The last of the earlier steps that has a say decides what was there: row 0 is emptiness.
+        # The last earlier step that contains the point decides what was there; 0 is empty space.
         before = np.where(inside & (number < owner), number + 1, 0).max(axis=0)
         material = np.concatenate([[False], ~self.cut])[before]
         visible: Bools = ~covered & (material == self.cut[owner])

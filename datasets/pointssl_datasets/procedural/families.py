@@ -1,11 +1,11 @@
-"""The three families of solids: of revolution, convex polyhedra, and rods.
+"""The three families of solids: solids of revolution, convex polyhedra, and rods.
 
-Each holds all the solids of its kind in a composition as a few large arrays, and offers
+A family has all solids of its kind in a composition, as a few large arrays:
 
     area    (C,)  of the cells that its surfaces are divided into: triangles, patches, rods
     member  (C,)  number of the solid that a cell belongs to
     points(cell, u, v)   points on those cells and their normals, for uniform u and v
-    inside(xyz)          (solids, N): whether the points, as columns (3, N), are inside each
+    inside(xyz)          (solids, N): whether the points, as columns (3, N), are inside each solid
 """
 
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.procedural import revolution as t
+from pointssl_datasets.procedural import revolution as col
 from pointssl_datasets.procedural.polyhedra import polyhedron
-from pointssl_datasets.procedural.revolution import turned
+from pointssl_datasets.procedural.revolution import revolution_solids
 from pointssl_datasets.procedural.solids import Array, aim, cross, lengths, rotate, unit
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-_SKIN = 1e-6  # of its radius: how deep inside a rod a point must be to be covered by it
+_SKIN = 1e-6  # of its radius: how deep in a rod a point must be to count as inside
 
 
 class Body(NamedTuple):
-    """A primitive of :func:`turned` or :func:`polyhedron`, at ``matrix @ p + at``."""
+    """A primitive of :func:`revolution_solids` or :func:`polyhedron`, at ``matrix @ p + at``."""
 
     kind: str
     matrix: Array  # (3, 3), invertible
@@ -44,7 +44,7 @@ class Wire(NamedTuple):
 
 
 class _Placed:
-    """What the bodies of a family share: their maps, there and back, and how areas change."""
+    """The affine maps of a family's bodies, their inverses, and how they change areas."""
 
     def __init__(self, bodies: list[Body]) -> None:
         self.matrix = np.stack([body.matrix for body in bodies])
@@ -62,12 +62,12 @@ class Round(_Placed):
 
     def __init__(self, bodies: list[Body]) -> None:
         super().__init__(bodies)
-        kinds = [turned()[body.kind] for body in bodies]
+        kinds = [revolution_solids()[body.kind] for body in bodies]
         self.cells = np.concatenate([kind.cells for kind in kinds])
         sizes = [len(kind.cells) for kind in kinds]
         self.member = np.repeat(np.arange(len(kinds)), sizes)
-        normals = self.cells[:, t.NX : t.AREA]
-        self.area = self.cells[:, t.AREA] * lengths(_apply(self.cofactor[self.member], normals))
+        normals = self.cells[:, col.NX : col.AREA]
+        self.area = self.cells[:, col.AREA] * lengths(_apply(self.cofactor[self.member], normals))
         self.lines = np.stack([kind.lines for kind in kinds])[:, :, :, None]
         self.round = np.stack([kind.round for kind in kinds])[:, :, None]
 
@@ -75,12 +75,12 @@ class Round(_Placed):
         c = self.cells[cell].T
         # Uniform by area between two circles of radius R0 and R1: r^2 is uniform.
         u = 1 - u
-        root = np.sqrt(c[t.R0] ** 2 + u * (c[t.R1] ** 2 - c[t.R0] ** 2))
-        s = u * (c[t.R0] + c[t.R1]) / (c[t.R0] + root)
-        theta, phi = c[t.THETA] + s * c[t.DTHETA], c[t.PHI] + v * c[t.DPHI]
+        root = np.sqrt(c[col.R0] ** 2 + u * (c[col.R1] ** 2 - c[col.R0] ** 2))
+        s = u * (c[col.R0] + c[col.R1]) / (c[col.R0] + root)
+        theta, phi = c[col.THETA] + s * c[col.DTHETA], c[col.PHI] + v * c[col.DPHI]
         out, up = np.cos(theta), np.sin(theta)
-        r = c[t.CR] + s * c[t.DR] + c[t.RHO] * out
-        y = c[t.CY] + s * c[t.DY] + c[t.RHO] * up
+        r = c[col.CR] + s * c[col.DR] + c[col.RHO] * out
+        y = c[col.CY] + s * c[col.DY] + c[col.RHO] * up
         across, deep = np.cos(phi), np.sin(phi)
         local = np.stack([r * across, y, r * deep], axis=-1)
         normal = np.stack([out * across, up, out * deep], axis=-1)
@@ -139,7 +139,7 @@ class Flat(_Placed):
 
 
 class Wires:
-    """Rods and the balls where they meet."""
+    """Rods, and the balls where they meet."""
 
     def __init__(self, wires: list[Wire]) -> None:
         radii = np.array([wire.radius for wire in wires])
@@ -162,7 +162,7 @@ class Wires:
         on_rod = cell < count
         rod, ball = np.minimum(cell, count - 1), np.maximum(cell - count, 0)
         angle = 2 * np.pi * v
-        # On a rod u is the way along it; on a ball the height, by area (Archimedes).
+        # On a rod u is the position along it; on a ball the height, uniform by area (Archimedes).
         height = np.where(on_rod, 0.0, 2 * u - 1)
         flat = np.sqrt(1 - height * height)
         normal = np.stack([flat * np.cos(angle), height, flat * np.sin(angle)], axis=-1)
@@ -191,7 +191,7 @@ class Wires:
 
 
 def _apply(matrices: Array, vectors: Array) -> Array:
-    """``matrices (..., 3, 3) @ vectors (..., 3)``, without a BLAS to change the last bit."""
+    """``matrices (..., 3, 3) @ vectors (..., 3)`` without BLAS, which may change the last bit."""
     if matrices.ndim == 2:
         return rotate(vectors, matrices)
     x, y, z = vectors[..., 0, None], vectors[..., 1, None], vectors[..., 2, None]

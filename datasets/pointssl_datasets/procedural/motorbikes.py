@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.primitives import (
     box,
     ellipsoid,
@@ -15,25 +14,24 @@ from pointssl_datasets.procedural.primitives import (
     wedge,
     wheel,
 )
-from pointssl_datasets.procedural.solids import Solid, bezier, join, rotation
+from pointssl_datasets.procedural.randomness import Random
+from pointssl_datasets.procedural.solids import Parts, Point, Solid, bezier, join, rotation
 
 TANK, SEAT, WHEEL, HANDLE, LIGHT, FRAME = range(30, 36)
-Parts = list[tuple[int, Solid]]
-Spot = tuple[float, float, float]
 
 
-def motorbike(d: Dice) -> Parts:
-    """Cruiser, sports bike, scooter, dirt bike or plain roadster, by proportion and cladding."""
-    kind = d.pick("cruiser", "sport", "scooter", "dirt", "roadster")
-    r = {"scooter": 0.12, "dirt": 0.21}.get(kind, 0.18) * d.between(0.9, 1.1)
-    rake = {"cruiser": 0.22, "sport": 0.1}.get(kind, 0.14) * d.between(0.8, 1.2)
-    front, back = 0.36 + d.between(-0.05, 0.14), -0.34 + d.between(-0.08, 0.03)
-    head = (front - rake, d.between(0.46, 0.62), 0.0)
-    wide = d.between(0.045, 0.11) * (0.7 if kind == "dirt" else 1.0)
-    slim = d.between(0.5, 1.0)  # the front tyre's width as a share of the rear one's
+def motorbike(rng: Random) -> Parts:
+    """Cruiser, sports bike, scooter, dirt bike or roadster, by proportions and cladding."""
+    kind = rng.choice("cruiser", "sport", "scooter", "dirt", "roadster")
+    r = {"scooter": 0.12, "dirt": 0.21}.get(kind, 0.18) * rng.uniform(0.9, 1.1)
+    rake = {"cruiser": 0.22, "sport": 0.1}.get(kind, 0.14) * rng.uniform(0.8, 1.2)
+    front, back = 0.36 + rng.uniform(-0.05, 0.14), -0.34 + rng.uniform(-0.08, 0.03)
+    head = (front - rake, rng.uniform(0.46, 0.62), 0.0)
+    wide = rng.uniform(0.045, 0.11) * (0.7 if kind == "dirt" else 1.0)
+    slim = rng.uniform(0.5, 1.0)  # the front tyre's width as a share of the rear one's
     parts: Parts = [
-        (WHEEL, _bike_wheel(d, (front, r, 0), r, wide * slim)),
-        (WHEEL, _bike_wheel(d, (back, r, 0), r, wide)),
+        (WHEEL, _bike_wheel(rng, (front, r, 0), r, wide * slim)),
+        (WHEEL, _bike_wheel(rng, (back, r, 0), r, wide)),
     ]
     for s in (-1, 1):
         z = s * (wide / 2 + 0.015)
@@ -41,8 +39,8 @@ def motorbike(d: Dice) -> Parts:
         parts.append((FRAME, rod((back, r, z), (0.0, 0.2, z), 0.015, sides=8)))
         parts.append((FRAME, rod((back, r, z), (back + 0.12, 0.4, z), 0.01, sides=6)))
     reach, rise = (
-        d.between(0.13, 0.2),
-        {"cruiser": 0.12, "sport": -0.02}.get(kind, 0.05) * d.between(0.6, 1.4),
+        rng.uniform(0.13, 0.2),
+        {"cruiser": 0.12, "sport": -0.02}.get(kind, 0.05) * rng.uniform(0.6, 1.4),
     )
     for s in (-1, 1):
         grip = bezier(
@@ -53,7 +51,7 @@ def motorbike(d: Dice) -> Parts:
             8,
         )
         parts.append((HANDLE, sweep(grip, (0.011,) * 6 + (0.016,) * 2, up=(1, 0.3, 0), sides=8)))
-        if d.chance(0.5):
+        if rng.chance(0.5):
             parts.append(
                 (
                     HANDLE,
@@ -64,11 +62,11 @@ def motorbike(d: Dice) -> Parts:
                     ),
                 )
             )
-    high = d.between(0.34, 0.44) if kind != "cruiser" else d.between(0.28, 0.34)
-    parts += _saddle(d, kind, high)
-    if d.chance(0.25):  # luggage
+    high = rng.uniform(0.34, 0.44) if kind != "cruiser" else rng.uniform(0.28, 0.34)
+    parts += _saddle(rng, kind, high)
+    if rng.chance(0.25):  # luggage
         parts.append((FRAME, box((0.15, 0.15, 0.22), (back - 0.04, high + 0.13, 0))))
-    if d.chance(0.25):
+    if rng.chance(0.25):
         parts += [(FRAME, box((0.2, 0.14, 0.07), (back + 0.02, 0.36, s * 0.14))) for s in (-1, 1)]
     if kind == "scooter":
         parts.append(
@@ -85,7 +83,7 @@ def motorbike(d: Dice) -> Parts:
         parts.append((FRAME, ellipsoid((0.22, 0.12, 0.09), (-0.24, 0.26, 0), sides=12)))
         parts.append((TANK, ellipsoid((0.1, 0.05, 0.07), (-0.05, 0.26, 0), sides=10)))
     else:
-        long, fat = d.between(0.13, 0.17), d.between(0.055, 0.085)
+        long, fat = rng.uniform(0.13, 0.17), rng.uniform(0.055, 0.085)
         parts.append(
             (
                 TANK,
@@ -101,7 +99,7 @@ def motorbike(d: Dice) -> Parts:
         parts.append((FRAME, rod((0.1, 0.13, 0), (-0.12, 0.14, 0), 0.018, sides=8)))
         parts.append((FRAME, wedge((0.16, 0.13, 0.12), (0.0, 0.2, 0), top=(1.2, 0.9))))
         parts.append((FRAME, rod((0.06, 0.27, 0), (0.1, 0.34, 0), 0.05, sides=10)))
-        for s in (-1, 1) if d.chance(0.5) else (d.pick(-1, 1),):
+        for s in (-1, 1) if rng.chance(0.5) else (rng.choice(-1, 1),):
             lift = 0.12 if kind in ("dirt", "sport") else 0.0
             parts.append(
                 (
@@ -111,7 +109,7 @@ def motorbike(d: Dice) -> Parts:
                     ),
                 )
             )
-    if kind == "sport" or (kind == "scooter" and d.chance(0.3)):
+    if kind == "sport" or (kind == "scooter" and rng.chance(0.3)):
         parts.append(
             (
                 FRAME,
@@ -120,8 +118,8 @@ def motorbike(d: Dice) -> Parts:
                 ),
             )
         )
-    if kind != "dirt" or d.chance(0.5):
-        size = d.between(0.035, 0.055)
+    if kind != "dirt" or rng.chance(0.5):
+        size = rng.uniform(0.035, 0.055)
         parts.append(
             (
                 LIGHT,
@@ -134,11 +132,11 @@ def motorbike(d: Dice) -> Parts:
                 ),
             )
         )
-        if d.chance(0.7):
+        if rng.chance(0.7):
             parts.append((LIGHT, box((0.02, 0.03, 0.06), (back - 0.12, high + 0.03, 0))))
     for x in (front, back):
-        if d.chance(0.7):
-            lift, spread = 0.06 if kind == "dirt" and x > 0 else 0.02, d.between(0.5, 1.0)
+        if rng.chance(0.7):
+            lift, spread = 0.06 if kind == "dirt" and x > 0 else 0.02, rng.uniform(0.5, 1.0)
             path = [
                 (x + (r + lift) * math.cos(a), r + (r + lift) * math.sin(a), 0)
                 for a in np.linspace(math.pi / 2 - spread, math.pi / 2 + spread, 8)
@@ -156,11 +154,11 @@ def motorbike(d: Dice) -> Parts:
     return parts
 
 
-def _bike_wheel(d: Dice, at: Spot, r: float, wide: float) -> Solid:
+def _bike_wheel(rng: Random, at: Point, r: float, wide: float) -> Solid:
     """A tyre that is a ring with spokes, or a disc."""
-    if d.chance(0.35):
-        return wheel(at, (0, 0, 1), r, wide, d.between(0.6, 0.75))
-    h, t = wide / 2, d.between(0.16, 0.28) * r
+    if rng.chance(0.35):
+        return wheel(at, (0, 0, 1), r, wide, rng.uniform(0.6, 0.75))
+    h, t = wide / 2, rng.uniform(0.16, 0.28) * r
     inner = r - t
     tyre = revolve(
         [
@@ -178,16 +176,16 @@ def _bike_wheel(d: Dice, at: Spot, r: float, wide: float) -> Solid:
     )
     x, y, z = at
     spokes = [tyre, rod((x, y, z - h), (x, y, z + h), 0.2 * r, sides=8)]
-    count, start = d.count(3, 7), d.between(0, 1)
+    count, start = rng.integer(3, 7), rng.uniform(0, 1)
     for i in range(count):
         a = start + 2 * math.pi * i / count
         spokes.append(rod(at, (x + inner * math.cos(a), y + inner * math.sin(a), z), 0.01, sides=5))
     return join(*spokes)
 
 
-def _saddle(d: Dice, kind: str, high: float) -> Parts:
-    w, end = d.between(0.05, 0.09), d.between(-0.36, -0.26)
-    rise = d.between(0.0, 0.09) if kind != "cruiser" else d.between(-0.03, 0.03)
+def _saddle(rng: Random, kind: str, high: float) -> Parts:
+    w, end = rng.uniform(0.05, 0.09), rng.uniform(-0.36, -0.26)
+    rise = rng.uniform(0.0, 0.09) if kind != "cruiser" else rng.uniform(-0.03, 0.03)
     path = bezier(
         (0.0, high + 0.02, 0),
         (-0.1, high - 0.02, 0),
@@ -197,7 +195,7 @@ def _saddle(d: Dice, kind: str, high: float) -> Parts:
     )
     width = w * np.array([0.5, 0.8, 1.0, 1.1, 1.1, 1.1, 1.0, 0.7])
     parts: Parts = [(SEAT, sweep(path, width, 0.03, power=3.0, sides=12))]
-    if kind == "cruiser" and d.chance(0.5):
+    if kind == "cruiser" and rng.chance(0.5):
         parts.append((SEAT, box((0.03, 0.14, 1.6 * w), (end - 0.02, high + rise + 0.08, 0))))
     parts.append(
         (

@@ -1,4 +1,4 @@
-"""Convex polyhedra from their corners alone: planes, triangles and edges, found by trying."""
+"""Convex polyhedra from their corners alone; planes, triangles and edges by exhaustive search."""
 
 import itertools
 import math

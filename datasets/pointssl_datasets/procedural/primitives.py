@@ -1,6 +1,6 @@
-"""The primitives in terms of which objects are written: box, rod, ellipsoid, revolve, sweep, ...
+"""The primitives that objects are built from: box, rod, ellipsoid, revolve, sweep, ...
 
-All of them return a :class:`~pointssl_datasets.procedural.solids.Solid`; see there for conventions.
+All return a :class:`~pointssl_datasets.procedural.solids.Solid`; its module has the conventions.
 """
 
 import math
@@ -69,7 +69,7 @@ def wedge(
 
 @lru_cache(maxsize=16)
 def _cylinder(sides: int) -> tuple[Array, Array, Array, Array, NDArray[np.int64]]:
-    """Unit cylinder: circle position, height, wall and lid share of the normal, faces."""
+    """Unit cylinder: position on the circle, height, the normal's wall and lid parts, faces."""
     circle, zero = ring(sides), np.zeros((1, 2))
     radial = np.concatenate([circle, circle, circle, zero, circle, zero])
     top = np.repeat([0.0, 1.0, 0.0, 1.0], [sides, sides, sides + 1, sides + 1])[:, None]
@@ -129,8 +129,8 @@ def revolve(
 ) -> Solid:
     """Surface of revolution of ``profile (M, 2)``, rows of (radius, height).
 
-    The outside lies to the right of the profile as it is walked: outer walls go up, inner walls
-    go down. ``sharp`` keeps the corners of the profile as creases.
+    The outside is to the right of the profile in its direction: outer walls go up, inner walls go
+    down. ``sharp`` keeps the corners of the profile as creases.
     """
     line, circle = np.asarray(profile, dtype=np.float64), ring(sides)
     r, h = line[:, :1], line[:, 1:]
@@ -160,7 +160,7 @@ def sweep(
     Args:
         width: half-width, one number or one a point, across both the path and ``up``.
         height: half-height, towards ``up`` as far as the path allows; default ``width``.
-        up: a direction to which the path is nowhere parallel.
+        up: a direction that the path is nowhere parallel to.
         power: 2 for round sections, larger for boxier ones.
         closed: the path ends where it began (do not repeat the first point).
     """
@@ -178,8 +178,13 @@ def sweep(
 
 
 def slab(left: Points, right: Points, thickness: Points | Point, *, smooth: bool = True) -> Solid:
-    """A board between two edge curves ``(M, 3)``, thickened by half of ``thickness`` (a vector,
-    or one a row) to either side; ``smooth=False`` creases it at every row."""
+    """A board between two edge curves ``(M, 3)``.
+
+    Args:
+        left, right: the curves.
+        thickness: a vector, or one per row; half of it goes to either side.
+        smooth: False creases the board at every row.
+    """
     a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
     t = np.asarray(thickness, dtype=np.float64) / 2
     return loft(np.stack([a - t, b - t, b + t, a + t], 1), sharp=True, ridged=not smooth)

@@ -1,4 +1,4 @@
-"""Solids of revolution about the y axis: how their outlines are walked, and what is inside.
+"""Solids of revolution about the y axis: their outlines as formulas, and which points are inside.
 
 An outline lies in the plane of (r, y), r the distance from the axis. It is made of pieces
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from pointssl_datasets.procedural.solids import Array
 
-AROUND = 24  # cells around the axis, where the normal changes on the way
+AROUND = 24  # cells around the axis, where the normal changes around it
 ALONG = 16  # cells of a full circle of the outline
 
 # Columns of the table of cells.
@@ -26,7 +26,7 @@ CR, CY, DR, DY, RHO, THETA, DTHETA, PHI, DPHI, R0, R1, NX, NY, NZ, AREA = range(
 _FAR = 1e6  # a disk this large, or a line this far away, bounds nothing
 
 
-class Turned(NamedTuple):
+class RevolutionSolid(NamedTuple):
     """A primitive in its own frame, within about -1 to 1.
 
     Inside is where ``a r + b y < c`` for all ``lines``, and (r, y) is nearer than ``rho`` to the
@@ -39,8 +39,8 @@ class Turned(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def turned() -> dict[str, Turned]:
-    """By name: straight outlines are convex polygons, counter-clockwise, without the axis."""
+def revolution_solids() -> dict[str, RevolutionSolid]:
+    """By name. Straight outlines are convex polygons, counter-clockwise, without the axis."""
     return {
         "cylinder": _straight((0, -1), (1, -1), (1, 1), (0, 1)),
         "cone": _straight((0, -1), (1, -1), (0, 1)),
@@ -60,19 +60,19 @@ def turned() -> dict[str, Turned]:
     }
 
 
-def _straight(*outline: tuple[float, float], closed: bool = False) -> Turned:
+def _straight(*outline: tuple[float, float], closed: bool = False) -> RevolutionSolid:
     ends = list(outline[1:]) + [outline[0]] * closed
     pieces, lines = [], []
     for (r0, y0), (r1, y1) in zip(outline, ends, strict=False):
-        theta = math.atan2(r0 - r1, y1 - y0)  # the outside is on the right of the walk
+        theta = math.atan2(r0 - r1, y1 - y0)  # the outside is to the right of the outline
         pieces.append((r0, y0, r1 - r0, y1 - y0, 0.0, theta, 0.0))
         a, b = math.cos(theta), math.sin(theta)
         lines.append((a, b, a * r0 + b * y0))
-    return _made(pieces, lines, (0, 0, 0, _FAR))
+    return _solid(pieces, lines, (0, 0, 0, _FAR))
 
 
-def _rounded(radius: float, cy: float, h: float, rho: float) -> Turned:
-    """Around an upright segment: sphere, capsule (radius 0), torus, band."""
+def _rounded(radius: float, cy: float, h: float, rho: float) -> RevolutionSolid:
+    """What is near an upright segment: sphere, capsule (radius 0), torus, band."""
     half = math.pi / 2
     pieces: list[tuple[float, ...]] = [
         (radius, cy + h, 0, 0, rho, 0, half),
@@ -85,28 +85,30 @@ def _rounded(radius: float, cy: float, h: float, rho: float) -> Turned:
         pieces.append((radius, cy - h, 0, 0, rho, math.pi, half))
     if radius and h:
         pieces.append((radius - rho, cy + h, 0, -2 * h, 0, math.pi, 0))
-    return _made(pieces, [], (radius, cy, h, rho))
+    return _solid(pieces, [], (radius, cy, h, rho))
 
 
-def _dome() -> Turned:
+def _dome() -> RevolutionSolid:
     pieces = [(0, -0.5, 1, 0, 0, -math.pi / 2, 0), (0, -0.5, 0, 0, 1, 0, math.pi / 2)]
-    return _made(pieces, [(0, -1, 0.5)], (0, -0.5, 0, 1))
+    return _solid(pieces, [(0, -1, 0.5)], (0, -0.5, 0, 1))
 
 
-def _made(
+def _solid(
     pieces: Sequence[tuple[float, ...]],
     lines: list[tuple[float, float, float]],
     rounded: tuple[float, float, float, float],
-) -> Turned:
+) -> RevolutionSolid:
     padded = lines + [(0.0, 0.0, _FAR)] * (4 - len(lines))
     cells = [cell for piece in pieces for cell in _cells(*piece)]
-    return Turned(np.array(cells), np.array(padded, dtype=float), np.array(rounded, dtype=float))
+    return RevolutionSolid(
+        np.array(cells), np.array(padded, dtype=float), np.array(rounded, dtype=float)
+    )
 
 
 def _cells(
     cr: float, cy: float, dr: float, dy: float, rho: float, theta: float, dtheta: float
 ) -> list[tuple[float, ...]]:
-    """A piece, turned about the axis, in cells; s runs from 0 to 1 within each."""
+    """A piece of the outline, revolved and divided into cells; s runs from 0 to 1 in each."""
     along = max(1, round(ALONG * abs(dtheta) / (2 * math.pi)))
     around = 1 if not dtheta and abs(math.cos(theta)) < 1e-9 else AROUND  # a lid has one normal
     cells: list[tuple[float, ...]] = []
@@ -115,7 +117,7 @@ def _cells(
         r0 = cr + rho * math.cos(t)
         r1 = cr + dr + rho * math.cos(t + step)
         r0, r1 = max(r0, 0.0), max(r1, 0.0)
-        if rho:  # Pappus: the arc's length times the way of its centroid
+        if rho:  # Pappus: the arc's length times the path of its centroid
             centroid = cr + rho * (math.sin(t + step) - math.sin(t)) / step
             strip = 2 * math.pi * centroid * rho * abs(step)
         else:

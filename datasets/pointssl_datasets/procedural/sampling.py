@@ -1,11 +1,11 @@
-"""From solids to points: sampling by area, deformation with its normals, pose, missing surface."""
+"""From solids to points: sampling by area, deforming with normals, posing, removing a side."""
 
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.randomness import Random
 from pointssl_datasets.procedural.solids import (
     Array,
     Solid,
@@ -17,8 +17,8 @@ from pointssl_datasets.procedural.solids import (
     unit,
 )
 
-# A part whose share of the surface is smaller is sampled as if it had this share, so that a
-# trigger or a light bulb is not lost among 2048 points.
+# A part with a smaller share of the surface is sampled as if it had this share, so that a trigger
+# or a light bulb is not lost among 2048 points.
 SMALLEST_SHARE = 0.015
 
 
@@ -40,9 +40,10 @@ def sample_surface(
     area = lengths(doubled)
     share = np.bincount(labels, area)
     raised = np.maximum(share, SMALLEST_SHARE * share.sum()) / np.maximum(share, 1e-300)
-    reach = np.cumsum(area * raised[labels])
+    cumulative = np.cumsum(area * raised[labels])
     draws = rng.random((3, count))
-    face = np.minimum(np.searchsorted(reach, draws[0] * reach[-1], side="right"), len(area) - 1)
+    face = np.searchsorted(cumulative, draws[0] * cumulative[-1], side="right")
+    face = np.minimum(face, len(area) - 1)
     root = np.sqrt(draws[1])  # uniform in a triangle: Osada et al., Shape Distributions, 2002
     weights = (1 - root, root * (1 - draws[2]), root * draws[2])
     vertex = surface.faces[face]
@@ -53,8 +54,9 @@ def sample_surface(
     return xyz, unit(normals), labels[face]
 
 
-def warp(xyz: Array, normals: Array, axis: int, *, taper: float, twist: float, bend: float,
-         ) -> tuple[Array, Array]:  # fmt: skip
+def warp(
+    xyz: Array, normals: Array, axis: int, *, taper: float, twist: float, bend: float
+) -> tuple[Array, Array]:
     """Taper, twist and bend along one axis (Barr, Global and local deformations, 1984).
 
     With t the coordinate along ``axis`` and q the other two, q becomes
@@ -82,39 +84,47 @@ def warp(xyz: Array, normals: Array, axis: int, *, taper: float, twist: float, b
 
 
 def centre_and_scale(xyz: Array) -> Array:
-    """Points moved to the middle of their box and scaled into the unit sphere."""
+    """Points shifted by the centre of their bounding box and scaled into the unit sphere."""
     columns = np.ascontiguousarray(xyz.T)  # reducing over rows of three would be slow
     xyz = xyz - (columns.max(1) + columns.min(1)) / 2
     return xyz / float(lengths(xyz).max())
 
 
-def deform(xyz: Array, normals: Array, d: Dice) -> tuple[Array, Array]:
-    """A mild random stretch, taper, twist and bend of a shape inside the unit sphere; half of the
-    shapes are mirrored first."""
-    factors = np.array([d.between(0.8, 1.25) for _ in range(3)])
-    factors[0] *= d.pick(-1.0, 1.0)
+def deform(xyz: Array, normals: Array, rng: Random) -> tuple[Array, Array]:
+    """A mild random stretch, taper, twist and bend of a shape in the unit sphere.
+
+    Half of the shapes are mirrored first.
+    """
+    factors = np.array([rng.uniform(0.8, 1.25) for _ in range(3)])
+    factors[0] *= rng.choice(-1.0, 1.0)
     xyz, normals = xyz * factors, unit(normals / factors)
-    for axis in (d.count(0, 2), d.count(0, 2)):
-        xyz, normals = warp(xyz, normals, axis, taper=d.between(-0.2, 0.2),
-                            twist=d.between(-0.3, 0.3), bend=d.between(-0.15, 0.15))  # fmt: skip
+    for axis in (rng.integer(0, 2), rng.integer(0, 2)):
+        xyz, normals = warp(
+            xyz,
+            normals,
+            axis,
+            taper=rng.uniform(-0.2, 0.2),
+            twist=rng.uniform(-0.3, 0.3),
+            bend=rng.uniform(-0.15, 0.15),
+        )
     return xyz, normals
 
 
-def pose(xyz: Array, normals: Array, d: Dice) -> tuple[Array, Array]:
-    """A random heading about y, then a tilt of up to 30 degrees towards a random side."""
+def pose(xyz: Array, normals: Array, rng: Random) -> tuple[Array, Array]:
+    """A random rotation about y, then a tilt of up to 30 degrees in a random direction."""
     heading, tilt, side = (
-        d.between(0, 2 * math.pi),
-        math.pi / 6 * d.between(0, 1),
-        d.between(0, 2 * math.pi),
+        rng.uniform(0, 2 * math.pi),
+        math.pi / 6 * rng.uniform(0, 1),
+        rng.uniform(0, 2 * math.pi),
     )
     turn = rotate(rotation(x=tilt).T, rotation(y=side)).T  # rotation(y=side) @ rotation(x=tilt)
     turn = rotate(rotation(y=heading).T, turn).T
     return rotate(xyz, turn), rotate(normals, turn)
 
 
-def missing_side(xyz: Array, share: float, d: Dice) -> NDArray[np.bool_]:
-    """Mask of the points that stay when a random half-space takes ``share`` of them."""
-    height, angle = d.between(-1, 1), d.between(0, 2 * math.pi)
+def missing_side(xyz: Array, share: float, rng: Random) -> NDArray[np.bool_]:
+    """Mask of the points that remain when a random half-space removes ``share`` of them."""
+    height, angle = rng.uniform(-1, 1), rng.uniform(0, 2 * math.pi)
     flat = math.sqrt(1 - height * height)
     towards = (
         xyz[:, 0] * (flat * math.cos(angle))

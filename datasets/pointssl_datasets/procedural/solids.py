@@ -1,9 +1,9 @@
-"""Surfaces that the procedural objects are made of: triangles with smooth vertex normals.
+"""The surfaces that procedural objects are made of: triangles with smooth vertex normals.
 
-Every solid is a grid of points, rows by columns, that is either smooth or creased along each of
-the two directions. Normals are central differences along the grid; a creased direction repeats its
-points, so that each side of a crease keeps its own normal. Plain element-wise arithmetic only: no
-matrix product is large enough for a threaded BLAS to change its last bit.
+A solid is a grid of points, rows by columns, that is either smooth or creased in each of the two
+directions. Normals are central differences along the grid; a creased direction repeats its points,
+so that each side of a crease has its own normal. The arithmetic is element-wise: no matrix product
+is so large that a threaded BLAS could change its last bit.
 
 Lengths are in the object's own unit, y is up, angles are radians. Points may be given as tuples.
 """
@@ -25,8 +25,8 @@ Amount = float | Array | Sequence[float]
 class Solid(NamedTuple):
     """A surface: ``vertices (V, 3)``, outward unit ``normals (V, 3)``, ``faces (F, 3)``.
 
-    A vertex where the normal is undefined (the tip of a cone) has a zero normal, so that the
-    normals of its triangles' other corners decide.
+    A vertex whose normal is undefined (the tip of a cone) has a zero normal, so that the other
+    corners of its triangles decide.
     """
 
     vertices: Array
@@ -34,14 +34,17 @@ class Solid(NamedTuple):
     faces: NDArray[np.int64]
 
 
-class GridLine(NamedTuple):
-    """How a row of points becomes a row of vertices: which point, between which two it is
-    differentiated, and which pairs of vertices span a cell."""
+Parts = list[tuple[int, Solid]]
+"""The solids of an object, each with the number of its part."""
 
-    take: NDArray[np.int64]
-    ahead: NDArray[np.int64]
-    behind: NDArray[np.int64]
-    cells: NDArray[np.int64]
+
+class GridLine(NamedTuple):
+    """How a row of points becomes a row of V vertices."""
+
+    take: NDArray[np.int64]  # (V,): the point of each vertex
+    ahead: NDArray[np.int64]  # (V,) and
+    behind: NDArray[np.int64]  # (V,): the two points whose difference is the derivative
+    cells: NDArray[np.int64]  # (C, 2): the pairs of vertices that span a cell
 
 
 @lru_cache(maxsize=256)
@@ -67,7 +70,7 @@ def grid_faces(rows: tuple[int, bool, bool], columns: tuple[int, bool, bool]) ->
 
 
 def cross(a: Array, b: Array) -> Array:
-    """Cross product along the last axis; several times faster than ``np.cross`` when small."""
+    """Cross product along the last axis; several times faster than ``np.cross`` on small arrays."""
     ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
     bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
@@ -106,7 +109,7 @@ def join(*solids: Solid) -> Solid:
 
 
 def rotation(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Array:
-    """Matrix ``(3, 3)`` that turns about the x axis, then y, then z."""
+    """Matrix ``(3, 3)`` of a rotation about the x axis, then y, then z; angles in radians."""
     cx, sx, cy, sy, cz, sz = (f(a) for a in (x, y, z) for f in (math.cos, math.sin))
     return np.array(
         [
@@ -123,7 +126,7 @@ def rotate(v: Array, matrix: Array) -> Array:
 
 
 def place(solid: Solid, at: Point = (0.0, 0.0, 0.0), turn: Array | None = None) -> Solid:
-    """The solid turned about the origin, then moved to ``at``."""
+    """The solid rotated about the origin by ``turn``, then moved to ``at``."""
     vertices, normals, faces = solid
     if turn is not None:
         vertices, normals = rotate(vertices, turn), rotate(normals, turn)
@@ -175,10 +178,10 @@ def bezier(a: Sequence[float], b: Sequence[float], c: Sequence[float], d: Sequen
 
 def loft(sections: Array, *, sharp: bool = False, ridged: bool = False, closed: bool = False,
          caps: bool = True) -> Solid:  # fmt: skip
-    """Skin over closed cross-sections ``(M, K, 3)``.
+    """The surface through closed cross-sections ``(M, K, 3)``.
 
     Args:
-        sharp: creases along the sections' points, as on a prism.
+        sharp: creases along the points of the sections, as on a prism.
         ridged: creases at every section, as on a stepped shaft.
         closed: the last section joins the first.
         caps: close the first and last section with flat lids (ignored when closed).

@@ -1,9 +1,9 @@
 """``shapes``: procedural objects with the 16 categories and 50 parts of ShapeNetPart.
 
 Nothing is downloaded and nothing is stored: a shape is a program, a seed and an index. Each
-category is a handful of structural types with continuous proportions and optional parts; a shape
-is then bent, posed at random about the up axis and tilted, sampled with noise, and sometimes has
-a side missing, so that aligned pose gives nothing away.
+category has a handful of structural types with continuous proportions and optional parts. A shape
+is then bent, turned at random about the up axis, tilted and sampled with noise; some shapes lack a
+side. So a common pose cannot give a class away.
 
 Categories and part numbers follow Yi et al., A Scalable Active Framework for Region Annotation in
 3D Shape Collections, SIGGRAPH Asia 2016 (ShapeNetPart).
@@ -24,11 +24,11 @@ from pointssl_datasets.procedural.boards import skateboard
 from pointssl_datasets.procedural.caps_earphones import cap, earphone
 from pointssl_datasets.procedural.cars import car
 from pointssl_datasets.procedural.chairs import chair
-from pointssl_datasets.procedural.checks import count_of
-from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.lamps import lamp
 from pointssl_datasets.procedural.motorbikes import motorbike
+from pointssl_datasets.procedural.options import number_of_shapes
 from pointssl_datasets.procedural.pistols_guitars import guitar, pistol
+from pointssl_datasets.procedural.randomness import Random
 from pointssl_datasets.procedural.rockets import rocket
 from pointssl_datasets.procedural.sampling import (
     centre_and_scale,
@@ -37,7 +37,7 @@ from pointssl_datasets.procedural.sampling import (
     pose,
     sample_surface,
 )
-from pointssl_datasets.procedural.solids import Solid
+from pointssl_datasets.procedural.solids import Parts
 from pointssl_datasets.procedural.tables import table
 from pointssl_datasets.procedural.tabletop import knife, laptop, mug
 
@@ -47,11 +47,11 @@ SPLITS = {"train": 1600, "test": 800}  # default sizes, 100 and 50 shapes a clas
 
 
 class Category(NamedTuple):
-    """How to build one category, the number of its first part, and its part names in order."""
+    """How to build the objects of one category, and its parts."""
 
-    build: Callable[[Dice], list[tuple[int, Solid]]]
-    first: int
-    parts: tuple[str, ...]
+    build: Callable[[Random], Parts]
+    first: int  # number of the first part
+    parts: tuple[str, ...]  # names, in order
 
 
 CATEGORIES: dict[str, Category] = {
@@ -88,27 +88,27 @@ ENTRIES = {
 
 
 def make_shape(split: str, index: int, seed: int = 0, points: int = POINTS) -> Cloud:
-    """Shape ``index`` of a split: depends on these arguments alone.
+    """Shape ``index`` of a split; it depends on these arguments alone.
 
-    Its class is ``index % 16``; a train and a test shape never share a random stream.
+    Its class is ``index % 16``. A train and a test shape never share a random stream.
 
     Returns:
-        name, xyz ``(points, 3)`` about the size of the unit sphere, unit normals, part ids and
+        name, xyz ``(points, 3)`` about as large as the unit sphere, unit normals, part numbers and
         label.
     """
     label = index % len(CLASSES)
     stream = np.random.SeedSequence([VERSION, list(SPLITS).index(split), seed, index])
-    rng = np.random.Generator(np.random.PCG64(stream))
-    d = Dice(rng)
-    solids = CATEGORIES[CLASSES[label]].build(d)
-    share = d.between(0.02, 0.25) if d.chance(0.4) else 0.0
-    xyz, normals, part = sample_surface(solids, round(points / (1 - share)), rng)
-    xyz, normals = deform(centre_and_scale(xyz), normals, d)
-    xyz, normals = pose(xyz, normals, d)
+    generator = np.random.Generator(np.random.PCG64(stream))
+    rng = Random(generator)
+    solids = CATEGORIES[CLASSES[label]].build(rng)
+    missing = rng.uniform(0.02, 0.25) if rng.chance(0.4) else 0.0
+    xyz, normals, part = sample_surface(solids, round(points / (1 - missing)), generator)
+    xyz, normals = deform(centre_and_scale(xyz), normals, rng)
+    xyz, normals = pose(xyz, normals, rng)
     if len(xyz) > points:
-        keep = missing_side(xyz, 1 - points / len(xyz), d)
+        keep = missing_side(xyz, 1 - points / len(xyz), rng)
         xyz, normals, part = xyz[keep], normals[keep], part[keep]
-    xyz = centre_and_scale(xyz) + d.between(0.0, 0.012) * rng.standard_normal(xyz.shape)
+    xyz = centre_and_scale(xyz) + rng.uniform(0.0, 0.012) * generator.standard_normal(xyz.shape)
     return {
         "name": _name(index),
         "xyz": xyz.astype(np.float32),
@@ -125,20 +125,20 @@ def _name(index: int) -> str:
 def open_shapes(
     root: Path | None, split: str, *, size: int | None = None, seed: int = 0, up_axis: str = "auto"
 ) -> Source:
-    """The procedural shapes of one split, made as they are read.
+    """The procedural shapes of one split, generated as they are read.
 
     Args:
-        root: not used, there are no files; any value is accepted.
+        root: ignored, as there are no files.
         split: ``"train"`` or ``"test"``.
-        size: number of shapes; default 1600 for train and 800 for test. A smaller size is a
-            prefix of a larger one.
-        seed: another seed is another dataset of the same kind.
+        size: number of shapes; default 1600 for train and 800 for test. A smaller dataset is the
+            beginning of a larger one.
+        seed: another seed gives another dataset of the same kind.
         up_axis: ``"auto"`` or ``"y"``: the shapes are y-up.
 
     Raises:
         UsageError: unknown split, size below 1, negative seed, or an up axis other than y.
     """
-    count = count_of("shapes", SPLITS, split, size, seed, up_axis)
+    count = number_of_shapes("shapes", SPLITS, split, size, seed, up_axis)
     return Source(
         dataset="shapes",
         split=split,

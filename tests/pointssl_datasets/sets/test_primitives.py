@@ -9,14 +9,14 @@ from scipy.spatial import Delaunay
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.base.lazy import Lazy
 from pointssl_datasets.procedural.compositions import compose
-from pointssl_datasets.procedural.csg import Body, Composition, Wire, moved, sample
-from pointssl_datasets.procedural.dice import Dice
+from pointssl_datasets.procedural.csg import Body, Composition, Wire, sample, transformed
 from pointssl_datasets.procedural.polyhedra import corners, polyhedron
-from pointssl_datasets.procedural.revolution import turned
+from pointssl_datasets.procedural.randomness import Random
+from pointssl_datasets.procedural.revolution import revolution_solids
 from pointssl_datasets.procedural.wires import wire
 from pointssl_datasets.sets.primitives import make_composition, open_primitives
 
-KINDS = [*turned(), *corners()]
+KINDS = [*revolution_solids(), *corners()]
 STEP = 1e-4  # how far from the surface the two sides are looked at
 
 # index -> digest of the train split's composition
@@ -34,7 +34,7 @@ def generator(*seed):
 
 
 def random_steps(index):
-    return compose(Dice(generator(99, index)))
+    return compose(Random(generator(99, index)))
 
 
 # The slow, obvious twin: each primitive by name, one inequality after the other.
@@ -183,7 +183,9 @@ def test_what_is_inside_a_primitive(kind):
 def test_what_is_inside_a_wire():
     rng = generator(2)
     for index in range(10):
-        step = moved(wire(Dice(generator(3, index))), random_affine(rng), rng.normal(size=3))
+        step = transformed(
+            wire(Random(generator(3, index))), random_affine(rng), rng.normal(size=3)
+        )
         around = step.nodes[rng.integers(len(step.nodes), size=1000)]
         points = around + rng.normal(size=(1000, 3)) * step.radius
         fast, slow = Composition([step]).inside(points)[0], inside_step(step, points)
@@ -208,7 +210,7 @@ def test_a_primitive_is_sampled_evenly_by_area(kind):
 
 def test_areas_are_those_of_the_textbook():
     def area(kind, scale):
-        return Composition([Body(kind, np.diag(scale), np.zeros(3))]).reach[-1]
+        return Composition([Body(kind, np.diag(scale), np.zeros(3))]).cumulative[-1]
 
     assert area("sphere", [2.0, 2, 2]) == pytest.approx(16 * np.pi, rel=2e-3)
     assert area("box", [1.0, 2, 3]) == pytest.approx(8 * (2 + 3 + 6))
@@ -300,7 +302,7 @@ def test_cut_outs_hold_no_points_and_their_walls_do():
 
 def test_mirrored_bodies_keep_their_normals_outside():
     for kind in ("cone", "wedge"):
-        body = moved(Body(kind, np.eye(3), np.ones(3)), np.diag([-1.0, 1, 1]), np.zeros(3))
+        body = transformed(Body(kind, np.eye(3), np.ones(3)), np.diag([-1.0, 1, 1]), np.zeros(3))
         points, normals = sample([body], 500, generator(10))
         centre = body.at - body.matrix @ [0, 0.4, 0]
         assert ((points - centre) * normals).sum(axis=1).min() > 0

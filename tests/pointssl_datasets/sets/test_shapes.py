@@ -12,7 +12,6 @@ from scipy.spatial import cKDTree
 
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.base.resolve import resolve
-from pointssl_datasets.procedural.dice import Dice
 from pointssl_datasets.procedural.primitives import (
     box,
     ellipsoid,
@@ -24,6 +23,7 @@ from pointssl_datasets.procedural.primitives import (
     wedge,
     wheel,
 )
+from pointssl_datasets.procedural.randomness import Random
 from pointssl_datasets.procedural.sampling import (
     SMALLEST_SHARE,
     deform,
@@ -178,8 +178,8 @@ def test_fifty_of_each_category_are_complete_finite_and_have_unit_normals(name):
     own = set(range(category.first, category.first + len(category.parts)))
     for k in range(50):
         rng = generator(5, CLASSES.index(name), k)
-        xyz, normals, part = sample_surface(category.build(Dice(rng)), 2048, rng)
-        xyz, normals = deform(xyz / np.abs(xyz).max(), normals, Dice(rng))
+        xyz, normals, part = sample_surface(category.build(Random(rng)), 2048, rng)
+        xyz, normals = deform(xyz / np.abs(xyz).max(), normals, Random(rng))
         present = set(part.tolist())
         assert MANDATORY[name] <= present <= own
         assert np.isfinite(xyz).all()
@@ -206,7 +206,7 @@ def test_shapes_of_a_category_differ_even_before_deformation_and_pose(name):
     clouds = []
     for k in range(8):
         rng = generator(6, CLASSES.index(name), k)
-        solids = CATEGORIES[name].build(Dice(rng))
+        solids = CATEGORIES[name].build(Random(rng))
         pair = [sample_surface(solids, 1024, rng)[0] for _ in range(2)]
         size = np.ptp(pair[0], axis=0).max()
         clouds.append([(p - pair[0].mean(0)) / size for p in pair])
@@ -246,8 +246,8 @@ def test_normals_are_those_of_planes_fitted_to_the_neighbours(name, deformed):
     rng = generator(7, len(name))
     xyz, normals, _ = sample_surface([(0, SOLIDS[name]())], 20000, rng)
     if deformed:
-        d = Dice(rng)
-        xyz, normals = pose(*deform(xyz, normals, d), d)
+        choices = Random(rng)
+        xyz, normals = pose(*deform(xyz, normals, choices), choices)
     fitted, curvature = plane_normals(xyz)
     flat = curvature < 0.01  # away from creases
     assert flat.mean() > 0.7
@@ -315,7 +315,7 @@ def test_a_tiny_part_is_raised_to_the_smallest_share():
 def test_pose_is_a_rotation_that_tilts_by_at_most_thirty_degrees():
     tilts, headings = [], []
     for k in range(300):
-        turned, _ = pose(np.eye(3), np.eye(3), Dice(generator(12, k)))
+        turned, _ = pose(np.eye(3), np.eye(3), Random(generator(12, k)))
         np.testing.assert_allclose(turned @ turned.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(turned) == pytest.approx(1)
         tilts.append(np.degrees(np.arccos(turned[1, 1])))
@@ -327,7 +327,7 @@ def test_pose_is_a_rotation_that_tilts_by_at_most_thirty_degrees():
 
 def test_missing_surface_is_one_side_of_a_plane():
     xyz = generator(13).normal(size=(1000, 3))
-    keep = missing_side(xyz, 0.2, Dice(generator(14)))
+    keep = missing_side(xyz, 0.2, Random(generator(14)))
     assert keep.sum() == 800
     gone = xyz[~keep]
     # The removed points are separated from the kept by the plane through the cap.

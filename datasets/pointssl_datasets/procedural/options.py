@@ -1,14 +1,14 @@
-"""What the generated datasets are asked for, checked the same way."""
+"""Checks of the options that all generated datasets share."""
 
 from collections.abc import Mapping
 
 from pointssl_datasets.base.errors import UsageError
 
 
-def count_of(
+def number_of_shapes(
     name: str, splits: Mapping[str, int], split: str, size: int | None, seed: int, up_axis: str
 ) -> int:
-    """How many shapes to generate: ``size``, or as many as ``splits`` has by default.
+    """How many shapes to generate: ``size``, or the default that ``splits`` has for the split.
 
     Raises:
         UsageError: unknown split, size below 1, negative seed, or an up axis other than y.
