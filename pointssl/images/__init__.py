@@ -1,4 +1,7 @@
-"""Image encoders: images (B, 3, H, W) in [0, 1] -> one embedding each, (B, D)."""
+"""Image encoders: images (B, 3, H, W) in [0, 1] -> one embedding each, (B, D), and tokens.
+
+Tokens are optional, see :func:`~pointssl.images.tokens.image_tokens`.
+"""
 
 from pathlib import Path
 
@@ -15,7 +18,7 @@ IMAGE_ENCODERS: dict[str, str] = {
     "resnet50": "pointssl.images.resnet:resnet50",
 }
 
-TIMM = "timm:"  # before the name of a model of timm's
+TIMM = "timm:"  # prefix of the models of timm
 
 
 def build_image_encoder(
@@ -27,7 +30,7 @@ def build_image_encoder(
     layers: int | None = None,
     pretrained: bool = False,
 ) -> nn.Module:
-    """The image encoder called ``name``: (B, 3, H, W) float in [0, 1] -> (B, D), D = ``.dim``.
+    """The image encoder ``name``: (B, 3, H, W) float in [0, 1] -> (B, D), D = ``.dim``.
 
     Args:
         name: a key of :data:`IMAGE_ENCODERS`, ``timm:NAME``, or ``package.module:Class`` (called

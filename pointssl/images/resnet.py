@@ -1,4 +1,4 @@
-"""Image encoders: pictures (B, 3, H, W) in [0, 1] -> one embedding each, (B, D).
+"""Image encoders: images (B, 3, H, W) in [0, 1] -> one embedding each, (B, D), and tokens.
 
 ResNet-18, -34 and -50 (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016) with
 torchvision's state-dict keys and initialisation, so that its weights load as they are. The
@@ -10,6 +10,8 @@ in :data:`IMAGE_ENCODERS`, or pass ``--image-encoder my_package.module:MyEncoder
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pointssl.images.tokens import ImageTokens, check_stage, tokens_of_map
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -64,7 +66,7 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Sequential | None:
-    """What makes the input of a block addable to its output; None where it already is."""
+    """Fits the input of a block to the shape of its output; None where it already fits."""
     if channels_in == channels_out and stride == 1:
         return None
     conv = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
@@ -88,6 +90,8 @@ class ResNet(nn.Module):
 
     Attributes:
         dim: D, channels of the embedding.
+        token_dim: channels of the tokens of the last stage, the same D.
+        token_dims: channels of the tokens of stages 1 to 4.
     """
 
     mean: Tensor
@@ -104,7 +108,8 @@ class ResNet(nn.Module):
         self.layer2 = _stage(block, 64 * e, 128, depths[1], stride=2)
         self.layer3 = _stage(block, 128 * e, 256, depths[2], stride=2)
         self.layer4 = _stage(block, 256 * e, 512, depths[3], stride=2)
-        self.dim = 512 * e
+        self.dim = self.token_dim = 512 * e
+        self.token_dims = (64 * e, 128 * e, 256 * e, 512 * e)
         # Not persistent: the state dict has torchvision's keys and no others.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
@@ -115,21 +120,50 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings (B, D) of ``images`` (B, 3, H, W), RGB in [0, 1]; H and W are free.
 
-        ImageNet's mean and standard deviation are taken out here, not by the caller.
+        ImageNet's mean and standard deviation are subtracted and divided out here, not by the
+        caller.
 
         Raises:
-            TypeError: the pictures are integers; divide uint8 by 255 first.
+            TypeError: the images are integers; divide uint8 by 255 first.
         """
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self._stem(images)))))
+        return x.mean(dim=(2, 3))
+
+    def tokens(self, images: Tensor, stage: int = 4) -> ImageTokens:
+        """The embeddings, and the cells of the feature map of a stage as tokens.
+
+        Args:
+            images: as for :meth:`forward`.
+            stage: 1 to 4. A cell covers 4, 8, 16 or 32 pixels each way, so an image of 224 x 224
+                has 7 x 7 tokens at stage 4; a last row or column of cells may hang over the
+                border. The mean of the tokens of stage 4 is the embedding.
+
+        Returns:
+            ``pooled`` (B, D), ``tokens`` (B, rows * columns, ``token_dims[stage - 1]``), ``grid``.
+
+        Raises:
+            TypeError: as :meth:`forward`.
+            UsageError: no such stage.
+        """
+        check_stage(stage, 4, "a ResNet")
+        x = self._stem(images)
+        cells = x
+        for number, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), 1):
+            x = layer(x)
+            if number == stage:
+                cells = x
+        return ImageTokens(x.mean(dim=(2, 3)), *tokens_of_map(cells))
+
+    def _stem(self, images: Tensor) -> Tensor:
+        """Normalised images after the first convolution and pool, (B, 64, H / 4, W / 4)."""
         if not images.is_floating_point():
-            raise TypeError(f"pictures are {images.dtype}; expected floats in [0, 1]")
+            raise TypeError(f"images are {images.dtype}; expected floats in [0, 1]")
         x = (images - self.mean) / self.std
         # Channels side by side in memory, as the libraries' convolutions want them: all that
         # follows keeps it so. On a CPU a training step takes four fifths of the time.
         x = x.contiguous(memory_format=torch.channels_last)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.max_pool2d(x, 3, stride=2, padding=1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return x.mean(dim=(2, 3))
+        return F.max_pool2d(x, 3, stride=2, padding=1)
 
 
 def resnet18() -> ResNet:

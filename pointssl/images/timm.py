@@ -1,39 +1,56 @@
 """Image encoders of timm (PyTorch Image Models): DINOv2, DINOv3, PE-core, CLIP and the others.
 
 ``--image-encoder timm:NAME`` is any model of timm's registry, without its classifier: pooled
-embeddings of pictures in [0, 1]. The model's own mean and standard deviation are taken out inside.
-It is built and loaded as published; then it is fitted to the size of our pictures, and cut.
+embeddings of images in [0, 1], and tokens where the model has feature maps. The model's own mean
+and standard deviation are subtracted and divided out inside. It is built and loaded as published;
+then it is fitted to the size of our images, and cut.
 """
 
 import difflib
 import importlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pointssl.images.tokens import ImageTokens, token_dim, tokens_of_map
 from pointssl.images.weights import fit_weights, load_weights
 from pointssl_datasets.base.errors import UsageError, UserError
 
 
 class Normalised(nn.Module):
-    """``model`` of pictures in [0, 1], from which its ``mean`` and ``std`` are taken out here.
+    """``model`` for images in [0, 1]: its ``mean`` and ``std`` are subtracted and divided out here.
 
     Args:
         model: ``(B, 3, H, W) -> (B, dim)``.
         mean, std: of red, green and blue.
+        name: of the model, for messages.
+        size: side of an image that the model takes, to measure its tokens with.
+
+    Attributes:
+        dim: channels of the embedding.
+        token_dim: channels of the tokens of the last block or stage; None: the model has none.
+        token_dims: channels of the tokens of each block or stage; empty where it has none.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, model: nn.Module, dim: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        model: nn.Module,
+        dim: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        name: str = "model",
+        size: int = 224,
     ) -> None:
         super().__init__()
-        self.model, self.dim = model, dim
+        self.model, self.dim, self.name, self.size = model, dim, name, size
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -41,12 +58,68 @@ class Normalised(nn.Module):
         """Embeddings (B, dim) of ``images`` (B, 3, H, W), RGB in [0, 1].
 
         Raises:
-            TypeError: the pictures are integers; divide uint8 by 255 first.
+            TypeError: the images are integers; divide uint8 by 255 first.
         """
-        if not images.is_floating_point():
-            raise TypeError(f"pictures are {images.dtype}; expected floats in [0, 1]")
-        embeddings: Tensor = self.model((images - self.mean) / self.std)
+        embeddings: Tensor = self.model(self._normalised(images))
         return embeddings
+
+    def tokens(self, images: Tensor, stage: int | None = None) -> ImageTokens:
+        """The embeddings, and the tokens of a block (of a transformer) or stage.
+
+        Tokens of a transformer are those of its patches, after its final norm where timm can apply
+        it to them; class and register tokens are left out. Tokens of a convolutional network are
+        the cells of its feature map.
+
+        Args:
+            images: as for :meth:`forward`.
+            stage: 1 to ``len(token_dims)``, as timm counts; None: the last one.
+
+        Returns:
+            ``pooled`` (B, dim), ``tokens`` (B, rows * columns, C), ``grid``.
+
+        Raises:
+            TypeError: as :meth:`forward`.
+            UsageError: the model has no feature maps, or no such stage.
+        """
+        token_dim(self, stage=stage)
+        wanted = 1 if stage is None else [stage - 1]  # timm: a number means so many of the last
+        final, maps = self._maps(self._normalised(images), wanted)
+        head: Any = self.model.forward_head
+        pooled: Tensor = head(final)
+        return ImageTokens(pooled, *tokens_of_map(maps[-1]))
+
+    @property
+    def token_dim(self) -> int | None:
+        return self.token_dims[-1] if self.token_dims else None
+
+    @cached_property
+    def token_dims(self) -> tuple[int, ...]:
+        """Measured on a black image: what a model says of itself may be stale."""
+        if not all(hasattr(self.model, name) for name in ("forward_intermediates", "forward_head")):
+            return ()
+        modes = [module.training for module in self.model.modules()]
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                maps = self._maps(self.mean.new_zeros(1, 3, self.size, self.size), None)[1]
+        finally:
+            for module, mode in zip(self.model.modules(), modes, strict=True):
+                module.training = mode
+        return tuple(features.shape[1] for features in maps)
+
+    def _maps(self, pixels: Tensor, wanted: int | list[int] | None) -> tuple[Tensor, list[Tensor]]:
+        """What the model's head takes, and feature maps (B, C, H, W) of the stages ``wanted``."""
+        forward: Any = self.model.forward_intermediates
+        try:
+            final, maps = forward(pixels, indices=wanted, norm=True, output_fmt="NCHW")
+        except AssertionError:  # a few models refuse to normalise what is not their last output
+            final, maps = forward(pixels, indices=wanted, norm=False, output_fmt="NCHW")
+        return final, maps
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        if not images.is_floating_point():
+            raise TypeError(f"images are {images.dtype}; expected floats in [0, 1]")
+        return (images - self.mean) / self.std
 
 
 def timm_encoder(
@@ -62,7 +135,7 @@ def timm_encoder(
     Args:
         weights: a state dict with timm's keys, such as ``model.safetensors`` of its repository
             on the hub; a classifier in it is left out.
-        size: side of the pictures, to which position embeddings are interpolated; None: its own.
+        size: side of the images, to which position embeddings are interpolated; None: its own.
         layers: keep the first blocks (of a transformer) or stages, and the final norm and pool.
         pretrained: fetch the published weights from the hub, or from its cache on this machine.
 
@@ -88,7 +161,9 @@ def timm_encoder(
     if layers is not None:
         keep_layers(model, name, layers)
     dim = measured_dim(model, name, size or own, own)
-    return Normalised(model, dim, facts["mean"], facts["std"])
+    return Normalised(
+        model, dim, facts["mean"], facts["std"], name=f"timm:{name}", size=size or own
+    )
 
 
 def import_timm() -> Any:
@@ -168,7 +243,7 @@ def _published(timm: Any, name: str, model: Any) -> dict[str, Tensor]:
 
 
 def fit_size(model: nn.Module, name: str, size: int, own: int) -> None:
-    """Interpolate position embeddings to pictures of ``size``, where the model has such.
+    """Interpolate position embeddings to images of ``size``, where the model has such.
 
     Raises:
         UsageError: the patches do not divide the size, or the model can't be resized.
@@ -179,7 +254,7 @@ def fit_size(model: nn.Module, name: str, size: int, own: int) -> None:
     if patch and size % patch:
         near = max(1, round(size / patch)) * patch
         raise UsageError(
-            f"--image-size {size}: timm:{name} cuts pictures into patches of {patch} px, which do "
+            f"--image-size {size}: timm:{name} cuts images into patches of {patch} px, which do "
             f"not divide it: try {near}"
         )
     if size == own or not hasattr(model, "set_input_size"):
@@ -192,7 +267,7 @@ def fit_size(model: nn.Module, name: str, size: int, own: int) -> None:
 
 def _size_refused(name: str, size: int, own: int, error: Exception) -> str:
     return (
-        f"--image-size {size}: timm:{name} does not take pictures of that size "
+        f"--image-size {size}: timm:{name} does not take images of that size "
         f"({_line(error)}); its own is {own}"
     )
 
@@ -213,7 +288,7 @@ def keep_layers(model: nn.Module, name: str, layers: int) -> None:
 
 @torch.no_grad()
 def measured_dim(model: nn.Module, name: str, size: int, own: int) -> int:
-    """Channels of the embedding of one black picture: what a model says of itself may be stale.
+    """Channels of the embedding of one black image: what a model says of itself may be stale.
 
     A model that gives a map of features, as the first stages of a convolutional one do, gets the
     average pool that timm has for it.
@@ -233,7 +308,7 @@ def measured_dim(model: nn.Module, name: str, size: int, own: int) -> int:
     model.train()
     if features.dim() != 2:
         raise UsageError(
-            f"--image-encoder timm:{name}: gives features {tuple(features.shape)} of a picture; "
+            f"--image-encoder timm:{name}: gives features {tuple(features.shape)} of an image; "
             "expected one embedding"
         )
     return int(features.shape[1])

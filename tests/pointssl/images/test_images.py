@@ -140,12 +140,12 @@ def test_whole_network_is_its_stages_and_takes_out_the_imagenet_mean() -> None:
 @pytest.mark.parametrize("name", DEPTHS)
 def test_same_outputs_as_torchvision(name: str) -> None:
     models = pytest.importorskip("torchvision.models", reason="torchvision is not importable")
-    theirs = getattr(models, name)(weights=None).eval()
+    theirs = getattr(models, name)(weights=None).eval().double()
     theirs.fc = nn.Identity()
-    ours = build_image_encoder(name).eval()
+    ours = build_image_encoder(name).eval().double()
     ours.load_state_dict(theirs.state_dict())
-    images = torch.rand(2, 3, 64, 64)
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    images = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    mean, std = ours.mean.flatten(), ours.std.flatten()
     normalised = (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     torch.testing.assert_close(ours(images), theirs(normalised))
 
@@ -169,7 +169,7 @@ def test_initialisation_is_torchvisions_and_comes_from_the_seed_alone() -> None:
     assert torch.equal(state["layer2.0.bn2.bias"], torch.zeros(128))
 
 
-def test_integer_pictures_are_refused() -> None:
+def test_integer_images_are_refused() -> None:
     with pytest.raises(TypeError, match="uint8"):
         build_image_encoder("resnet18")(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
 

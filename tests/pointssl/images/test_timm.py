@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from in_process import call, refused, worked
+from moving_square import cells_that_react
 from processes import ENV, pointssl
 from safetensors.torch import save_file
 from tiny import flags, options, write_clouds
@@ -26,6 +27,7 @@ from pointssl.images.timm import (
     matching_torchvision,
     measured_dim,
 )
+from pointssl.images.tokens import image_tokens, token_dim
 from pointssl_datasets.base.errors import UsageError, UserError
 
 
@@ -73,7 +75,7 @@ def test_mean_and_std_are_taken_out():
 
 
 class Patches(nn.Module):
-    """A picture cut into patches, as timm's transformers have it."""
+    """An image cut into patches, as timm's transformers have it."""
 
     def __init__(self, patch, output=8):
         super().__init__()
@@ -106,6 +108,14 @@ def test_a_map_is_pooled_and_measured():
     assert measured_dim(net, "net", 32, 32) == 5
     assert net.training
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 5)
+
+
+def test_a_model_without_feature_maps_has_no_tokens():
+    net = Normalised(Patches(8), 5, mean=(0, 0, 0), std=(1, 1, 1), name="timm:net", size=32)
+    assert net.token_dim is None
+    for ask in (net.tokens, lambda images: image_tokens(net, images), lambda _: token_dim(net)):
+        with pytest.raises(UsageError, match=r"^--image-encoder timm:net: .* no tokens"):
+            ask(torch.rand(1, 3, 32, 32))
 
 
 def test_a_model_that_cannot_be_cut():
@@ -223,7 +233,7 @@ def test_same_embeddings_as_timm_and_gradients_everywhere(name):
         pytest.param("swin_tiny_patch4_window7_224", 96, marks=pytest.mark.slow),
     ],
 )
-def test_pictures_of_another_size(name, size):
+def test_images_of_another_size(name, size):
     ours, own = encoder(name, size=size, seed=2), encoder(name, seed=2)
     assert ours.eval()(torch.rand(2, 3, size, size)).shape == (2, own.dim)
     state, before = ours.model.state_dict(), own.model.state_dict()
@@ -239,6 +249,60 @@ def test_pictures_of_another_size(name, size):
         square = F.interpolate(square, (cells, cells), mode="bicubic", antialias=True)
         expected = torch.cat((value[:, :others], square.flatten(2).transpose(1, 2)), 1)
         torch.testing.assert_close(state[key], expected)
+
+
+@needs_timm
+@pytest.mark.parametrize(
+    "name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+)
+def test_tokens_are_what_the_model_has_before_its_pool(name):
+    net = encoder(name, seed=1)
+    assert net.training
+    channels = net.token_dim
+    assert all(module.training for module in net.modules())
+    images = torch.rand(2, 3, net.size, net.size)
+    with torch.no_grad():
+        pooled, tokens, grid = image_tokens(net.eval(), images)
+        features = net.model.forward_features((images - net.mean) / net.std)
+        assert torch.equal(pooled, net(images))
+    assert tokens.shape == (2, grid[0] * grid[1], channels)
+    if features.dim() == 3:
+        features = features[:, net.model.num_prefix_tokens :]
+    else:
+        layout = str(getattr(net.model, "output_fmt", "NCHW")).rpartition(".")[2]
+        features = features.flatten(1, 2) if layout == "NHWC" else features.flatten(2).mT
+    torch.testing.assert_close(tokens, features)
+    if name in ("test_resnet", "vit_small_patch16_dinov3.lvd1689m", "resnet50.a1_in1k"):
+        torch.testing.assert_close(tokens.mean(1), pooled)
+
+
+@needs_timm
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_convnext"])
+def test_tokens_of_every_stage(name):
+    net = encoder(name, size=64, seed=1).eval()
+    images = torch.rand(2, 3, 64, 64)
+    for stage in range(1, len(net.token_dims) + 1):
+        pooled, tokens, grid = image_tokens(net, images, stage)
+        assert tokens.shape == (2, grid[0] * grid[1], token_dim(net, stage=stage))
+        torch.testing.assert_close(pooled, net(images))
+    with pytest.raises(UsageError, match=rf"image tokens of stage {stage + 1}: timm:{name} has"):
+        net.tokens(images, stage=stage + 1)
+    cut = encoder(name, size=64, seed=1, layers=stage - 1).eval()
+    torch.testing.assert_close(
+        image_tokens(cut, images).tokens, image_tokens(net, images, stage - 1).tokens
+    )
+
+
+@needs_timm
+@pytest.mark.parametrize("name", ["test_vit", "vit_pe_core_tiny_patch16_384"])
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (64, 128)])
+def test_a_bright_square_moves_along_the_patches(name, height, width):
+    net = encoder(name, size=96, seed=0).eval()
+    assert net.token_dim == net.dim  # measured at the size that it was built for
+    net.model.set_input_size((height, width))
+    grid = (height // 16, width // 16)
+    expected = torch.arange(grid[0] * grid[1]).view(grid)
+    assert torch.equal(cells_that_react(net, height, width, grid), expected)
 
 
 @needs_timm
