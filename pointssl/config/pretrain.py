@@ -22,7 +22,7 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
     points: int = option(2048, "Points per cloud that the network sees.", "Data", low=1)
     views: int | None = option(
         None,
-        "Render this many views of a cloud if the dataset has no pictures; "
+        "Render this many views of a cloud if the dataset has no images; "
         "default: 4 of shapes and primitives, else none.",
         "Data",
         low=0,
@@ -64,7 +64,7 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
         "method's own.",
         "Image",
     )
-    image_size: int = option(224, "Side of the pictures, pixels.", "Image", low=8)
+    image_size: int = option(224, "Side of the images, pixels.", "Image", low=8)
     image_weights: Path | None = option(
         None, "Weights of the image encoder (torchvision's keys; timm's of timm:NAME).", "Image"
     )
@@ -81,7 +81,9 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
     )
     freeze_image: bool = option(False, "Do not train the image encoder.", "Image")
     image_cache: bool = option(
-        True, "Compute features of frozen, unaugmented pictures once, and keep them.", "Image"
+        True,
+        "Compute the features of unaugmented images once if the encoder is frozen, and keep them.",
+        "Image",
     )
 
     decay_all: bool = option(
@@ -90,5 +92,5 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
         "Training",
     )
     run_dir: Path = option(
-        Path("runs/pretrain"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+        Path("runs/pretrain"), "Folder of the run: checkpoints, logs, figures.", "Run"
     )

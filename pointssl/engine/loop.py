@@ -22,7 +22,7 @@ AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass
 class Progress:
-    """How far a run is; with weights and optimiser, all that a checkpoint needs.
+    """How far a run has come. With the weights and the optimiser it is all that a checkpoint needs.
 
     Attributes:
         epoch: epochs completed.
@@ -37,11 +37,11 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to train, apart from what.
+    """How a model is trained, whatever the model.
 
     Attributes:
         batches: ``(epoch, first step)`` to the batches of this rank.
-        prepare: augments a batch, from a generator that depends on seed and step alone.
+        prepare: augments a batch with a generator that depends on seed and step alone.
         lr_at: learning rate of a step, counted over the whole run.
         log: takes a row of meters at the end of each epoch.
         save: writes a checkpoint; every rank calls it.
@@ -110,10 +110,10 @@ def train_epoch(
     checks: Checks,
     world: World,
 ) -> int:
-    """The steps of one epoch that are still to do; on a GPU the host runs ahead of it.
+    """Do the remaining steps of an epoch. On a GPU the host runs ahead of the device.
 
     Returns:
-        the reason to stop that only the last step's answer told, or 0.
+        the reason to stop that arrived with the checks of the last step, or 0.
     """
     batches = plan.batches(progress.epoch, progress.step)
     bar = tqdm(
@@ -161,21 +161,21 @@ def train_epoch(
 def backward(
     model: nn.Module, batch: Batch, scaler: torch.amp.GradScaler, plan: Plan, world: World
 ) -> dict[str, Any]:
-    """The gradient of a batch, and its scalars: means over its parts, if there are many."""
+    """Compute the gradient of a batch, part by part; returns its scalars, means over the parts."""
     amp_type = AMP_TYPES.get(plan.amp)
-    found: list[dict[str, Any]] = []
+    of_parts: list[dict[str, Any]] = []
     for part in parts_of(batch, plan.accumulate):
-        more = len(found) + 1 < plan.accumulate
+        more = len(of_parts) + 1 < plan.accumulate
         # Gradients of many processes are summed once, with the last part.
         alone = more and isinstance(model, nn.parallel.DistributedDataParallel)
         with model.no_sync() if alone else contextlib.nullcontext():  # type: ignore[operator]
             with torch.autocast(world.device.type, amp_type, enabled=amp_type is not None):
                 scalars = model(part)
             scaler.scale(scalars["loss"] / plan.accumulate).backward()
-        found.append({k: v.detach() if isinstance(v, Tensor) else v for k, v in scalars.items()})
+        of_parts.append({k: v.detach() if isinstance(v, Tensor) else v for k, v in scalars.items()})
     if plan.accumulate == 1:
-        return found[0]
-    return {name: sum(part[name] for part in found) / len(found) for name in found[0]}
+        return of_parts[0]
+    return {name: sum(part[name] for part in of_parts) / len(of_parts) for name in of_parts[0]}
 
 
 def parts_of(batch: Batch, count: int) -> Iterator[Batch]:

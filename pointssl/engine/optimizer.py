@@ -1,4 +1,4 @@
-"""From a module to what the loop steps: its optimiser, and its wrapping for many processes."""
+"""The optimiser of a module, and the module wrapped for compilation and many processes."""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -33,13 +33,13 @@ def build_optimizer(
 
 
 def can_be_fused(trained: list[Any]) -> bool:
-    """Whether torch has one kernel for the whole update of these parameters or groups."""
+    """Whether torch can update these parameters, or groups of them, in one fused kernel."""
     each = [p for one in trained for p in (one["params"] if isinstance(one, dict) else [one])]
     return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in each)
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """Those that have a gradient."""
+    """Parameters that ask for a gradient."""
     return [p for p in module.parameters() if p.requires_grad]
 
 
@@ -51,13 +51,13 @@ def parameter_groups(
     layer_decay: float = 1.0,
     head_scale: float = 1.0,
 ) -> list[Group]:
-    """Groups of a task's parameters, each with its ``weight_decay`` and its ``lr_scale``: by what
-    the loop multiplies the learning rate.
+    """Groups of parameters, each with its ``weight_decay`` and its ``lr_scale``, by which the loop
+    multiplies the learning rate.
 
     Args:
-        task: has an ``encoder``; the rest is its head.
-        decay_all: also biases and the scales of norms, i.e. parameters of one dimension, and those
-            that their module names in ``no_decay``.
+        task: a method or task with an ``encoder``; everything else in it is its head.
+        decay_all: decay biases and the scales of norms too, i.e. parameters of one dimension, and
+            those that their module names in ``no_decay`` (tokens, positions).
         layer_decay: layer i of the encoder's L, counted from the input, learns at
             ``layer_decay ** (L - i)`` of the rate (Clark et al. 2020, ELECTRA; Bao et al. 2021,
             BEiT). A layer is a direct child of the encoder; lists of modules count one by one.
@@ -67,7 +67,7 @@ def parameter_groups(
     depth = layer_numbers(encoder)
     deepest = max(depth.values(), default=0) + 1
     spared = {
-        f"{place}.{name}" for place, module in task.named_modules()
+        f"{place}.{name}".lstrip(".") for place, module in task.named_modules()
         for name in getattr(module, "no_decay", ())
     }  # fmt: skip
     groups: dict[tuple[float, float], Group] = {}
@@ -103,7 +103,7 @@ def layer_numbers(encoder: nn.Module) -> dict[str, int]:
 
 
 def on_devices(module: nn.Module, world: World, *, compiled: bool = False) -> nn.Module:
-    """Compiled and wrapped for many processes as asked; checkpoints never see the wrapping."""
+    """The module compiled, and wrapped for many processes; checkpoints hold the module itself."""
     model = module
     if compiled:
         model = cast(nn.Module, torch.compile(model))

@@ -1,4 +1,4 @@
-"""One training run in its directory: begun or continued, logged, saved. For every recipe."""
+"""One training run in its folder: start or continue it, log it, save it. Every recipe uses this."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,9 +25,8 @@ LAST = Path("checkpoints") / "last.pt"
 
 
 def check_batch(config: TrainingOptions, world: World) -> None:
-    """Raises UsageError for a batch that does not divide, or leaves a process a single cloud.
-
-    ``--batch-size auto`` will be one that does.
+    """Raise UsageError if the batch does not divide by the processes and parts, or leaves a process
+    a single cloud. The batch that ``--batch-size auto`` chooses always fits.
     """
     if config.batch_size == AUTO:
         return
@@ -65,7 +64,7 @@ def train_in_run_dir(
     after_step: Callable[[float], None] = lambda progress: None,
     kept: dict[str, Any] | None = None,
 ) -> bool:
-    """Train ``module`` to the last epoch, and keep ``last.pt`` in ``config.run_dir`` up to date.
+    """Train ``module`` to the last epoch and keep ``last.pt`` in ``config.run_dir`` up to date.
 
     Args:
         module: a method or task, with an ``encoder``.
@@ -73,13 +72,13 @@ def train_in_run_dir(
         earlier: the checkpoint to continue from, see :func:`pointssl.engine.resume.earlier_run`.
         steps: of an epoch.
         batches, prepare: see :class:`~pointssl.engine.loop.Plan`.
-        report: takes the meters of an epoch, prints what to watch, and returns the row to log;
+        report: takes the meters of an epoch, prints the ones to watch and returns the row to log;
             every rank calls it.
-        describe: says what is about to happen.
+        describe: prints what is about to be trained.
         groups: of parameters, see :func:`~pointssl.engine.optimizer.parameter_groups`.
         after_step: see :class:`~pointssl.engine.loop.Plan`.
-        kept: plain values and tensors that belong to the run, as what its best epoch was: filled
-            from the checkpoint, and saved with it.
+        kept: plain values and tensors that belong to the run, such as its best epoch. They are
+            filled from the checkpoint and saved with it.
 
     Returns:
         whether there was anything left to train.

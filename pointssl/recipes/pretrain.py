@@ -73,7 +73,7 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     )  # fmt: skip
 
     def begin() -> None:
-        """With the weights that are trained on, be they of a checkpoint."""
+        """Called when the weights are those that training starts from, a checkpoint's included."""
         describe(config, dataset, method, steps, world)
         if images_are_fixed(config, method):
             serve_features(config, dataset, method, world)
@@ -105,7 +105,7 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
 
 
 def open_dataset(config: PretrainConfig, world: World) -> PointDataset:
-    """The train split with pictures if they are wanted; rank 0 packs it, the others wait."""
+    """The train split, with images if the method gets any; rank 0 packs it, the others wait."""
     wanted = config.image_encoder != "none"
     views = config.views
     if views is None:
@@ -122,7 +122,7 @@ def open_dataset(config: PretrainConfig, world: World) -> PointDataset:
     )
     if wanted and not dataset.has_images:
         raise UsageError(
-            f"--data {config.data} has no pictures: draw some with --views 8, "
+            f"--data {config.data} has no images: render some with --views 8, "
             "or leave them out with --image-encoder none"
         )
     return dataset
@@ -187,7 +187,7 @@ def augmented(
 def epoch_batches(
     config: PretrainConfig, dataset: PointDataset, epoch: int, start: int, world: World
 ) -> Any:
-    """This rank's batches of an epoch; the same seeds choose the same points and pictures."""
+    """This rank's batches of an epoch; the same seeds choose the same points and images."""
     dataset.set_epoch(epoch)
     rows = train_rows(len(dataset), config.batch_size, config.seed, epoch, world, start)
     return read_batches(dataset, rows, world.device, config.workers)
@@ -196,7 +196,7 @@ def epoch_batches(
 def describe(
     config: PretrainConfig, dataset: PointDataset, method: Method, steps: int, world: World
 ) -> None:
-    """What is about to happen, in a few lines."""
+    """Print what is about to be trained, on what, and how."""
     for note in dataset.notes:
         world.say(f"note: {note}")
     parameters = sum(p.numel() for p in method.parameters()) / 1e6

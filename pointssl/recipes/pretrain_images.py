@@ -1,4 +1,4 @@
-"""What `pretrain` does with its image encoder: builds it, and spares it work that never changes."""
+"""The image encoder of `pretrain`: it is built here, and features that never change are cached."""
 
 from typing import Literal, cast
 
@@ -11,10 +11,10 @@ from pointssl_datasets.serving.mixing import PointDataset
 
 
 def image_encoder_of(config: PretrainConfig) -> nn.Module | None:
-    """The image encoder that the options name; None of ``none``.
+    """The image encoder that the options name, or None for ``none``.
 
     Raises:
-        UsageError: options of an image encoder, of which there is none; or as
+        UsageError: options of an image encoder where there is none; or as
             :func:`~pointssl.images.build_image_encoder`.
         UserError: as there.
     """
@@ -43,8 +43,8 @@ def image_encoder_of(config: PretrainConfig) -> nn.Module | None:
 
 
 def frozen_at_random(config: PretrainConfig) -> bool:
-    """Whether a teacher has nothing to teach, so far as one can see: the user's own may load
-    weights itself."""
+    """Whether the image encoder is frozen with random weights. One of the user's own may load
+    weights itself and does not count."""
     from pointssl.images import IMAGE_ENCODERS, TIMM
 
     ours = config.image_encoder in IMAGE_ENCODERS or config.image_encoder.startswith(TIMM)
@@ -60,7 +60,7 @@ def image_augmentation(config: PretrainConfig) -> Literal["crosspoint", "none"]:
 
 
 def images_are_fixed(config: PretrainConfig, method: nn.Module) -> bool:
-    """Whether a picture has the same feature in every epoch, and the method takes that instead."""
+    """Whether an image has the same feature in every epoch and the method can take that instead."""
     return (
         config.image_encoder != "none"
         and config.freeze_image
@@ -73,7 +73,7 @@ def images_are_fixed(config: PretrainConfig, method: nn.Module) -> bool:
 def serve_features(
     config: PretrainConfig, dataset: PointDataset, method: nn.Module, world: World
 ) -> None:
-    """The frozen encoder's features in place of the pictures; from the cache if they are there."""
+    """Serve the frozen encoder's features in place of the images, cached if they are there."""
     from pointssl.images.features import serve_image_features
     from pointssl.recipes.features import feature_cache
 

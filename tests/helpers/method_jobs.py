@@ -95,3 +95,20 @@ class NoImages(Method):
     def __init__(self, encoder, image_encoder=None):
         super().__init__()
         self.encoder = encoder
+
+
+class Still(Method):
+    """A method of ones whose loss never changes."""
+
+    no_decay = ("token",)
+
+    def __init__(self, encoder, image_encoder=None):
+        super().__init__()
+        self.encoder = encoder
+        self.head, self.norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
+        self.token = nn.Parameter(torch.ones(1, 2))
+        for parameter in self.parameters():
+            nn.init.ones_(parameter)
+
+    def forward(self, batch):
+        return {"loss": sum(0 * parameter.sum() for parameter in self.parameters())}

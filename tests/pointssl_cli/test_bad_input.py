@@ -277,7 +277,7 @@ def test_no_pictures_for_an_image_encoder(capfd, clouds, out, data):
         "pretrain", clouds, out, data=data, image_encoder="tiny:PictureNet", views=0, **size
     )
     assert refused(capfd, 2, *words) == (
-        f"--data {data} has no pictures: draw some with --views 8, or leave them out with "
+        f"--data {data} has no images: render some with --views 8, or leave them out with "
         "--image-encoder none"
     )
 

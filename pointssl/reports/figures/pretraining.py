@@ -164,21 +164,23 @@ def loss_curves(
 def heatmap_figure(
     title: str, values: NDArray[Any], rows: str, columns: str, path: Path | str
 ) -> None:
-    """A matrix in colours with its scale: blue to red about 0 where it has negative values.
+    """A matrix in colours with its scale: blue to red about 0 if it has negative values.
 
     Args:
-        values: ``(R, C)``; what its ``rows`` and ``columns`` are stands at the axes.
+        values: ``(R, C)`` in [-1, 1]; what its ``rows`` and ``columns`` are stands at the axes.
         path: the PNG.
 
     Raises:
         UserError: matplotlib is missing, or ``path`` can't be written.
     """
-    low = float(values.min())
     with house_style():
         figure, axes = axes_grid(4.6, 4.0, 1, 1)
         place = axes[0, 0]
-        limits = {"vmin": -1.0, "vmax": 1.0, "cmap": "RdBu_r"} if low < -0.05 else {"cmap": "Blues"}
-        drawn = place.imshow(values, interpolation="nearest", **limits)
+        signed = float(values.min()) < -0.05
+        drawn = place.imshow(
+            values, cmap="RdBu_r" if signed else "Blues", vmin=-1.0 if signed else 0.0, vmax=1.0,
+            interpolation="nearest",
+        )  # fmt: skip
         place.set_title(title, loc="left")
         place.set_xlabel(columns)
         place.set_ylabel(rows)

@@ -156,6 +156,20 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(name, images, root, t
     assert not set(metadata["method_args"]) & set(INPUTS)
 
 
+def test_weight_decay_can_spare_biases_norms_and_tokens(root, tmp_path):
+    """A run whose gradients are zero shrinks what decays and leaves the rest as it was."""
+    given = {"weight_decay": 0.5, "optimizer": "sgd", "lr": 0.1, "decay_all": False, "epochs": 1}
+    given |= {"method": "method_jobs:Still", "method_arg": (), "image_encoder": "none"}
+    path = pretrain(root, tmp_path, "crosspoint", False, **given)
+    weights = load_checkpoint(path)["method"]
+    assert float(weights["head.weight"].max()) < 0.9
+    for spared in ("head.bias", "norm.weight", "norm.bias", "token"):
+        assert torch.equal(weights[spared], torch.ones_like(weights[spared])), spared
+    path = pretrain(root, tmp_path / "all", "crosspoint", False, **{**given, "decay_all": True})
+    weights = load_checkpoint(path)["method"]
+    assert all(float(weights[name].max()) < 0.9 for name in ("head.bias", "norm.weight", "token"))
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_options_are_checked(name):
     with pytest.raises(UsageError, match=f"method '{name}' has no argument 'projectoin', did you"):
