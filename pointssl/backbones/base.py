@@ -31,8 +31,8 @@ class Backbone(Protocol):
 
     - ``layers``, names of its modules whose outputs are features of points, shallow to deep; the
       cloud feature pools the last. Such a module returns ``(B, M, C)``, or ``(places (B, M, 3),
-      features (B, M, C))`` if it thins the cloud out. ``pointssl inspect`` measures them, ``--layer``
-      pools them.
+      features (B, M, C))`` if it thins the cloud out. ``pointssl inspect`` measures them, and
+      ``--layer`` pools them.
     - ``class_token``, true if the first token of its layers is a class token and not a point's.
     - ``k``, its number of neighbours, which results report.
     - ``packed``, true if it takes clouds of different sizes in one batch, as
@@ -40,8 +40,8 @@ class Backbone(Protocol):
     - ``no_decay`` of any of its modules: names of parameters that weight decay spares where it
       spares biases and norms.
     - ``weights(*inputs)`` of an attention module that does not call
-      ``scaled_dot_product_attention``: its attention ``(B, H, M, M)``, of which ``pointssl inspect``
-      takes the entropy.
+      ``scaled_dot_product_attention``: its attention ``(B, H, M, M)``, of which ``pointssl
+      inspect`` takes the entropy.
     """
 
     cloud_dim: int
