@@ -14,7 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from pointssl.ops.collectives import shared_mean, sum_over_ranks
 from pointssl.ops.edge_stats import center_and_var, edge_norm_backward, leaky_relu_backward
-from pointssl.ops.gather import BLOCK, max_of_slices, rows_of, slot_type
+from pointssl.ops.gather import BLOCK, max_of_slices, rows_of
+from pointssl.ops.slots import slot_type
 
 
 def _step(values: Tensor, k: int) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pointssl.ops.backends import backend_for
+from pointssl.ops.slots import slot_type
 
 # Gathered blocks of this many numbers stay in a core's cache.
 BLOCK = 1 << 20
@@ -145,11 +146,6 @@ class RunningMax:
         torch.maximum(self.which, self.sign, out=self.which)
         torch.maximum(self.best, new, out=self.best)
         self.seen += 1
-
-
-def slot_type(k: int) -> torch.dtype:
-    """The smallest type that can number ``k`` neighbours."""
-    return torch.uint8 if k <= 256 else torch.int16
 
 
 def to_winners(grad: Tensor, idx: Tensor, slot: Tensor, rows: int) -> Tensor:

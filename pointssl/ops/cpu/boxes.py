@@ -11,16 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointssl.ops.cpu.knn import knn_among
 from pointssl.ops.cpu.selection import BLOCK, nearest_in_boxes
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl_datasets.base.compiling import compiled
 
 
 def box_knn(points: Tensor, k: int) -> Tensor:
-    """``(B, N, 3)`` to the ``k`` nearest of each point, ``(B, N, k)`` int64, in no order."""
-    if not points.isfinite().all():  # there are no boxes around those
-        return knn_among(points, points, k)
+    """``(B, N, 3)`` to the ``k`` nearest of each point, ``(B, N, k)`` int64, in no order.
+
+    Args:
+        points: finite: there are no boxes around others.
+    """
     clouds, count = points.shape[:2]
     found = torch.empty(clouds, count, k, dtype=torch.int64)
     blocks = sorted_into_boxes(points)

@@ -19,7 +19,7 @@ from pointssl.ops.cpu import double_edges as loops
 from pointssl.ops.cpu.gather import LANES
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl.ops.double_edge_conv import run_backward, run_forward
-from pointssl.ops.gather import slot_type
+from pointssl.ops.slots import slot_type
 
 BLOCK = 1 << 20  # numbers of a block of edges
 

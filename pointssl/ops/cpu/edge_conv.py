@@ -18,7 +18,7 @@ from pointssl.ops.cpu import edges as loops
 from pointssl.ops.cpu.gather import LANES
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl.ops.edge_stats import leaky_relu_backward
-from pointssl.ops.gather import slot_type
+from pointssl.ops.slots import slot_type
 
 
 def edge_conv_frozen(uv: Tensor, idx: Tensor, shift: Tensor, slope: float) -> Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointssl.ops.cpu.threads import in_parallel
-from pointssl.ops.gather import slot_type
+from pointssl.ops.slots import slot_type
 from pointssl_datasets.base.compiling import compiled
 
 LANES = 16  # channels are split in multiples of these

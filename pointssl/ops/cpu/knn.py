@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pointssl.ops.cpu import selection
+from pointssl.ops.cpu.boxes import box_knn
 from pointssl.ops.cpu.threads import in_parallel
 
 DIRECT = 8  # up to as many channels distances are summed up here, beyond by a matrix product
@@ -19,9 +20,8 @@ TILE = 1 << 20  # numbers of a tile of closeness
 
 def knn(points: Tensor, k: int) -> Tensor:
     """``(B, N, C)`` without their mean, to ``(B, N, k)`` int64, in no order."""
-    if points.shape[2] == 3 and points.shape[1] >= IN_BOXES:
-        from pointssl.ops.cpu.boxes import box_knn
-
+    large = points.shape[2] == 3 and points.shape[1] >= IN_BOXES
+    if large and points.isfinite().all():
         return box_knn(points, k)
     return knn_among(points, points, k)
 

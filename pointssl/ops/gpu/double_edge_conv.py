@@ -14,7 +14,6 @@ from torch.autograd.function import once_differentiable
 from pointssl.ops import double_edge_conv as plain
 from pointssl.ops.collectives import shared_mean
 from pointssl.ops.double_edge_conv import run_backward, run_forward
-from pointssl.ops.gather import slot_type
 from pointssl.ops.gpu.edge_kernels import edges_backward, edges_forward
 from pointssl.ops.gpu.launching import (
     INTERPRETED,
@@ -24,6 +23,7 @@ from pointssl.ops.gpu.launching import (
     power_of_two,
     sum_type,
 )
+from pointssl.ops.slots import slot_type
 
 # Of a program, by the width of its tiles: with 8 warps none of their numbers leave the registers of
 # an H100 (255 a thread), and the weights stay in shared memory.

@@ -11,8 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pointssl.ops.gather import slot_type
 from pointssl.ops.gpu.launching import blocks, device_of, power_of_two, sum_type
+from pointssl.ops.slots import slot_type
 
 # A warp reads one row's channels side by side; more than 128 of them are another program's.
 CHANNELS = 128

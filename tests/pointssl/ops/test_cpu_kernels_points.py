@@ -14,6 +14,7 @@ from pointssl.ops.sampling import farthest_points, farthest_points_reference
 
 pytest.importorskip("numba")
 from pointssl.ops.cpu.boxes import box_knn
+from pointssl.ops.cpu.knn import IN_BOXES, knn
 from pointssl.ops.cpu.search import nearest
 from pointssl.ops.cpu.threads import in_parallel
 
@@ -104,9 +105,12 @@ def test_searches_of_what_is_not_a_number():
         ball(xyz, xyz, 1.0, 5),
         ball(xyz, xyz, 1.0, 5, "first"),
         nearest(xyz, xyz, 4),
-        box_knn(xyz, 4),
     ):
         assert ((found >= 0) & (found < 50)).all()
+    large = clouds(1, IN_BOXES).clone()  # of finite ones there are boxes
+    large[0, 3] = torch.nan
+    found = knn(large, 4)
+    assert ((found >= 0) & (found < IN_BOXES)).all()
     assert (nearest(xyz[1:, 4:], xyz[1:], 49) != 3).all()
 
 
