@@ -7,7 +7,8 @@ gives an encoder; ``encoder(xyz).cloud`` is the feature of clouds ``(B, N, 3)``.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from pointssl.version import __version__
+
 __all__ = ["__version__", "build_encoder", "load_encoder", "load_task"]
 
 if TYPE_CHECKING:

@@ -232,3 +232,12 @@ def mean_iou(matrix: Ints, classes: Sequence[str]) -> tuple[float, list[str]]:
     ious = class_ious(matrix)
     absent = [name for name, value in zip(classes, ious, strict=True) if np.isnan(value)]
     return float(np.nanmean(ious)), absent
+
+
+def mean_std(values: Sequence[float]) -> dict[str, Any]:
+    """``mean``, ``std`` (the population's) and the values themselves, one per seed."""
+    return {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values)),
+        "per_seed": [float(value) for value in values],
+    }

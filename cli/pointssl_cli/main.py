@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from pointssl import __version__
+from pointssl.version import __version__
 from pointssl_cli import data, finetune
 from pointssl_cli.bench import bench
 from pointssl_cli.demo import demo

@@ -1,6 +1,6 @@
 """Options of the ``pointssl finetune`` commands.
 
-What stands as None is filled in by the protocol: see :mod:`pointssl.tasks.presets`.
+What stands as None is filled in by the protocol: see :mod:`pointssl.recipes.finetune.presets`.
 """
 # ruff: noqa: RUF009 - `option` makes a dataclasses.field, which ruff can't see
 # mypy: disable-error-code="assignment"

@@ -30,13 +30,14 @@ FIRST = 8  # clouds of the first try
 CLOSE = 8  # bisection ends within an eighth
 
 
-def with_batch_size(config: C, most: int, world: World, *began: Path) -> C:
+def with_batch_size(config: C, most: int, world: World, *began: Path, run: str) -> C:
     """``config`` with a number where it says auto; every rank must call it.
 
     Args:
         most: clouds that there are.
         began: checkpoints whose batch size holds, the first that exists, so that a run continues
             as it began.
+        run: ``"package.module:function"`` that runs such a config, for the tries.
 
     Raises:
         UsageError: there are too few clouds.
@@ -58,7 +59,7 @@ def with_batch_size(config: C, most: int, world: World, *began: Path) -> C:
     found: tuple[int, str] = (0, "")
     if world.is_main:
         world.say("--batch-size auto: trying batches in processes of their own")
-        found = find_batch_size(config, most, world)
+        found = find_batch_size(config, most, world, run)
     size, told = world.gather(found)[0]
     world.say(f"--batch-size auto: {size} ({told})")
     return replace(config, batch_size=size)
@@ -70,13 +71,13 @@ def least_batch(config: TrainingOptions) -> int:
     return 2 * config.accumulate
 
 
-def find_batch_size(config: TrainingOptions, most: int, world: World) -> tuple[int, str]:
+def find_batch_size(config: TrainingOptions, most: int, world: World, run: str) -> tuple[int, str]:
     """The batch size over all processes, and how full it makes the memory, in words."""
     part = least_batch(config)
     highest = most // (world.size * part)
     limit = None if world.device.type == "cuda" else int(SHARE * free_memory() / local_ranks())
     with tempfile.TemporaryDirectory(prefix="pointssl-") as folder:
-        tries = Tries(config, Path(folder), part, limit)
+        tries = Tries(config, run, Path(folder), part, limit)
         count = largest(tries.expect, highest, max(1, FIRST // part))
         while count and not tries.fits(count):
             count = count * 4 // 5
@@ -107,6 +108,7 @@ class Tries:
     """What was tried.
 
     Attributes:
+        run: as of :func:`with_batch_size`.
         folder: for the runs.
         part: clouds that a count stands for.
         limit: bytes a process may take; None: as many as the GPU gives it.
@@ -114,6 +116,7 @@ class Tries:
     """
 
     config: TrainingOptions
+    run: str
     folder: Path
     part: int
     limit: int | None
@@ -130,12 +133,15 @@ class Tries:
     def fits(self, count: int) -> bool:
         """Whether it did fit."""
         if count not in self.peaks:
-            self.peaks[count] = try_batch(self.config, count * self.part, self.folder, self.limit)
+            size = count * self.part
+            self.peaks[count] = try_batch(self.config, size, self.folder, self.limit, self.run)
         peak = self.peaks[count]
         return peak < float("inf") if self.limit is None else peak <= self.limit
 
 
-def try_batch(config: TrainingOptions, size: int, folder: Path, limit: int | None) -> float:
+def try_batch(
+    config: TrainingOptions, size: int, folder: Path, limit: int | None, run: str
+) -> float:
     """Bytes at the most in two steps of ``size`` clouds on one process; infinite: too many.
 
     Raises:
@@ -145,7 +151,8 @@ def try_batch(config: TrainingOptions, size: int, folder: Path, limit: int | Non
                "resume": "auto", "save_every": 0, "run_dir": str(folder / str(size))}  # fmt: skip
     options = to_dict(config)
     options |= {name: value for name, value in changes.items() if name in options}
-    asked = {"config": type(config).__name__, "options": options, "limit": limit}
+    kind = f"{type(config).__module__}:{type(config).__name__}"
+    asked = {"run": run, "config": kind, "options": options, "limit": limit}
     apart = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(apart)}
     done = subprocess.run(

@@ -19,13 +19,6 @@ from pointssl.engine.stopping import Stopped
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.resolve import resolve
 
-RUNS = {
-    "PretrainConfig": ("pointssl.config.pretrain", "pointssl.recipes.pretrain"),
-    "FinetuneClsConfig": ("pointssl.config.finetune", "pointssl.recipes.finetune.cls"),
-    "FinetunePartsegConfig": ("pointssl.config.finetune", "pointssl.recipes.finetune.partseg"),
-    "FinetuneSemsegConfig": ("pointssl.config.finetune", "pointssl.recipes.finetune.semseg"),
-}
-
 
 def main() -> None:
     """Read what is asked, and answer."""
@@ -34,15 +27,19 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     if asked["limit"] is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (asked["limit"], resource.RLIM_INFINITY))
-    print(json.dumps(answer(asked["config"], asked["options"])))
+    print(json.dumps(answer(asked["run"], asked["config"], asked["options"])))
 
 
-def answer(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The most memory that two steps took."""
-    where, recipe = RUNS[name]
-    run = resolve(f"{recipe}:run", {}, "recipe")
+def answer(run_name: str, config_name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The most memory that two steps took.
+
+    Args:
+        run_name, config_name: ``"package.module:name"`` of the function and of what it takes.
+        options: of the config.
+    """
+    run = resolve(run_name, {}, "recipe")
     try:
-        config = make(resolve(f"{where}:{name}", {}, "config"), options)
+        config = make(resolve(config_name, {}, "config"), options)
         for _ in range(2):  # --max-time 0: each goes on for one step
             with contextlib.suppress(Stopped):
                 run(config)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import pointssl
 from pointssl.inference.network import Network
+from pointssl.version import __version__
 from pointssl_datasets.base.errors import UserError
 
 KEY = "pointssl"  # of the metadata in ONNX; the name of the extra file in a torch program
@@ -37,7 +37,7 @@ def metadata(network: Network) -> dict[str, Any]:
     """What somebody who has the file alone must know: names, and how a cloud is made ready."""
     outputs = ["cloud", "points"] if network.task == "encoder" else ["logits"]
     return {
-        "pointssl": pointssl.__version__,
+        "pointssl": __version__,
         "task": network.task,
         "backbone": network.facts["backbone"],
         "backbone_args": network.facts["backbone_args"],

@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.metrics import confusion_matrix, mean_class_accuracy, overall_accuracy, per_class_rows
+from pointssl.metrics import (
+    confusion_matrix,
+    mean_class_accuracy,
+    mean_std,
+    overall_accuracy,
+    per_class_rows,
+)
 from pointssl.probes.protocols import stratified_subset
 from pointssl.probes.svm import check_problem
 from pointssl_datasets.base.errors import DataError
@@ -80,12 +86,3 @@ def check_seeds(features_by_seed: Sequence[Split]) -> None:
     for seed, (_, train_y, _, test_y) in enumerate(features_by_seed):
         if not np.array_equal(test_y, first[3]) or not np.array_equal(train_y, first[1]):
             raise DataError(f"features of seed {seed} have other labels than those of seed 0")
-
-
-def mean_std(values: Sequence[float]) -> dict[str, Any]:
-    """``mean``, ``std`` (the population's) and the values themselves, one per seed."""
-    return {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values)),
-        "per_seed": [float(value) for value in values],
-    }

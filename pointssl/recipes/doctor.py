@@ -8,9 +8,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from pointssl import __version__
 from pointssl.config.tools import DoctorConfig
 from pointssl.recipes.data.list import found_here
+from pointssl.version import __version__
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.paths import cache_root, data_root
 

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from pointssl.checkpoints.file import write_atomically
 from pointssl.config.predict import PredictConfig
 from pointssl.engine.distributed import World, start_world
-from pointssl.inference.checks import answers_freely, describe, given_category, refuse_overwriting
 from pointssl.inference.clouds import Ready, read_ready
 from pointssl.inference.listing import Input, list_inputs
 from pointssl.inference.network import Network, load_network
@@ -32,6 +31,12 @@ from pointssl.inference.results import (
 )
 from pointssl.inference.rooms import predict_room
 from pointssl.recipes.data.render import spread
+from pointssl.recipes.predict_checks import (
+    answers_freely,
+    describe,
+    given_category,
+    refuse_overwriting,
+)
 from pointssl.reports.figures.contact_sheet import contact_sheet
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.writing import whole_file

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Generator, nn
 
-import pointssl
 from pointssl.augment import Augmentation, drawing, float_images
 from pointssl.backbones.build import build_encoder, given_arguments, with_defaults
 from pointssl.config.pretrain import PretrainConfig
@@ -37,9 +36,12 @@ from pointssl.recipes.pretrain_images import (
 )
 from pointssl.recipes.splits import open_split
 from pointssl.runs.folder import read_metrics
+from pointssl.version import __version__
 from pointssl_datasets import GENERATED
 from pointssl_datasets.base.errors import UsageError, UserError
 from pointssl_datasets.serving.mixing import PointDataset
+
+RECIPE = f"{__name__}:run"
 
 
 def run(config: PretrainConfig) -> Path:
@@ -58,12 +60,12 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     config = with_method_defaults(config)
     path = config.run_dir / LAST
     if path.exists():
-        config = with_batch_size(config, 0, world, path)
+        config = with_batch_size(config, 0, world, path, run=RECIPE)
     check_batch(config, world)
     earlier = earlier_run(path, config)
     image_encoder = image_encoder_of(config)  # before hours of rendering for one that isn't there
     dataset = open_dataset(config, world)
-    config = with_batch_size(config, len(dataset), world)
+    config = with_batch_size(config, len(dataset), world, run=RECIPE)
     steps = count_steps(len(dataset), config.batch_size)
     method = make_method(config, image_encoder)
     facts = describe_encoder(config, dataset)
@@ -149,7 +151,7 @@ def encoder_arguments(config: PretrainConfig) -> dict[str, Any]:
 def describe_encoder(config: PretrainConfig, dataset: PointDataset) -> dict[str, Any]:
     """What later commands need to know of the encoder, and how it was trained."""
     return {
-        "pointssl": pointssl.__version__,
+        "pointssl": __version__,
         "method": config.method,
         "method_args": method_arguments(config),
         "augment": config.augment,

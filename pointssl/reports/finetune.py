@@ -4,22 +4,21 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from pointssl.config.options import to_dict
-from pointssl.probes.common import mean_std
+from pointssl.metrics import mean_std
 from pointssl.reports.tables import percent, text_table
-from pointssl.runs.folder import write_json
 
 WIDTH = 100
 Runs = Sequence[dict[str, Any]]
+Means = dict[str, dict[str, Any]]
 
 
-def print_partseg(config: Any, runs: Runs) -> None:
+def print_partseg(config: Any, runs: Runs) -> Means:
     """mIoU by argmax and vote, and by category."""
     first = runs[0]["test"]
     kinds = [kind for kind in ("masked", "free", "masked_voted", "free_voted") if kind in first]
     kinds.sort(key=lambda kind: not kind.startswith(first["headline"]))
     scores = ("instance_miou", "class_miou", "accuracy")
-    finish(
+    return finish(
         config,
         runs,
         kinds,
@@ -31,11 +30,11 @@ def print_partseg(config: Any, runs: Runs) -> None:
     )
 
 
-def print_cls(config: Any, runs: Runs) -> None:
+def print_cls(config: Any, runs: Runs) -> Means:
     """Accuracy and class accuracy, and a row per class."""
     first = runs[0]["test"]
     kinds = [kind for kind in ("single", "voted") if kind in first]
-    finish(
+    return finish(
         config,
         runs,
         kinds,
@@ -47,7 +46,7 @@ def print_cls(config: Any, runs: Runs) -> None:
     )
 
 
-def print_semseg(config: Any, runs: Runs) -> None:
+def print_semseg(config: Any, runs: Runs) -> Means:
     """mIoU and accuracies over all points of the test rooms, and a row per class of points."""
     first = runs[0]["test"]
     facts = [
@@ -56,7 +55,7 @@ def print_semseg(config: Any, runs: Runs) -> None:
     absent = list(dict.fromkeys(n for run in runs for n in run["test"]["merged"]["absent"]))
     if absent:
         facts.append(f"left out of the mIoU, in neither truth nor prediction: {', '.join(absent)}")
-    finish(
+    return finish(
         config,
         runs,
         ("merged",),
@@ -80,8 +79,8 @@ def finish(
     headline: str,
     facts: list[str],
     counted: str = "shapes",
-) -> None:
-    """Print the table; with several seeds, write their ``summary.json``.
+) -> Means:
+    """Print the table.
 
     Args:
         kinds: entries of ``run["test"]``, a line of the table each.
@@ -89,6 +88,9 @@ def finish(
         rows: of the table by class: the entry, and what its rows call name and value.
         headline: the kind that the table by class and the last line are about.
         counted: of what a row of the table by class says how many there are.
+
+    Returns:
+        mean, deviation and value per seed of each score of each kind.
     """
     means = {
         kind: {name: mean_std([run["test"][kind][name] for run in runs]) for name in scores}
@@ -120,11 +122,10 @@ def finish(
     path = config.run_dir / "results.json"
     if several or getattr(config, "six_fold", False):  # the runs are in folders below
         path = config.run_dir / "summary.json"
-    if several:
-        write_json(path, {"config": to_dict(config), "mean": means, "runs": list(runs)})
     print(f"results: {path}")
     print(f"checkpoint: {runs[-1]['checkpoint']}")
     print(f"{header[1]}: {shown(means[headline][scores[0]])}")
+    return means
 
 
 def summary(runs: Runs) -> list[str]:

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import torch
 
 from pointssl.checkpoints.file import write_atomically
 from pointssl.config.options import Options, to_yaml
-from pointssl.engine.distributed import World
+from pointssl.version import __version__
 from pointssl_datasets.base.errors import UsageError, UserError
 
 try:
@@ -22,6 +22,20 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "h5py", "pillow", "trimesh", "safetensors")
+
+
+class Process(Protocol):
+    """What a run folder must know of the processes that train together; a
+    :class:`pointssl.engine.distributed.World` is one."""
+
+    @property
+    def is_main(self) -> bool: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -55,17 +69,15 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read as JSON ({error}): delete it") from None
 
 
-def environment(world: World) -> dict[str, Any]:
+def environment(world: Process) -> dict[str, Any]:
     """Versions, machine, and the commit and difference of the source that runs."""
-    import pointssl
-
-    versions = {"pointssl": pointssl.__version__, "python": platform.python_version()}
+    versions = {"pointssl": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    source = Path(pointssl.__file__).parent
+    source = Path(__file__).parent
     return {
         "command": sys.argv,
         "versions": versions,
@@ -119,7 +131,7 @@ class RunLog:
         UserError: it cannot be written.
     """
 
-    def __init__(self, run_dir: Path, config: Options, world: World, epoch: int = 0) -> None:
+    def __init__(self, run_dir: Path, config: Options, world: Process, epoch: int = 0) -> None:
         self.run_dir = run_dir
         self.world = world
         if not world.is_main:

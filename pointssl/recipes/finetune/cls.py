@@ -12,17 +12,17 @@ from pointssl.config.finetune import FinetuneClsConfig
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.finetune import training as finetune
-from pointssl.recipes.finetune.job import Filled, Job
+from pointssl.recipes.finetune.job import Filled, Job, Recipe
+from pointssl.recipes.finetune.presets import CLS
 from pointssl.recipes.finetune.splits import open_splits
 from pointssl.reports.finetune import print_cls
 from pointssl.tasks.class_evaluation import evaluate_classes
-from pointssl.tasks.presets import CLS
 from pointssl_datasets.base.errors import DataError
 
 
 def run(config: FinetuneClsConfig) -> dict[str, Any]:
     """Fine-tune as ``config`` says; see :func:`pointssl.recipes.finetune.training.run`."""
-    return finetune.run(config, CLS, make_job, print_cls)
+    return finetune.run(config, RECIPE)
 
 
 def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
@@ -97,3 +97,6 @@ def draw(
     title = f"{results['data']}: {100 * found['accuracy']:.1f}%"
     confusion_figure(np.array(found["confusion"]), classes, title, path)
     return [path]
+
+
+RECIPE = Recipe(run=f"{__name__}:run", presets=CLS, make_job=make_job, report=print_cls)

@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
+from pointssl.recipes.finetune.presets import Preset
 from pointssl_datasets.serving.mixing import PointDataset
 
 Rows = NDArray[np.int64]
@@ -51,3 +52,21 @@ class Job:
 
 
 MakeJob = Callable[[Any, LoadedEncoder, World], Job]
+Means = dict[str, dict[str, Any]]  # kind of score -> score -> its mean and deviation over seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One of the ``pointssl finetune`` commands.
+
+    Attributes:
+        run: ``"package.module:function"`` that takes its options, for tries in other processes.
+        presets: what each protocol fills in, by name.
+        make_job: data, head and evaluation of one run.
+        report: prints the results of all seeds, and returns their means.
+    """
+
+    run: str
+    presets: dict[str, Preset]
+    make_job: MakeJob
+    report: Callable[[Any, list[dict[str, Any]]], Means]

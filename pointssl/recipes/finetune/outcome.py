@@ -11,8 +11,8 @@ from pointssl.engine.distributed import World
 from pointssl.engine.training import LAST
 from pointssl.features.encoder import LoadedEncoder, where
 from pointssl.recipes.finetune.job import Filled, Job
+from pointssl.recipes.finetune.presets import LAST_EPOCH, Preset
 from pointssl.runs.folder import write_json
-from pointssl.tasks.presets import LAST_EPOCH, Preset
 from pointssl_datasets.base.errors import UserError
 
 MODEL = Path("checkpoints") / "model.pt"

@@ -11,14 +11,14 @@ from pointssl.config.finetune import FinetunePartsegConfig
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.finetune import training as finetune
-from pointssl.recipes.finetune.job import Filled, Job
+from pointssl.recipes.finetune.job import Filled, Job, Recipe
+from pointssl.recipes.finetune.presets import PARTSEG
 from pointssl.recipes.finetune.splits import Splits, open_splits
 from pointssl.recipes.splits import list_split
 from pointssl.reports.figures.parts import category_bars, parts_sheet
 from pointssl.reports.finetune import print_partseg
 from pointssl.tasks.part_evaluation import evaluate_parts, predict_shape
 from pointssl.tasks.part_labels import PartNumbers, check_known, check_parts, number_parts
-from pointssl.tasks.presets import PARTSEG
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.base.resolve import nearest
 
@@ -27,7 +27,7 @@ SHOWN = 16  # categories on the sheet
 
 def run(config: FinetunePartsegConfig) -> dict[str, Any]:
     """Fine-tune as ``config`` says; see :func:`pointssl.recipes.finetune.training.run`."""
-    return finetune.run(config, PARTSEG, make_job, print_partseg)
+    return finetune.run(config, RECIPE)
 
 
 def headline(config: Filled) -> str:
@@ -141,3 +141,6 @@ def draw(
         bars,
     )
     return [sheet, bars]
+
+
+RECIPE = Recipe(run=f"{__name__}:run", presets=PARTSEG, make_job=make_job, report=print_partseg)

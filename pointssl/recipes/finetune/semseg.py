@@ -16,13 +16,13 @@ from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.finetune import training as finetune
-from pointssl.recipes.finetune.job import Filled, Job
+from pointssl.recipes.finetune.job import Filled, Job, Recipe
+from pointssl.recipes.finetune.presets import SEMSEG
 from pointssl.recipes.finetune.rooms import SceneSplits, open_rooms
 from pointssl.reports.figures.parts import category_bars
 from pointssl.reports.figures.scenes import rooms_figure
 from pointssl.reports.finetune import print_semseg
 from pointssl.runs.folder import write_json
-from pointssl.tasks.presets import SEMSEG
 from pointssl.tasks.scene_evaluation import CHANNELS, evaluate_scenes, feats_of, scene_scores
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.sets.s3dis import find_areas
@@ -44,7 +44,7 @@ def run(config: FinetuneSemsegConfig) -> dict[str, Any]:
     with start_world(config.device, config.threads, config.kernels) as world:
         if config.six_fold:
             return six_fold(config, world)
-        return finetune.finetune(from_scratch(config), SEMSEG, make_job, print_semseg, world)
+        return finetune.finetune(from_scratch(config), RECIPE, world)
 
 
 def from_scratch(config: FinetuneSemsegConfig) -> FinetuneSemsegConfig:
@@ -79,7 +79,7 @@ def six_fold(config: FinetuneSemsegConfig, world: World) -> dict[str, Any]:
         run_dir = config.run_dir / f"area_{area}"
         world.say(f"area {area} of 6 is held out")
         one = replace(config, test_area=area, six_fold=False, run_dir=run_dir)
-        done = finetune.finetune(from_scratch(one), SEMSEG, make_job, print_semseg, world)
+        done = finetune.finetune(from_scratch(one), RECIPE, world)
         folds.append(done["runs"])
     runs = [summed([fold[number] for fold in folds]) for number in range(config.seeds)]
     content = {"config": to_dict(config), "runs": runs}
@@ -90,7 +90,7 @@ def six_fold(config: FinetuneSemsegConfig, world: World) -> dict[str, Any]:
             draw_classes(runs[0]["test"]["merged"], "s3dis, six-fold", path)
             print(f"picture: {path}")
         world.say("six-fold: the counts of the six areas, summed")
-        print_semseg(config, runs)
+        finetune.report(config, RECIPE, runs)
     world.barrier()
     return content
 
@@ -247,3 +247,6 @@ def draw_classes(scores: dict[str, Any], title: str, path: Path) -> None:
     """The IoU of every class of points as bars."""
     bars = [(row["part"], row["iou"]) for row in scores["per_part"]]
     category_bars({"": bars}, f"{title}: IoU by class, mIoU {100 * scores['miou']:.1f}", path)
+
+
+RECIPE = Recipe(run=f"{__name__}:run", presets=SEMSEG, make_job=make_job, report=print_semseg)

@@ -9,8 +9,8 @@ from pointssl.config.finetune import FinetuneOptions
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.probes.protocols import stratified_subset
+from pointssl.recipes.finetune.presets import Preset
 from pointssl.recipes.splits import list_split, open_split
-from pointssl.tasks.presets import Preset
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.catalogue import CATALOGUE
 from pointssl_datasets.serving.dataset import CloudDataset

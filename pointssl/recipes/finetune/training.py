@@ -4,7 +4,6 @@ A task says what is its own in a :class:`~pointssl.recipes.finetune.job.Job`; se
 :mod:`pointssl.recipes.finetune.partseg`.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
-import pointssl
 from pointssl.config.finetune import FinetuneOptions
 from pointssl.config.options import to_dict
 from pointssl.engine.batch_size import with_batch_size
@@ -24,44 +22,33 @@ from pointssl.engine.resume import earlier_run
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.features.encoder import LoadedEncoder, encoder_from_checkpoint, random_encoder, where
 from pointssl.ops.neighbours import require_enough
-from pointssl.recipes.finetune.job import Filled, Job, MakeJob
+from pointssl.recipes.finetune.job import Filled, Job, Recipe
 from pointssl.recipes.finetune.outcome import evaluate_and_save
+from pointssl.recipes.finetune.presets import Preset, deviations, filled
 from pointssl.recipes.frozen import was_trained_on
 from pointssl.recipes.pretrain import draw_curves
-from pointssl.runs.folder import read_json
+from pointssl.runs.folder import read_json, write_json
 from pointssl.tasks.loading import build_task
-from pointssl.tasks.presets import Preset, deviations, filled
+from pointssl.version import __version__
 from pointssl_datasets.base.errors import UsageError, UserError
 
 Config = TypeVar("Config", bound=FinetuneOptions)
 
 
-def run(
-    config: Config, presets: dict[str, Preset], make_job: MakeJob, report: Callable[..., None]
-) -> dict[str, Any]:
+def run(config: Config, recipe: Recipe) -> dict[str, Any]:
     """Fine-tune as ``config`` says; returns what is written to ``results.json``.
-
-    Args:
-        make_job: ``(config, subject, world)`` to a :class:`Job`.
-        report: prints and draws the results of all seeds, see :func:`finetune`.
 
     Raises:
         UserError: one line about what is wrong with data, options, checkpoint or run directory.
         Stopped: by a signal or ``--max-time``; the checkpoint is written.
     """
     with start_world(config.device, config.threads, config.kernels) as world:
-        return finetune(config, presets, make_job, report, world)
+        return finetune(config, recipe, world)
 
 
-def finetune(
-    config: Config,
-    presets: dict[str, Preset],
-    make_job: MakeJob,
-    report: Callable[..., None],
-    world: World,
-) -> dict[str, Any]:
+def finetune(config: Config, recipe: Recipe, world: World) -> dict[str, Any]:
     """:func:`run` in a process group that exists already: once per seed."""
-    preset = presets[config.protocol]  # type: ignore[attr-defined]
+    preset = recipe.presets[config.protocol]  # type: ignore[attr-defined]
     departed = deviations(config, preset)
     asked = config.batch_size
     ready = filled(config, preset)
@@ -75,18 +62,26 @@ def finetune(
             world.say(f"seed {seed}, {number + 1} of {ready.seeds}")
         first = first or one.run_dir / LAST
         results.append(
-            one_run(one, preset, make_job, world, departed, lower_batch=asked is None, first=first)
+            one_run(one, preset, recipe, world, departed, lower_batch=asked is None, first=first)
         )
     if world.is_main:
-        report(ready, results)
+        report(ready, recipe, results)
     world.barrier()
     return {"config": to_dict(ready), "runs": results}
+
+
+def report(config: FinetuneOptions, recipe: Recipe, runs: list[dict[str, Any]]) -> None:
+    """Print the results of all seeds; of several, write their ``summary.json``."""
+    means = recipe.report(config, runs)
+    if len(runs) > 1:
+        content = {"config": to_dict(config), "mean": means, "runs": runs}
+        write_json(config.run_dir / "summary.json", content)
 
 
 def one_run(
     config: Filled,
     preset: Preset,
-    make_job: MakeJob,
+    recipe: Recipe,
     world: World,
     notes: list[str],
     *,
@@ -105,7 +100,7 @@ def one_run(
     last = config.run_dir / LAST
     loaded = find_encoder(config)
     require_enough(loaded.serve["points"], loaded.arguments.get("k", 1))
-    job = make_job(config, loaded, world)
+    job = recipe.make_job(config, loaded, world)
     job.notes.extend(notes)
     if was_trained_on(loaded, [job.tested_on]):
         job.notes.append("LEAKAGE: the encoder was pretrained on this test split")
@@ -113,7 +108,7 @@ def one_run(
         size = max(2, len(job.rows) // world.size * world.size)
         job.notes.append(f"batch {size} instead of {config.batch_size}: there are no more clouds")
         config = replace(config, batch_size=size)
-    config = with_batch_size(config, len(job.rows), world, last, first)
+    config = with_batch_size(config, len(job.rows), world, last, first, run=recipe.run)
     check_batch(config, world)
     facts = describe_network(config, loaded, job)
     earlier = earlier_run(last, config, job.task)
@@ -199,7 +194,7 @@ def describe_network(config: Filled, loaded: LoadedEncoder, job: Job) -> dict[st
     shown["history"] = [*seen.get("history", []), *([before] if seen else [])]
     shown["members"] = [print_ for print_ in members if print_]
     return {
-        "pointssl": pointssl.__version__,
+        "pointssl": __version__,
         "task": job.task,
         "task_args": job.task_args,
         "backbone": loaded.facts["backbone"],

@@ -13,6 +13,7 @@ from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.batch_size import Tries, free_memory, largest, try_batch, with_batch_size
 from pointssl.engine.distributed import World
 from pointssl.engine.trial import is_shortage
+from pointssl.recipes.pretrain import RECIPE
 from pointssl_datasets.base.errors import UsageError, UserError
 
 ALONE = World(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
@@ -36,7 +37,7 @@ def test_the_search_ends_within_an_eighth_and_tries_few(most, start):
 
 
 def test_a_line_through_two_small_batches_says_what_larger_ones_take(tmp_path):
-    tries = Tries(PretrainConfig(batch_size=AUTO), tmp_path, part=2, limit=1000)
+    tries = Tries(PretrainConfig(batch_size=AUTO), RECIPE, tmp_path, part=2, limit=1000)
     tries.peaks = {4: 140.0, 8: 180.0, 64: math.inf}  # 100, and 10 each
     assert tries.expect(90)
     assert not tries.expect(91)
@@ -47,7 +48,7 @@ def test_a_line_through_two_small_batches_says_what_larger_ones_take(tmp_path):
 
 def test_what_is_a_number_stays_and_a_run_goes_on_as_it_began(tmp_path):
     config = PretrainConfig(batch_size=12)
-    assert with_batch_size(config, 100, ALONE) is config
+    assert with_batch_size(config, 100, ALONE, run=RECIPE) is config
     assert PretrainConfig(batch_size="auto").batch_size == AUTO
     assert PretrainConfig(batch_size="7").batch_size == 7
     with pytest.raises(UsageError, match=r"--batch-size 1: must be at least 2"):
@@ -98,6 +99,7 @@ def test_a_try_that_finds_no_memory_says_so_and_one_that_fails_says_why(tmp_path
     root = write_clouds(tmp_path / "clouds", per_class=4, pictures=False)
     plain = options(root, tmp_path / "run", image_encoder="none", batch_size="auto")
     config = PretrainConfig(**{**plain, "embedding": 200_000})
-    assert try_batch(config, 8, tmp_path / "tries", 600 * 2**20) == math.inf
+    assert try_batch(config, 8, tmp_path / "tries", 600 * 2**20, RECIPE) == math.inf
+    wrong = PretrainConfig(**{**plain, "backbone": "dgcn"})
     with pytest.raises(UserError, match=r"--batch-size auto, trying 8: .*unknown backbone|no "):
-        try_batch(PretrainConfig(**{**plain, "backbone": "dgcn"}), 8, tmp_path / "tries", None)
+        try_batch(wrong, 8, tmp_path / "tries", None, RECIPE)

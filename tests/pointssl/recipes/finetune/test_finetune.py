@@ -16,6 +16,7 @@ from pointssl.engine.stopping import Stopped
 from pointssl.metrics import shape_iou
 from pointssl.recipes.finetune import cls as finetune_cls
 from pointssl.recipes.finetune import partseg as finetune_partseg
+from pointssl.recipes.finetune.presets import CLS, PARTSEG, filled
 from pointssl.recipes.finetune.splits import held_out
 from pointssl.recipes.pretrain import run as pretrain
 from pointssl.runs.folder import read_metrics
@@ -24,7 +25,6 @@ from pointssl.tasks.loading import load_task
 from pointssl.tasks.outputs import vote_scale
 from pointssl.tasks.part_evaluation import evaluate_parts
 from pointssl.tasks.part_labels import number_parts
-from pointssl.tasks.presets import CLS, PARTSEG, filled
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.serving.dataset import load_dataset
 

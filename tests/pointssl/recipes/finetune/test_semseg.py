@@ -19,12 +19,12 @@ from pointssl.engine.distributed import World
 from pointssl.engine.loading import seeded
 from pointssl.engine.stopping import Stopped
 from pointssl.recipes.finetune import semseg as finetune_semseg
+from pointssl.recipes.finetune.presets import SEMSEG, filled
 from pointssl.recipes.finetune.rooms import choose_rooms
 from pointssl.recipes.pretrain import run as pretrain
 from pointssl.reports.figures.scenes import opened, rooms_figure
 from pointssl.runs.folder import read_metrics
 from pointssl.tasks.loading import load_task
-from pointssl.tasks.presets import SEMSEG, filled
 from pointssl.tasks.scene_evaluation import CHANNELS, evaluate_scenes, feats_of, scene_scores
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.scenes.rooms import open_scenes
