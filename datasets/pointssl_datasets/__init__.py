@@ -6,6 +6,13 @@ Entry(...)}``, what :mod:`pointssl_datasets.catalogue` knows about it. To add a 
 file and add a line here. Or leave the package alone and pass ``--data package.module:MyDataset``.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pointssl_datasets.serving.dataset import load_dataset
+
+__all__ = ["DATASETS", "GENERATED", "load_dataset"]
+
 DATASETS: dict[str, str] = {
     "shapes": "pointssl_datasets.sets.shapes:open_shapes",
     "primitives": "pointssl_datasets.sets.primitives:open_primitives",
@@ -25,3 +32,12 @@ DATASETS: dict[str, str] = {
 }
 
 GENERATED = ("shapes", "primitives")  # from a seed: nothing to download, and always with images
+
+
+def __getattr__(name: str) -> Any:
+    # with what it imports, torch; the names of the datasets must not wait for that
+    if name == "load_dataset":
+        from pointssl_datasets.serving.dataset import load_dataset
+
+        return load_dataset
+    raise AttributeError(f"module 'pointssl_datasets' has no attribute {name!r}")
