@@ -1,39 +1,28 @@
 """CrossPoint: contrast two views of a cloud, and their mean with an image of it."""
 
+from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from pointssl.heads import ProjectionHead
-from pointssl.losses import embedding_std, gather_embeddings, nt_xent_among
-from pointssl.methods.base import (
-    Batch,
-    Heatmap,
-    Method,
-    Scalars,
-    both_views,
-    image_vectors,
-    require,
-    similarity_of_views,
-)
+from pointssl.losses import nt_xent_among
+from pointssl.methods.base import Batch, Heatmap, Scalars, both_views, require, similarity_of_views
+from pointssl.methods.two_views import TwoViews
+from pointssl.ops.collectives import world_size
 
 
-class CrossPoint(Method):
+class CrossPoint(TwoViews):
     """Afham et al. 2022, CrossPoint: Self-Supervised Cross-Modal Contrastive Learning for 3D
-    Point Cloud Understanding (arXiv 2203.00680).
-
-    ``loss = within_weight * NT-Xent(z1, z2) + cross_weight * NT-Xent((z1 + z2) / 2, z_image)``
-    with z1 and z2 the projected views of a cloud.
+    Point Cloud Understanding (arXiv 2203.00680): :class:`.two_views.TwoViews` with NT-Xent.
 
     Args:
-        encoder: a point encoder, ``(B, N, 3) -> Features``.
-        image_encoder: ``(B, 3, H, W) -> (B, dim)``, or None for the first term alone.
+        encoder, image_encoder, freeze_image: see there.
         projection: channels of the projected embeddings.
         temperature: of both losses.
         point_hidden, image_hidden: channels inside the projection heads.
-        freeze_image: leave the image encoder as it is; its head is still trained.
     """
 
-    images = "vector"
-    takes_image_features = True
     default_image_encoder = "resnet50"
     watch = {  # noqa: RUF012 - read only
         "loss": "loss",
@@ -57,53 +46,27 @@ class CrossPoint(Method):
         image_hidden: int = 512,
         freeze_image: bool = False,
     ) -> None:
-        super().__init__()
         require(temperature >= 1e-4, f"temperature={temperature}", "at least 0.0001")
-        require(within_weight >= 0, f"within_weight={within_weight}", "at least 0")
-        require(cross_weight >= 0, f"cross_weight={cross_weight}", "at least 0")
+        super().__init__(
+            encoder,
+            image_encoder,
+            head=partial(ProjectionHead, hidden=point_hidden, out_dim=projection),
+            image_head=partial(ProjectionHead, hidden=image_hidden, out_dim=projection, bias=False),
+            within_weight=within_weight,
+            cross_weight=cross_weight,
+            freeze_image=freeze_image,
+        )
         self.temperature = temperature
-        self.within_weight = within_weight
-        self.cross_weight = cross_weight
-        self.encoder = encoder
-        self.head = ProjectionHead(encoder.cloud_dim, point_hidden, projection)
-        self.set_image_encoder(image_encoder, freeze_image)
-        if image_encoder is not None:
-            self.image_head = ProjectionHead(
-                image_encoder.dim, image_hidden, projection, bias=False
-            )
+
+    def compare(self, a: Tensor, b: Tensor) -> tuple[Tensor, Scalars]:
+        """NT-Xent, and ``retrieval``: the share of rows whose nearest partner is the right one."""
+        contrast = nt_xent_among(a, b, self.temperature)
+        return contrast.loss, {"retrieval": contrast.retrieval}
 
     def forward(self, batch: Batch) -> Scalars:
-        """Losses and what to watch.
-
-        Args:
-            batch: ``xyz1, xyz2 (B, N, 3)``, optional ``feats1, feats2 (B, N, C)``, and
-                ``image (B, 3, H, W)`` in [0, 1] if there is an image encoder, or what it makes
-                of it, ``image_feature (B, dim)``.
-
-        Returns:
-            ``loss``; ``loss_within`` and ``loss_cross``; ``retrieval_*``, the share of rows whose
-            nearest partner is the right one; ``embedding_std``, 0 when the embedding has
-            collapsed; ``negatives``, of each row.
-        """
-        z1, z2 = self.head(both_views(self.encoder, batch)).chunk(2)
-        kinds = [z1, z2]
-        if self.image_encoder is not None:
-            kinds.append(self.image_head(image_vectors(self.image_encoder, batch)))
-        z1, z2, *z_image = gather_embeddings(*kinds)  # of all ranks, once for both losses
-        within = nt_xent_among(z1, z2, self.temperature)
-        outputs: Scalars = {
-            "loss": self.within_weight * within.loss,
-            "loss_within": within.loss,
-            "retrieval_within": within.retrieval,
-            "embedding_std": embedding_std(z1),
-            "negatives": float(within.negatives),
-        }
-        if z_image:
-            cross = nt_xent_among((z1 + z2) / 2, z_image[0], self.temperature)
-            outputs["loss"] = outputs["loss"] + self.cross_weight * cross.loss
-            outputs["loss_cross"] = cross.loss
-            outputs["retrieval_cross"] = cross.retrieval
-        return outputs
+        """As :meth:`.two_views.TwoViews.forward`, and ``negatives``, of each row."""
+        rows = len(batch["xyz1"]) * world_size()
+        return {**super().forward(batch), "negatives": float(2 * rows - 2)}
 
     def about(self, batch_size: int) -> str:
         return f"{2 * batch_size - 2} negatives a row"

@@ -1,5 +1,6 @@
 """SimSiam: each view's embedding is predicted from the other one's, without negatives."""
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -9,33 +10,25 @@ from pointssl.losses import embedding_std, gather_embeddings, negative_cosine
 from pointssl.methods.base import (
     Batch,
     Heatmap,
-    Method,
     Scalars,
     both_views,
     image_vectors,
-    require,
     similarity_of_views,
 )
+from pointssl.methods.two_views import TwoViews
 
 
-class SimSiam(Method):
-    """Chen and He 2021, Exploring Simple Siamese Representation Learning (arXiv 2011.10566), on two
-    views of a cloud, and on their mean with its image.
-
-    ``loss = within_weight * S(z1, z2) + cross_weight * S((z1 + z2) / 2, z_image)`` with
-    ``S(a, b) = -(cos(predict(a), stop(b)) + cos(predict(b), stop(a))) / 2``, which lies in [-1, 1].
-    A view and an image each have a projector and a predictor of their own kind.
+class SimSiam(TwoViews):
+    """Chen and He 2021, Exploring Simple Siamese Representation Learning (arXiv 2011.10566):
+    :class:`.two_views.TwoViews` with ``L(a, b) = -(cos(predict(a), stop(b)) + cos(predict(b),
+    stop(a))) / 2``, which lies in [-1, 1]. Views and images have predictors of their own.
 
     Args:
-        encoder: a point encoder, ``(B, N, 3) -> Features``.
-        image_encoder: ``(B, 3, H, W) -> (B, dim)``, or None for the first term alone.
+        encoder, image_encoder, freeze_image: see there.
         projection: channels of the projected embeddings, and inside the projectors.
         hidden: channels inside the predictors: a quarter of ``projection`` in the paper.
-        freeze_image: leave the image encoder as it is; its heads are still trained.
     """
 
-    images = "vector"
-    takes_image_features = True
     watch = {  # noqa: RUF012 - read only
         "loss": "loss",
         "loss_within": "within",
@@ -54,36 +47,31 @@ class SimSiam(Method):
         cross_weight: float = 1.0,
         freeze_image: bool = False,
     ) -> None:
-        super().__init__()
-        require(within_weight >= 0, f"within_weight={within_weight}", "at least 0")
-        require(cross_weight >= 0, f"cross_weight={cross_weight}", "at least 0")
-        self.within_weight, self.cross_weight = within_weight, cross_weight
-        self.encoder = encoder
         widths = (projection, projection)
-        self.head = Projector(encoder.cloud_dim, widths, projection, norm=True)
+        super().__init__(
+            encoder,
+            image_encoder,
+            head=partial(Projector, hidden=widths, out_dim=projection, norm=True),
+            within_weight=within_weight,
+            cross_weight=cross_weight,
+            freeze_image=freeze_image,
+        )
         self.predictor = Projector(projection, (hidden,), projection)
-        self.set_image_encoder(image_encoder, freeze_image)
         if image_encoder is not None:
-            self.image_head = Projector(image_encoder.dim, widths, projection, norm=True)
             self.image_predictor = Projector(projection, (hidden,), projection)
 
     def forward(self, batch: Batch) -> Scalars:
-        """Losses and what to watch; ``batch`` as of
-        :meth:`pointssl.methods.crosspoint.CrossPoint.forward`.
-
-        Returns:
-            ``loss``, ``loss_within`` and ``loss_cross``, each in [-1, 1] without its weight;
-            ``embedding_std``, 0 when the embedding has collapsed.
-        """
+        """As :meth:`.two_views.TwoViews.forward`. A row's loss needs no other row, so that nothing
+        is gathered for it."""
         z = self.head(both_views(self.encoder, batch))
         p1, p2 = self.predictor(z).chunk(2)
         z1, z2 = z.chunk(2)
         within = predict_each_other(p1, z1, p2, z2)
-        (seen,) = gather_embeddings(z1.detach())
+        (z1_of_all,) = gather_embeddings(z1.detach())
         outputs: Scalars = {
             "loss": self.within_weight * within,
             "loss_within": within,
-            "embedding_std": embedding_std(seen),
+            "embedding_std": embedding_std(z1_of_all),
         }
         if self.image_encoder is not None:
             z_points = (z1 + z2) / 2

@@ -143,7 +143,7 @@ def test_barlow_from_its_pieces():
     on_image, off_image = slow_barlow(((z1 + z2) / 2).tolist(), z_image.tolist())
     cross = on_image + 5e-3 * off_image
     assert outputs["loss"].item() == pytest.approx(on + 5e-3 * off + cross, rel=1e-9)
-    assert outputs["loss_redundancy"].item() == pytest.approx(off, rel=1e-9)
+    assert outputs["redundancy_within"].item() == pytest.approx(off, rel=1e-9)
 
 
 def test_simsiam_from_its_pieces():
