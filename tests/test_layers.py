@@ -48,7 +48,7 @@ POINTSSL = {
     "losses": "ops",
     "backbones": "ops config",
     "heads": "backbones ops",
-    "methods": "config augment heads losses",
+    "methods": "config augment heads losses ops",
     "checkpoints": "backbones",
     "runs": "config checkpoints version",
     "engine": "config ops checkpoints runs",
