@@ -58,7 +58,7 @@ POINTSSL = {
     "datasets.scenes datasets.serving",
     "inspection": "ops features",
     "reports": "config metrics inspection datasets.rendering datasets.viewer",
-    "probes": "metrics reports datasets.serving",
+    "probes": "config metrics datasets.serving",
     "inference": "backbones checkpoints metrics tasks version datasets.files datasets.layout "
     "datasets.packing datasets.points datasets.rendering datasets.scenes datasets.sets "
     "datasets.viewer",
@@ -75,7 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     **{f"datasets.{room}": {f"datasets.{r}" for r in below.split()}
        for room, below in DATASETS.items()},
     **{room: {*below.split(), "datasets.base"} for room, below in POINTSSL.items()},
-    "cli": {"config", "recipes", "engine", "version", "datasets.base"},
+    "cli": {"config", "probes", "recipes", "engine", "version", "datasets.base"},
 }  # fmt: skip
 ALLOWED["recipes"] |= {f"datasets.{room}" for room in DATASETS}
 

@@ -10,52 +10,15 @@ import typer
 from typer.main import get_command
 
 from pointssl.version import __version__
-from pointssl_cli import data, finetune
-from pointssl_cli.bench import bench
-from pointssl_cli.demo import demo
-from pointssl_cli.doctor import doctor
-from pointssl_cli.eval_svm import eval_svm
-from pointssl_cli.evaluations import (
-    eval_all,
-    eval_cluster,
-    eval_fewshot,
-    eval_knn,
-    eval_linear,
-    eval_retrieval,
-)
-from pointssl_cli.export import export
-from pointssl_cli.extract import extract
+from pointssl_cli.commands import add_commands
 from pointssl_cli.failures import explain, report
-from pointssl_cli.inspect_encoder import inspect_encoder
-from pointssl_cli.predict import predict
-from pointssl_cli.pretrain import pretrain
-from pointssl_cli.weights import import_weights, zoo
 
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("pretrain")(pretrain)
-app.command("extract")(extract)
-app.command("eval-svm")(eval_svm)
-app.command("eval-knn")(eval_knn)
-app.command("eval-linear")(eval_linear)
-app.command("eval-fewshot")(eval_fewshot)
-app.command("eval-cluster")(eval_cluster)
-app.command("eval-retrieval")(eval_retrieval)
-app.command("eval-all")(eval_all)
-app.command("inspect")(inspect_encoder)
-app.command("predict")(predict)
-app.command("export")(export)
-app.command("import")(import_weights)
-app.command("zoo")(zoo)
-app.add_typer(finetune.app, name="finetune")
-app.add_typer(data.app, name="data")
-app.command("demo")(demo)
-app.command("bench")(bench)
-app.command("doctor")(doctor)
+add_commands(app)
 
 
 def _version(wanted: bool) -> None:

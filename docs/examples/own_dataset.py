@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointssl.config.evaluate import EvalSvmConfig
+from pointssl.probes.build import eval_config
 from pointssl.recipes import eval_svm
 from pointssl_datasets import load_dataset
 
@@ -63,7 +63,7 @@ def main(out: Path) -> None:
     dataset = load_dataset("own_dataset:Knots", None, "train", points=128)
     print(f"{len(dataset)} clouds of {dataset.points} points: {', '.join(dataset.classes)}")
     eval_svm.run(
-        EvalSvmConfig(
+        eval_config("svm")(
             data="own_dataset:Knots",
             backbone="dgcnn",
             k=8,

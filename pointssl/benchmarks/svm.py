@@ -9,7 +9,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from pointssl.benchmarks.case import Case, Run, Sizes, Work
-from pointssl.probes.svm import fit_predict
+from pointssl.probes.gram_svm import fit_predict
 
 C = 0.1
 FULL = {"train": 9840, "test": 2468, "width": 2048, "classes": 40}

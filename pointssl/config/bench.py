@@ -14,7 +14,7 @@ SECTIONS = ("kernels", "backbones", "steps", "loading", "svm")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig(MachineOptions):
-    """`pointssl bench`: what the fast paths save, beside the same done as public code does it."""
+    """Measure what the fast paths save on this machine, in time and memory."""
 
     only: str | None = option(
         None, f"Sections, with commas between them; default: {','.join(SECTIONS)}.", "Run"

@@ -11,7 +11,7 @@ from pointssl.config.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class ListConfig(Options):
-    """`pointssl data list`: which datasets are known, and which are here."""
+    """Say which datasets are known, where to get them, and which are here."""
 
     name: str | None = option(
         None, "Tell all about this one: layout, terms, where to get it.", "Options", positional=True
@@ -24,7 +24,7 @@ class ListConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadConfig(Options):
-    """`pointssl data download NAME`: fetch, check and unpack a dataset."""
+    """Fetch a dataset, check it and unpack it; --from takes an archive that is here already."""
 
     name: str = option(..., "Dataset; `pointssl data list` shows them.", "Options", positional=True)
     to: Path | None = option(
@@ -44,7 +44,7 @@ class DownloadConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig(SourceOptions):
-    """`pointssl data check`: read everything once, and say what is wrong."""
+    """Read everything once and say what is wrong with it; exit code 1 if something is."""
 
     points: int = option(1024, "Clouds with fewer points are reported.", "Data", low=1)
     split: str = option("all", "One split, or all.", "Data")
@@ -60,7 +60,7 @@ class CheckConfig(SourceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig(SourceOptions):
-    """`pointssl data convert`: any layout into one that everybody reads."""
+    """Write any dataset as packed arrays, HDF5 or PLY."""
 
     on_unpaired: Literal["error", "skip"] = option(
         "error", "A cloud without pictures, or pictures without a cloud.", "Data"
@@ -93,7 +93,7 @@ class ConvertConfig(SourceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RenderConfig(DataOptions):
-    """`pointssl data render`: pictures of the meshes or clouds."""
+    """Draw the meshes or clouds: OUT/CLASS/NAME/NN.png for every view, and a contact sheet."""
 
     points: int = option(2048, "Points per cloud that are drawn.", "Data", low=1)
     split: str = option("train", "Which split.", "Data")
@@ -117,7 +117,7 @@ class RenderConfig(DataOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowConfig(SourceOptions):
-    """`pointssl data show`: a contact sheet, an interactive page, statistics."""
+    """Make a contact sheet, an interactive page to turn the clouds, and statistics."""
 
     on_unpaired: Literal["error", "skip"] = option(
         "error", "A cloud without pictures, or pictures without a cloud.", "Data"

@@ -116,7 +116,10 @@ class FinetuneOptions(TrainingOptions, WeightsOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetunePartsegConfig(FinetuneOptions):
-    """`pointssl finetune partseg`: which part of an object every point belongs to."""
+    """Part segmentation: a part for every point of an object.
+
+    Alone or under torchrun; started again with the same --run-dir, it continues.
+    """
 
     protocol: Literal["strict", "crosspoint"] = option(
         "strict",
@@ -137,7 +140,10 @@ class FinetunePartsegConfig(FinetuneOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneClsConfig(FinetuneOptions):
-    """`pointssl finetune cls`: which class a cloud is of."""
+    """Classification: a class for every cloud; --freeze-backbone is a linear probe.
+
+    Alone or under torchrun; started again with the same --run-dir, it continues.
+    """
 
     protocol: Literal["strict", "dgcnn", "point-mae"] = option(
         "strict",
@@ -155,7 +161,10 @@ class FinetuneClsConfig(FinetuneOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSemsegConfig(FinetuneOptions):
-    """`pointssl finetune semseg`: which class every point of a room is of."""
+    """Scene segmentation on S3DIS: a class for every point of a room.
+
+    Alone or under torchrun; started again with the same --run-dir, it continues.
+    """
 
     data: str = option("s3dis", "Dataset of rooms: s3dis.", "Data")
     normalise: Literal["none"] = option("none", "Blocks stay in metres.", "Data")

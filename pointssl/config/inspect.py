@@ -11,7 +11,7 @@ from pointssl_datasets.base.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class InspectConfig(FeatureOptions):
-    """`pointssl inspect`: the forward pass of an encoder, module by module and layer by layer."""
+    """Show an encoder at work: what its modules cost, and its layers in numbers and colours."""
 
     networks: tuple[str, ...] = option(
         (),

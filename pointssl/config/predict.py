@@ -11,7 +11,7 @@ from pointssl.config.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(MachineOptions):
-    """`pointssl predict FILES`: classes, parts or embeddings of one's own clouds."""
+    """Classes, parts or embeddings of your own clouds and meshes, with a page to look at them."""
 
     files: tuple[Path, ...] = option(
         ..., "Clouds, meshes, or folders of them.", "Data", positional=True
@@ -51,7 +51,7 @@ class PredictConfig(MachineOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(Options):
-    """`pointssl export`: a network as one file that runs without pointssl."""
+    """Write a network as ONNX or as a torch program, and check that it computes the same."""
 
     weights: Path = option(
         ..., "Checkpoint of `finetune` or `pretrain`, or a public one (see `zoo`).", "Network"

@@ -17,7 +17,11 @@ OF_METHOD = "default: the method's own"
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
-    """`pointssl pretrain`: learn an encoder without labels."""
+    """Pretrain a point encoder without labels.
+
+    Alone or on many processes: `torchrun --nproc-per-node 4 -m pointssl pretrain ...`.
+    Started again with the same --run-dir, it continues where it was stopped.
+    """
 
     points: int = option(2048, "Points per cloud that the network sees.", "Data", low=1)
     views: int | None = option(

@@ -10,7 +10,7 @@ from pointssl.config.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig(MachineOptions):
-    """`pointssl demo`: pretrain and evaluate on generated shapes in minutes, without any data."""
+    """Pretrain and evaluate on generated shapes, in minutes and without any data."""
 
     seed: int = option(0, "Seed of everything.", "Run", low=0)
     out: Path = option(Path("runs/demo"), "Folder of the run and its pictures.", "Run")
@@ -18,7 +18,7 @@ class DemoConfig(MachineOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig(Options):
-    """`pointssl doctor`: what is installed, found and writable here."""
+    """Say what is installed, found and writable here, and what is missing."""
 
     data_root: Path | None = option(
         None, "Folder to look for datasets in; default: $POINTSSL_DATA, then ./data.", "Options"

@@ -10,7 +10,7 @@ from pointssl.config.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig(Options):
-    """`pointssl import PATH OUT`: a public checkpoint as one of ours."""
+    """Turn another project's checkpoint into one of ours: the encoder, and what it needs."""
 
     path: Path = option(..., "Checkpoint of another project, or of ours.", "Data", positional=True)
     out: Path = option(
@@ -32,6 +32,6 @@ class ImportConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ZooConfig(Options):
-    """`pointssl zoo`: which public checkpoints are recognised."""
+    """List the public checkpoints that every --weights takes, and what is known of them."""
 
     json: bool = option(False, "Print JSON.", "Options")

@@ -9,7 +9,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,98 @@ class Episode:
     query_y: Ints
 
 
+Questions: TypeAlias = "list[tuple[int, int, list[Episode]]]"
+
+
+def choose_episodes(
+    train_y: Ints,
+    test_y: Ints,
+    classes: Sequence[str],
+    settings: Settings,
+    *,
+    query_split: str,
+    queries: int,
+    at_least: int,
+    runs: int,
+    seed: int,
+    optional: bool = False,
+    name: str = "the data",
+) -> tuple[Questions, list[str]]:
+    """Way, shot and episodes of every setting, and lines for the user.
+
+    Episode i of a setting depends on the seed, the setting and i alone: more runs add episodes and
+    change none. Classes with too few shapes are left out, and named.
+
+    Args:
+        train_y: labels of the split that the support comes from.
+        test_y: labels of the split that queries come from if ``query_split`` is ``"test"``; with
+            ``"train"`` they are other shapes of train than the support.
+        classes: names that the labels index.
+        settings: way and shot of each.
+        queries: at most, of each class.
+        at_least: that a class must have.
+        runs: episodes of each setting.
+        optional: a setting that can't be is left out with a line, unless none is left.
+        name: of the dataset, for the lines.
+
+    Raises:
+        DataError: too few classes have enough shapes.
+    """
+    train_rows, test_rows = (
+        [np.flatnonzero(labels == label) for label in range(len(classes))]
+        for labels in (train_y, test_y)
+    )
+    same = query_split == "train"
+    found: Questions = []
+    notes: list[str] = []
+    for way, shot in settings:
+        enough: list[int] = []
+        few: list[int] = []
+        for label, rows in enumerate(train_rows):
+            left = len(rows) - shot if same else len(test_rows[label])
+            (enough if len(rows) >= shot and left >= at_least else few).append(label)
+        if len(enough) < way:
+            need = f"{shot} support shapes in train and {at_least} queries in {query_split}"
+            line = (
+                f"{way}-way {shot}-shot can't be: {len(enough)} of {len(classes)} classes "
+                f"of {name} have {need}"
+            )
+            if not optional:
+                raise DataError(f"{line}; lower --way or --shot")
+            notes.append(f"left out: {line}")
+            continue
+        if few:
+            named = ", ".join(classes[label] for label in few[:5])
+            named += ", ..." if len(few) > 5 else ""
+            notes.append(f"{way}-way {shot}-shot without classes of too few shapes: {named}")
+        episodes = []
+        for run in range(runs):
+            rng = np.random.default_rng([seed, way, shot, run])
+            chosen = [enough[i] for i in sorted(rng.choice(len(enough), way, replace=False))]
+            support: list[Ints] = []
+            query: list[Ints] = []
+            for label in chosen:
+                mixed = rng.permutation(train_rows[label])
+                asked = mixed[shot:] if same else rng.permutation(test_rows[label])
+                support.append(mixed[:shot])
+                query.append(asked[:queries])
+            labels = np.arange(way)
+            episodes.append(
+                Episode(
+                    classes=tuple(classes[label] for label in chosen),
+                    support=np.concatenate(support),
+                    support_y=np.repeat(labels, shot),
+                    query=np.concatenate(query),
+                    query_y=np.repeat(labels, [len(rows) for rows in query]),
+                )
+            )
+        found.append((way, shot, episodes))
+    if not found:
+        more = f" (and so for {len(notes) - 1} other settings)" if len(notes) > 1 else ""
+        raise DataError(f"{notes[0].removeprefix('left out: ')}{more}; lower --way or --shot")
+    return found, notes
+
+
 def draw_episodes(
     train: PointDataset,
     test: PointDataset,
@@ -49,70 +141,40 @@ def draw_episodes(
     *,
     protocol: str,
     query_split: str,
-    queries: int,
-    at_least: int,
-    runs: int,
     seed: int,
-    optional: bool = False,
+    **choice: Any,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Episodes of every ``(way, shot)``, as a document fit for JSON, and lines for the user.
-
-    Episode i of a setting depends on the seed, the setting and i alone: more runs add episodes and
-    change none. Classes with too few shapes are left out, and named.
+    """:func:`choose_episodes` by the names of the clouds, as a document fit for JSON, and lines for
+    the user.
 
     Args:
-        train: where the support comes from.
-        query_split: ``"train"`` (other shapes than the support) or ``"test"``.
-        queries: at most, of each class.
-        at_least: that a class must have.
-        optional: a setting that can't be is left out with a line, unless none is left.
+        choice: further arguments of :func:`choose_episodes`.
 
     Raises:
-        DataError: too few classes have enough shapes.
+        DataError: too few classes have enough shapes, or several clouds have one name.
     """
     names = {"train": _names(train), "test": _names(test)}
-    rows = {split: _rows_by_class(clouds) for split, clouds in (("train", train), ("test", test))}
-    same = query_split == "train"
-    found: list[dict[str, Any]] = []
-    notes: list[str] = []
-    for way, shot in settings:
-        enough: list[tuple[int, str]] = []
-        few: list[tuple[int, str]] = []
-        for label, name in enumerate(train.classes):
-            here = len(rows["train"][label])
-            there = here - shot if same else len(rows["test"][label])
-            (enough if here >= shot and there >= at_least else few).append((label, name))
-        if len(enough) < way:
-            need = f"{shot} support shapes in train and {at_least} queries in {query_split}"
-            line = (
-                f"{way}-way {shot}-shot can't be: {len(enough)} of {len(train.classes)} classes "
-                f"of {train.name} have {need}"
-            )
-            if not optional:
-                raise DataError(f"{line}; lower --way or --shot")
-            notes.append(f"left out: {line}")
-            continue
-        if few:
-            left = ", ".join(name for _, name in few[:5]) + (", ..." if len(few) > 5 else "")
-            notes.append(f"{way}-way {shot}-shot without classes of too few shapes: {left}")
-        episodes = []
-        for run in range(runs):
-            rng = np.random.default_rng([seed, way, shot, run])
-            chosen = sorted(rng.choice(len(enough), way, replace=False).tolist())
-            support: list[str] = []
-            query: list[str] = []
-            for label, _ in (enough[place] for place in chosen):
-                mixed = rng.permutation(rows["train"][label])
-                asked = mixed[shot:] if same else rng.permutation(rows["test"][label])
-                support += [names["train"][row] for row in mixed[:shot]]
-                query += [names[query_split][row] for row in asked[:queries]]
-            classes = [enough[place][1] for place in chosen]
-            episodes.append({"classes": classes, "support": support, "query": query})
-        found.append({"way": way, "shot": shot, "episodes": episodes})
-    if not found:
-        more = f" (and so for {len(notes) - 1} other settings)" if len(notes) > 1 else ""
-        raise DataError(f"{notes[0].removeprefix('left out: ')}{more}; lower --way or --shot")
-    return {**_identity(train, test, protocol, query_split), "seed": seed, "settings": found}, notes
+    questions, notes = choose_episodes(
+        train.labels, test.labels, train.classes, settings,
+        query_split=query_split, seed=seed, name=train.name, **choice,
+    )  # fmt: skip
+    written = [
+        {
+            "way": way,
+            "shot": shot,
+            "episodes": [
+                {
+                    "classes": list(episode.classes),
+                    "support": [names["train"][row] for row in episode.support],
+                    "query": [names[query_split][row] for row in episode.query],
+                }
+                for episode in episodes
+            ],
+        }
+        for way, shot, episodes in questions
+    ]
+    identity = _identity(train, test, protocol, query_split)
+    return {**identity, "seed": seed, "settings": written}, notes
 
 
 def _identity(
@@ -129,10 +191,6 @@ def _identity(
         "support_split": "train",
         "query_split": query_split,
     }
-
-
-def _rows_by_class(clouds: PointDataset) -> list[Ints]:
-    return [np.flatnonzero(clouds.labels == label) for label in range(len(clouds.classes))]
 
 
 def _names(clouds: PointDataset) -> list[str]:
@@ -193,7 +251,7 @@ def read_episodes(
 
 def locate(
     document: Mapping[str, Any], train: PointDataset, test: PointDataset, where: str
-) -> list[tuple[int, int, list[Episode]]]:
+) -> Questions:
     """Way, shot and episodes of each setting of a document, as rows of the data.
 
     Args:

@@ -1,27 +1,28 @@
 """Few-shot classification by protocol, from features; and what is wrong with each protocol."""
+# ruff: noqa: RUF009 - `option` makes a dataclasses.field, which ruff can't see
+
+from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from pointssl.config.options import option
+from pointssl.probes.base import Probe, Split
+from pointssl_datasets.base.errors import DataError, UsageError
 
-from pointssl.metrics import class_accuracies, confusion_matrix
-from pointssl.probes.episodes import Episode
-from pointssl.probes.svm import fit_predict_kernel, kernel_matrices, standardise
-from pointssl.reports.tables import owned, percent, remarks, text_table
-from pointssl_datasets.base.errors import DataError
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pointssl.probes.episodes import Episode
 
 C = 1.0
 SETTINGS = ((5, 10), (5, 20), (10, 10), (10, 20))
-APART = (
-    "few-shot numbers of different protocols answer different questions: never put them in one "
-    "table"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,110 @@ FEWSHOT: Mapping[str, FewshotProtocol] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FewShot(Probe):
+    """Classify from a few shapes of a few classes."""
+
+    title: ClassVar[str] = "few-shot"
+    numbers: ClassVar[Mapping[str, str]] = {"accuracy": "accuracy"}
+    writes: ClassVar[str] = "results.json, episodes.json and the picture"
+
+    protocol: Literal["strict", "crosspoint", "point-mae"] = option(
+        "strict",
+        "strict: support from train, query from test, frozen features; crosspoint: both from "
+        "train; point-mae: the whole network is fine-tuned on each support.",
+        "Evaluation",
+    )
+    way: tuple[str, ...] = option(
+        (), "Classes of an episode (repeatable); default: 5 and 10.", "Evaluation"
+    )
+    shot: tuple[str, ...] = option(
+        (), "Support shapes of each class (repeatable); default: 10 and 20.", "Evaluation"
+    )
+    runs: int | None = option(
+        None,
+        "Episodes of each setting; default: 100 under strict, else 10.",
+        "Evaluation",
+        low=1,
+    )
+    episode_seed: int = option(0, "Seed of the episodes that are drawn.", "Evaluation", low=0)
+    episodes: Path | None = option(
+        None, "Use the episodes of this file, as an earlier evaluation wrote it.", "Evaluation"
+    )
+    epochs: int = option(
+        150, "Epochs of fine-tuning on each support (point-mae).", "Evaluation", low=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag, values, low in (("--way", self.way, 2), ("--shot", self.shot, 1)):
+            for value in values:
+                if not value.isdecimal() or int(value) < low:
+                    raise UsageError(f"{flag} {value}: must be a whole number, at least {low}")
+        if self.episodes is not None and (self.way or self.shot or self.runs):
+            raise UsageError(
+                f"--episodes {self.episodes} says ways, shots and runs: leave --way, --shot and "
+                "--runs out"
+            )
+
+    def choice(self) -> dict[str, Any]:
+        """The settings, and all that :func:`~pointssl.probes.episodes.choose_episodes` needs to
+        draw their episodes."""
+        protocol = FEWSHOT[self.protocol]
+        settings = list(SETTINGS)
+        if self.way or self.shot:
+            ways, shots = self.way or ("5", "10"), self.shot or ("10", "20")
+            settings = [(int(way), int(shot)) for way, shot in product(ways, shots)]
+        return {
+            "settings": list(dict.fromkeys(settings)),
+            "query_split": protocol.query_split,
+            "queries": protocol.queries,
+            "at_least": protocol.at_least,
+            "runs": self.runs or protocol.runs,
+            "seed": self.episode_seed,
+            "optional": not (self.way and self.shot),
+        }
+
+    def metadata(self, split: Split) -> dict[str, Any]:
+        caveats = list(FEWSHOT[self.protocol].caveats)
+        return {"protocol": self.protocol, "standardised": True, "caveats": caveats}
+
+    def how(self, result: Mapping[str, Any]) -> str:
+        svc = "linear SVC (C = 1, one-vs-one) on frozen features, standardised on the support"
+        return f"{svc}; {self.drawn_from()}"
+
+    def drawn_from(self) -> str:
+        """Where support and queries come from, in words."""
+        protocol = FEWSHOT[self.protocol]
+        return (
+            f"support from train, up to {protocol.queries} queries a class from "
+            f"{protocol.query_split}"
+        )
+
+    def score(self, split: Split, seed: int) -> dict[str, Any]:
+        """The mean accuracy over the episodes of all settings, with the support from train.
+
+        Raises:
+            UsageError: the protocol fine-tunes the encoder, which features can't tell.
+            DataError: no setting that the data has enough shapes for.
+        """
+        import numpy as np
+
+        from pointssl.probes.episodes import choose_episodes
+
+        if FEWSHOT[self.protocol].finetune:
+            raise UsageError(f"--protocol {self.protocol} trains the encoder: use eval-fewshot")
+        classes = [str(label) for label in range(int(split.train_y.max()) + 1)]
+        questions, notes = choose_episodes(split.train_y, split.test_y, classes, **self.choice())
+        query_x = split.test_x if FEWSHOT[self.protocol].query_split == "test" else split.train_x
+        found = [
+            score_episode(split.train_x[episode.support], query_x[episode.query], episode)
+            for _, _, episodes in questions
+            for episode in episodes
+        ]
+        return {"accuracy": float(np.mean(found)), "notes": notes}
+
+
 def score_episode(support_x: NDArray[Any], query_x: NDArray[Any], episode: Episode) -> float:
     """Mean accuracy over the classes of a linear SVC (C = 1) trained on the support, in [0, 1].
 
@@ -115,6 +220,9 @@ def score_episode(support_x: NDArray[Any], query_x: NDArray[Any], episode: Episo
         support_x, query_x: features ``(S, D)`` and ``(Q, D)`` of the episode's shapes; both are
             standardised by the support alone.
     """
+    from pointssl.probes.common import standardise
+    from pointssl.probes.gram_svm import fit_predict_kernel, kernel_matrices
+
     train, test = standardise(support_x, query_x)
     train_k, test_k = kernel_matrices(train, test)
     return class_mean(fit_predict_kernel(train_k, episode.support_y, test_k, C), episode)
@@ -122,6 +230,8 @@ def score_episode(support_x: NDArray[Any], query_x: NDArray[Any], episode: Episo
 
 def class_mean(predicted: NDArray[np.int64], episode: Episode) -> float:
     """Each class of the episode weighs the same, however many of its shapes are asked for."""
+    from pointssl.metrics import class_accuracies, confusion_matrix
+
     matrix = confusion_matrix(episode.query_y, predicted, len(episode.classes))
     return float(class_accuracies(matrix).mean())
 
@@ -135,6 +245,9 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
     Raises:
         DataError: no values.
     """
+    import numpy as np
+    from scipy import stats
+
     if not values:
         raise DataError("few-shot: there are no episodes")
     half = None
@@ -147,46 +260,3 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
         "ci95": half,
         "per_run": [float(value) for value in values],
     }
-
-
-def title(setting: Mapping[str, Any]) -> str:
-    """``"5-way 10-shot"``."""
-    return f"{setting['way']}-way {setting['shot']}-shot"
-
-
-def format_fewshot(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row for each setting, the encoders side by side, and what a reader must know.
-
-    Args:
-        results: row name -> result with ``settings`` (each of ``way``, ``shot``, ``runs`` and
-            ``accuracy`` of :func:`summarise`), ``protocol``, ``how``, ``caveats`` and ``notes``;
-            the same settings in each.
-    """
-    first = next(iter(results.values()))
-    rows = []
-    for number, setting in enumerate(first["settings"]):
-        cells = [interval(result["settings"][number]["accuracy"]) for result in results.values()]
-        rows.append([title(setting), str(setting["runs"]), *cells])
-    facts = {
-        name: [
-            f"protocol {result['protocol']}: {result['how']}",
-            "accuracy in percent: mean ± standard deviation over episodes [95% interval of the "
-            "mean]; each class weighs the same",
-            f"{result.get('points')} points, {result.get('sampling')}; k {result.get('k') or '-'}; "
-            f"point-sampling seeds: {result['seeds']}",
-            *(f"caveat: {line}" for line in result["caveats"]),
-            *result["notes"],
-            APART,
-        ]
-        for name, result in results.items()
-    }
-    header = [f"few-shot, {first['protocol']}", "runs", *results]
-    return "\n".join([*text_table(header, rows), "", *remarks(owned(facts))])
-
-
-def interval(found: Mapping[str, Any]) -> str:
-    """``"83.1 ± 4.0 [82.3, 83.9]"``."""
-    mean, half = found["mean"], found["ci95"]
-    if half is None:
-        return percent(mean)
-    return f"{percent(mean, found['std'])} [{percent(mean - half)}, {percent(mean + half)}]"

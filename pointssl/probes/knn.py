@@ -6,29 +6,69 @@ tuned for each encoder (Wu et al., arXiv 1805.01978, and DINO fix 0.07 for their
 to the class whose voters are more similar.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pointssl.probes.common import Split, evaluate_seeds
-from pointssl.probes.protocols import stratified_folds
-from pointssl.probes.svm import standardise
+from pointssl.config.options import option
+from pointssl.probes.base import Classifier, Split
 from pointssl_datasets.base.errors import UsageError
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
 GRID = (1, 3, 5, 10, 20, 50)
 FOLDS = 5
-ROWS = 1024  # of a similarity matrix at a time
 
 
-def unit_rows(x: NDArray[Any]) -> Floats:
-    """``x (M, D)`` with rows of length 1, so that inner products are cosines; a row of 0 stays."""
-    x = np.asarray(x, np.float64)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+@dataclass(frozen=True, kw_only=True)
+class Knn(Classifier):
+    """Classify by nearest neighbours in frozen features."""
+
+    title: ClassVar[str] = "nearest neighbours"
+
+    neighbours: int | None = option(
+        None, "How many vote; default: chosen by cross-validation on train.", "Evaluation", low=1
+    )
+
+    def metadata(self, split: Split) -> dict[str, Any]:
+        searched = self.neighbours is None
+        by_hand = f"{self.neighbours} neighbours were asked for, not chosen on train"
+        by = f"by {FOLDS}-fold cross-validation on train" if searched else "fixed"
+        return {
+            "protocol": "strict",
+            "classifier": "nearest neighbours",
+            "multi_class": "cosine similarity, majority vote",
+            "standardised": True,
+            "neighbours_chosen_by": by,
+            "caveats": [] if searched else [by_hand],
+        }
+
+    def fit_predict(self, split: Split, seed: int) -> dict[str, Any]:
+        """``predicted``, ``neighbours``, ``cv`` and ``notes``; ``seed`` is that of the folds.
+
+        Raises:
+            UsageError: more neighbours than train shapes.
+        """
+        from pointssl.probes.common import standardise, unit_rows
+
+        train_x, test_x = (unit_rows(x) for x in standardise(split.train_x, split.test_x))
+        cv: list[dict[str, Any]] | None = None
+        notes: list[str] = []
+        if self.neighbours is None:
+            k, cv, notes = choose_neighbours(train_x, split.train_y, GRID, FOLDS, seed)
+        else:
+            k = self.neighbours
+            if k > len(train_x):
+                raise UsageError(f"--neighbours {k}: there are only {len(train_x)} labels")
+        predicted = vote(train_x, split.train_y, test_x, [k])[k]
+        return {"neighbours": k, "cv": cv, "predicted": predicted, "notes": notes}
 
 
 def vote(
@@ -41,6 +81,10 @@ def vote(
         train_y: ``(M,)`` integers from 0.
         neighbours: numbers of at most M.
     """
+    import numpy as np
+
+    from pointssl.probes.common import ROWS
+
     most, classes = max(neighbours), int(train_y.max()) + 1
     found: dict[int, list[Ints]] = {k: [] for k in neighbours}
     for first in range(0, len(query_x), ROWS):
@@ -75,6 +119,10 @@ def choose_neighbours(
     Raises:
         DataError: no class has two members.
     """
+    import numpy as np
+
+    from pointssl.probes.protocols import stratified_folds
+
     splits, notes = stratified_folds(
         train_y, folds, seed, chosen="the number of neighbours", flag="--neighbours"
     )
@@ -89,56 +137,3 @@ def choose_neighbours(
     ]
     best = max(row["mean"] for row in table)
     return max(row["neighbours"] for row in table if row["mean"] >= best - 1e-12), table, notes
-
-
-def evaluate_knn(
-    features_by_seed: Sequence[Split],
-    *,
-    neighbours: int | None = None,
-    label_fraction: float = 1.0,
-    classes: Sequence[str],
-) -> dict[str, Any]:
-    """Classify test by its nearest neighbours in train, once per point-sampling seed.
-
-    Args:
-        neighbours: None: chosen by cross-validation on train, for each seed.
-        features_by_seed, label_fraction, classes: as in
-            :func:`pointssl.probes.common.evaluate_seeds`.
-
-    Returns:
-        Plain values, as :func:`pointssl.probes.svm_report.evaluate_svm` returns them.
-
-    Raises:
-        UsageError: more neighbours than train shapes.
-        DataError: features or labels that can't be evaluated.
-    """
-
-    def one_seed(split: Split, seed: int) -> dict[str, Any]:
-        train_x, test_x = (unit_rows(x) for x in standardise(split[0], split[2]))
-        if neighbours is None:
-            k, cv, notes = choose_neighbours(train_x, split[1], GRID, FOLDS, seed)
-        elif neighbours > len(train_x):
-            raise UsageError(f"--neighbours {neighbours}: there are only {len(train_x)} labels")
-        else:
-            k, cv, notes = neighbours, None, []
-        predicted = vote(train_x, split[1], test_x, [k])[k]
-        return {"neighbours": k, "cv": cv, "predicted": predicted, "notes": notes}
-
-    common, entries = evaluate_seeds(
-        features_by_seed, one_seed, classes=classes, label_fraction=label_fraction
-    )
-    searched = neighbours is None
-    by_hand = f"{neighbours} neighbours were asked for, not chosen on train"
-    return {
-        "protocol": "strict",
-        "classifier": "nearest neighbours",
-        "multi_class": "cosine similarity, majority vote",
-        "standardised": True,
-        "neighbours": [entry["neighbours"] for entry in entries],
-        "neighbours_chosen_by": f"by {FOLDS}-fold cross-validation on train"
-        if searched
-        else "fixed",
-        "cv": [entry["cv"] for entry in entries] if searched else None,
-        **common,
-        "caveats": [] if searched else [by_hand],
-    }

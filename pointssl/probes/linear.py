@@ -1,20 +1,21 @@
 """A linear probe on frozen features: multinomial logistic regression, C chosen on train."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-
-from pointssl.probes.common import Split, evaluate_seeds
-from pointssl.probes.protocols import stratified_folds
-from pointssl.probes.svm import check_c, standardise
+from pointssl.config.options import option
+from pointssl.probes.base import Classifier, Split
 from pointssl_datasets.base.errors import UsageError
 
-Ints = NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
 
 GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FOLDS = 5
@@ -22,6 +23,51 @@ MOST_STEPS = 500  # of L-BFGS
 # Of the gradient, where a fit ends. To compare values of C a rough fit tells as much, in half the
 # time.
 ROUGH, FINE = 1e-3, 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Classifier):
+    """Fit a logistic regression to frozen features."""
+
+    title: ClassVar[str] = "logistic regression"
+
+    c: float | None = option(
+        None,
+        "C of the regression; default: chosen by cross-validation on train.",
+        "Evaluation",
+        low=1e-9,
+    )
+
+    def metadata(self, split: Split) -> dict[str, Any]:
+        searched = self.c is None
+        by = f"by {FOLDS}-fold cross-validation on train" if searched else "fixed"
+        return {
+            "protocol": "strict",
+            "classifier": "logistic regression",
+            "multi_class": "multinomial",
+            "standardised": True,
+            "c_chosen_by": by,
+            "caveats": (
+                [] if searched else [f"C = {self.c:g} was given by hand, not chosen on train"]
+            ),
+        }
+
+    def fit_predict(self, split: Split, seed: int) -> dict[str, Any]:
+        """``predicted``, ``c``, ``cv`` and ``notes``; ``seed`` is that of the folds."""
+        import numpy as np
+
+        from pointssl.probes.common import standardise
+
+        # float32 halves the time of a fit, whose error is far below the noise of the features.
+        train_x, test_x = (x.astype(np.float32) for x in standardise(split.train_x, split.test_x))
+        c, cv = self.c, None
+        notes: list[str] = []
+        if c is None:
+            c, cv, notes = choose_c(train_x, split.train_y, GRID, FOLDS, seed)
+        (predicted,), converged = fit_path(train_x, split.train_y, test_x, [c])
+        if not converged:
+            notes.append(f"the fit at C = {c:g} stopped after {MOST_STEPS} steps")
+        return {"c": float(c), "cv": cv, "predicted": predicted, "notes": notes}
 
 
 def fit_path(
@@ -36,6 +82,10 @@ def fit_path(
     The objective is strictly convex, so where the fit of one C starts does not matter to its end:
     each starts from the one before, which saves most of the steps.
     """
+    import numpy as np
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(max_iter=MOST_STEPS, tol=tolerance, warm_start=True)
     predictions, converged = [], True
     for c in grid:
@@ -60,6 +110,10 @@ def choose_c(
         UsageError: an empty grid, or a C that is not positive.
         DataError: no class has two members.
     """
+    import numpy as np
+
+    from pointssl.probes.protocols import stratified_folds
+
     if not grid:
         raise UsageError("the grid of C is empty")
     values = sorted(grid)
@@ -82,56 +136,3 @@ def choose_c(
             "one may lie beyond"
         )
     return best, table, list(dict.fromkeys(notes))
-
-
-def evaluate_linear(
-    features_by_seed: Sequence[Split],
-    *,
-    c: float | None = None,
-    label_fraction: float = 1.0,
-    classes: Sequence[str],
-) -> dict[str, Any]:
-    """Logistic regression on standardised features, once per point-sampling seed.
-
-    Args:
-        c: None: chosen by cross-validation on train, for each seed.
-        features_by_seed, label_fraction, classes: as in
-            :func:`pointssl.probes.common.evaluate_seeds`.
-
-    Returns:
-        Plain values, as :func:`pointssl.probes.svm_report.evaluate_svm` returns them.
-
-    Raises:
-        UsageError: C is not a positive number.
-        DataError: features or labels that can't be evaluated.
-    """
-    if c is not None:
-        check_c(c)
-
-    def one_seed(split: Split, seed: int) -> dict[str, Any]:
-        # float32 halves the time of a fit, whose error is far below the noise of the features.
-        train_x, test_x = (x.astype(np.float32) for x in standardise(split[0], split[2]))
-        value, cv = c, None
-        notes: list[str] = []
-        if value is None:
-            value, cv, notes = choose_c(train_x, split[1], GRID, FOLDS, seed)
-        (predicted,), converged = fit_path(train_x, split[1], test_x, [value])
-        if not converged:
-            notes.append(f"the fit at C = {value:g} stopped after {MOST_STEPS} steps")
-        return {"c": float(value), "cv": cv, "predicted": predicted, "notes": notes}
-
-    common, entries = evaluate_seeds(
-        features_by_seed, one_seed, classes=classes, label_fraction=label_fraction
-    )
-    searched = c is None
-    return {
-        "protocol": "strict",
-        "classifier": "logistic regression",
-        "multi_class": "multinomial",
-        "standardised": True,
-        "c": [entry["c"] for entry in entries],
-        "c_chosen_by": f"by {FOLDS}-fold cross-validation on train" if searched else "fixed",
-        "cv": [entry["cv"] for entry in entries] if searched else None,
-        **common,
-        "caveats": [] if searched else [f"C = {c:g} was given by hand, not chosen on train"],
-    }

@@ -4,22 +4,57 @@ A gallery is ranked by cosine similarity of features standardised on train (see
 :mod:`pointssl.probes.knn`). No label is used but to count what was found.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pointssl.probes.common import Split, check_seeds, mean_std
-from pointssl.probes.knn import ROWS, unit_rows
-from pointssl.probes.svm import check_problem, standardise
+from pointssl.probes.base import Probe, Split
 from pointssl_datasets.base.errors import DataError
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-GALLERIES = ("test", "train")
-MEASURES = ("map", "precision_1", "precision_10")
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+MEASURES = {"mAP": "map", "P@1": "precision_1", "P@10": "precision_10"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(Probe):
+    """Retrieve the shapes of a class by one of them."""
+
+    title: ClassVar[str] = "retrieval"
+    numbers: ClassVar[Mapping[str, str]] = {
+        f"{heading} {gallery}": f"{measure}_{gallery}"
+        for gallery in ("test", "train")
+        for heading, measure in MEASURES.items()
+    }
+
+    def metadata(self, split: Split) -> dict[str, Any]:
+        return {**super().metadata(split), "similarity": "cosine"}
+
+    def how(self, result: Mapping[str, Any]) -> str:
+        return "each test shape queries the other test shapes, and train, by cosine similarity"
+
+    def score(self, split: Split, seed: int) -> dict[str, Any]:
+        """Each of ``MEASURES`` in each gallery, as ``map_test``; ``seed`` is that of the order of
+        equally similar shapes."""
+        from pointssl.probes.common import standardise, unit_rows
+
+        train, test = (unit_rows(x) for x in standardise(split.train_x, split.test_x))
+        found: dict[str, Any] = {"notes": []}
+        for name, x, y in (("test", test, split.test_y), ("train", train, split.train_y)):
+            scores, alone = ranked_scores(test, split.test_y, x, y, same=name == "test", seed=seed)
+            found |= {f"{measure}_{name}": value for measure, value in scores.items()}
+            if alone:
+                found["notes"].append(
+                    f"{alone} test shapes have none of their class to find in {name}"
+                )
+        return found
 
 
 def ranked_scores(
@@ -43,6 +78,10 @@ def ranked_scores(
     Raises:
         DataError: no query has a shape of its class in the gallery.
     """
+    import numpy as np
+
+    from pointssl.probes.common import ROWS
+
     order = np.random.default_rng(seed).permutation(len(gallery_x))
     gallery_x, gallery_y = gallery_x[order], gallery_y[order]
     sums, counted = np.zeros(len(MEASURES)), 0
@@ -63,49 +102,5 @@ def ranked_scores(
         counted += len(hits)
     if not counted:
         raise DataError("retrieval: no test shape has another shape of its class to find")
-    return dict(zip(MEASURES, (sums / counted).tolist(), strict=True)), len(query_x) - counted
-
-
-def evaluate_retrieval(
-    features_by_seed: Sequence[Split], *, classes: Sequence[str]
-) -> dict[str, Any]:
-    """Every test shape queries the other test shapes, and train, once per point-sampling seed.
-
-    Args:
-        features_by_seed, classes: as in :func:`pointssl.probes.common.evaluate_seeds`.
-
-    Returns:
-        Plain values, fit for JSON: the spread over seeds of each of ``MEASURES`` in each of
-        ``GALLERIES``, as ``map_test``, and the facts of the evaluation.
-
-    Raises:
-        DataError: features or labels that can't be evaluated.
-    """
-    check_seeds(features_by_seed)
-    _, train_y, first_x, test_y = features_by_seed[0]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in GALLERIES}
-    notes: list[str] = []
-    for seed, (train_x, _, test_x, _) in enumerate(features_by_seed):
-        check_problem(train_x, train_y, test_x, test_y)
-        train, test = (unit_rows(x) for x in standardise(train_x, test_x))
-        for name, x, y in (("test", test, test_y), ("train", train, train_y)):
-            scores, alone = ranked_scores(test, test_y, x, y, same=name == "test", seed=seed)
-            found[name].append(scores)
-            if alone:
-                notes.append(f"{alone} test shapes have none of their class to find in {name}")
-    return {
-        "protocol": "strict",
-        "similarity": "cosine",
-        "standardised": True,
-        **{
-            f"{measure}_{name}": mean_std([row[measure] for row in rows])
-            for name, rows in found.items()
-            for measure in MEASURES
-        },
-        "seeds": len(features_by_seed),
-        "train": len(train_y),
-        "test": len(test_y),
-        "dimension": int(first_x.shape[1]),
-        "caveats": [],
-        "notes": list(dict.fromkeys(notes)),
-    }
+    means = dict(zip(MEASURES.values(), (sums / counted).tolist(), strict=True))
+    return means, len(query_x) - counted

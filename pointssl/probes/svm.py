@@ -1,243 +1,91 @@
-"""Kernel SVMs on frozen features, with the kernel matrix computed once by one matrix product.
+"""A support vector machine on frozen features, by a named protocol."""
 
-scikit-learn's ``SVC(kernel="linear")`` asks libsvm for one dot product at a time, and again for
-every C and every fold. Here the Gram matrix is one BLAS call; the folds of a cross-validation are
-sub-matrices of it, and libsvm solves the same dual problem on given numbers, so that predictions
-are those of scikit-learn. SVC is one-vs-one, and its loss is the hinge: accuracies of LinearSVC
-(one-vs-rest, squared hinge) are not comparable.
-"""
+from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-from joblib import Parallel, delayed
-from numpy.typing import NDArray
-from sklearn.svm import SVC
-
-from pointssl.probes.protocols import stratified_folds
-from pointssl_datasets.base.errors import DataError, UsageError, UserError
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-# Copies of the Gram matrix that the folds may take together before they run one after the other.
-FOLD_BYTES = 2**30
+from pointssl.config.options import option
+from pointssl.probes.base import Classifier, Probe, Split
 
 
-def gram(a: NDArray[Any], b: NDArray[Any]) -> Floats:
-    """Inner products of the rows of ``a (M, D)`` and ``b (K, D)``: ``(M, K)`` float64.
+@dataclass(frozen=True, kw_only=True)
+class Svm(Classifier):
+    """Fit a linear SVM to frozen features, beside a random encoder's."""
 
-    Pass the same array twice for a square one: BLAS then computes half of it, and it is exactly
-    symmetric.
+    title: ClassVar[str] = "SVM"
 
-    Raises:
-        UserError: the matrix does not fit in memory.
-    """
-    left = np.asarray(a, np.float64)
-    right = left if b is a else np.asarray(b, np.float64)
-    try:
-        return np.matmul(left, right.T)
-    except MemoryError:
-        size = len(left) * len(right) * 8 / 2**30
-        raise UserError(
-            f"the Gram matrix of {len(left)} x {len(right)} shapes needs {size:.1f} GiB of memory; "
-            "use fewer train shapes (--label-fraction)"
-        ) from None
-
-
-def kernel_matrices(
-    train_x: NDArray[Any], test_x: NDArray[Any], kernel: str = "linear"
-) -> tuple[Floats, Floats]:
-    """``K(train, train) (M, M)`` and ``K(test, train) (K, M)``, float64.
-
-    ``rbf`` is ``exp(-gamma |a - b|^2)`` with scikit-learn's ``gamma="scale"``: one over the number
-    of features times the variance of all numbers in ``train_x``.
-
-    Raises:
-        UsageError: an unknown kernel.
-        UserError: the matrices do not fit in memory.
-    """
-    if kernel not in ("linear", "rbf"):
-        raise UsageError(f"--kernel {kernel!r}: choose one of linear, rbf")
-    train = np.asarray(train_x, np.float64)
-    test = np.asarray(test_x, np.float64)
-    inner_train, inner_test = gram(train, train), gram(test, train)
-    if kernel == "linear":
-        return inner_train, inner_test
-    variance = float(train.var())
-    gamma = 1.0 / (train.shape[1] * variance) if variance > 0 else 1.0
-    train_square = np.einsum("md,md->m", train, train)
-    test_square = np.einsum("kd,kd->k", test, test)
-    return (
-        _rbf(inner_train, train_square, train_square, gamma),
-        _rbf(inner_test, test_square, train_square, gamma),
+    protocol: Literal["strict", "crosspoint"] = option(
+        "strict",
+        "strict: standardised, C by cross-validation on train, several seeds; "
+        "crosspoint: raw features, first points, fixed C.",
+        "Evaluation",
+    )
+    c: float | None = option(
+        None, "C of the SVM, instead of the protocol's.", "Evaluation", low=1e-9
+    )
+    kernel: Literal["linear", "rbf"] = option("linear", "Kernel of the SVM.", "Evaluation")
+    all_protocols: bool = option(  # an older name of `eval-all`
+        False,
+        "Run every evaluation that trains no network, for one table (as eval-all).",
+        "Evaluation",
     )
 
+    @classmethod
+    def variants(cls) -> dict[str, Probe]:
+        return {"strict": cls(), "crosspoint": cls(protocol="crosspoint")}
 
-def _rbf(inner: Floats, row_square: Floats, column_square: Floats, gamma: float) -> Floats:
-    """``exp(-gamma (|a|^2 + |b|^2 - 2 a.b))``, written over ``inner`` to save memory."""
-    inner *= -2.0
-    inner += row_square[:, None]
-    inner += column_square
-    np.maximum(inner, 0.0, out=inner)  # rounding takes the distance of equal rows below zero
-    inner *= -gamma
-    return np.exp(inner, out=inner)
+    def serving(self) -> dict[str, Any]:
+        from pointssl.probes.protocols import PROTOCOLS
 
+        protocol = PROTOCOLS[self.protocol]
+        return {
+            "sampling": protocol.sampling,
+            "points": protocol.points,
+            "seeds": protocol.seeds,
+        }
 
-def standardise(train_x: NDArray[Any], test_x: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Both by the mean and standard deviation of ``train_x (M, D)`` alone; float64.
+    def metadata(self, split: Split) -> dict[str, Any]:
+        from pointssl.probes.protocols import PROTOCOLS
 
-    A feature that is constant in train is centred and not scaled, as in scikit-learn's
-    ``StandardScaler``. The values are compared: rounding makes their deviation not quite 0.
-    """
-    train = np.asarray(train_x, np.float64)
-    test = np.asarray(test_x, np.float64)
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    constant = train.max(axis=0) == train.min(axis=0)
-    deviation[constant | (deviation == 0)] = 1.0
-    return (train - mean) / deviation, (test - mean) / deviation
+        protocol = PROTOCOLS[self.protocol]
+        caveats = list(protocol.caveats)
+        if self.c is not None:
+            caveats.append(f"C = {self.c:g} was given by hand, not chosen on train")
+        searched = self.c is None and protocol.c is None
+        by = f"by {protocol.folds}-fold cross-validation on train" if searched else "fixed"
+        return {
+            "protocol": protocol.name,
+            "classifier": "SVC",
+            "kernel": self.kernel,
+            "multi_class": "one-vs-one",
+            "standardised": protocol.standardise,
+            "c_chosen_by": by,
+            "caveats": caveats,
+        }
 
+    def fit_predict(self, split: Split, seed: int) -> dict[str, Any]:
+        """``predicted``, ``c``, ``cv`` and ``notes``; ``seed`` is that of the folds."""
+        from pointssl.probes.common import standardise
+        from pointssl.probes.gram_svm import choose_c, fit_predict_kernel, kernel_matrices
+        from pointssl.probes.protocols import PROTOCOLS, stratified_folds
 
-def fit_predict_kernel(train_k: Floats, labels: Ints, test_k: Floats, c: float) -> Ints:
-    """Labels that an SVC trained on ``train_k (M, M)``, ``labels (M,)`` gives ``test_k (K, M)``.
-
-    Raises:
-        UsageError: C is not a positive number.
-    """
-    check_c(c)
-    return SVC(kernel="precomputed", C=c).fit(train_k, labels).predict(test_k)
-
-
-def fit_predict(
-    train_x: NDArray[Any],
-    train_y: Ints,
-    test_x: NDArray[Any],
-    c: float,
-    kernel: str = "linear",
-) -> Ints:
-    """What ``SVC(kernel=kernel, C=c).fit(train_x, train_y).predict(test_x)`` gives, sooner.
-
-    The products differ from libsvm's own in the last bit, so only a shape that lies on a boundary
-    to within the solver's tolerance could be labelled otherwise.
-
-    Args:
-        train_x: ``(M, D)``, used as they are (see :func:`standardise`).
-        train_y: ``(M,)`` integers, at least two different ones.
-        test_x: ``(K, D)``.
-
-    Returns:
-        ``(K,)`` labels.
-
-    Raises:
-        UsageError: C is not a positive number, or the kernel unknown.
-        DataError: shapes that don't fit, features that are not finite, or a single class.
-    """
-    check_c(c)
-    check_problem(train_x, train_y, test_x)
-    train_k, test_k = kernel_matrices(train_x, test_x, kernel)
-    return fit_predict_kernel(train_k, np.asarray(train_y), test_k, c)
-
-
-def choose_c(
-    gram_train: Floats,
-    labels: Ints,
-    grid: Sequence[float],
-    folds: int = 5,
-    seed: int = 0,
-    *,
-    threads: int | None = None,
-) -> tuple[float, dict[float, tuple[float, float]]]:
-    """The C of ``grid`` with the best mean accuracy over stratified folds of train.
-
-    Of equally good ones the smallest: the widest margin. Folds and values of C run in threads
-    (libsvm releases the interpreter's lock), and the result does not depend on their number.
-
-    Args:
-        gram_train: kernel matrix of train with itself, ``(M, M)``.
-        labels: ``(M,)`` integers.
-        threads: default: every core.
-
-    Returns:
-        The best C, and ``{c: (mean, standard deviation)}`` of the accuracy over folds.
-
-    Raises:
-        UsageError: an empty grid, a C that is not positive, fewer than 2 folds.
-        DataError: fewer than two classes, or no class has two members.
-    """
-    if not len(grid):
-        raise UsageError("the grid of C is empty")
-    for c in grid:
-        check_c(c)
-    labels = np.asarray(labels)
-    if len(np.unique(labels)) < 2:
-        raise DataError(f"an SVM needs at least two classes, train has {len(np.unique(labels))}")
-    splits, _ = stratified_folds(labels, folds, seed)
-    # A large C takes longest: started first, it does not run alone at the end.
-    values = sorted({float(c) for c in grid}, reverse=True)
-    together = max(1, FOLD_BYTES // max(gram_train.nbytes, 1))
-    scores: dict[float, list[float]] = {c: [] for c in values}
-    for first in range(0, len(splits), together):
-        blocks = [
-            (gram_train[np.ix_(fit, fit)], labels[fit], gram_train[np.ix_(val, fit)], labels[val])
-            for fit, val in splits[first : first + together]
-        ]
-        jobs = [(c, block) for c in values for block in blocks]
-        found = Parallel(n_jobs=threads or -1, prefer="threads")(
-            delayed(_accuracy)(c, *block) for c, block in jobs
-        )
-        for (c, _), accuracy in zip(jobs, found, strict=True):
-            scores[c].append(accuracy)
-    table = {c: (float(np.mean(scores[c])), float(np.std(scores[c]))) for c in sorted(values)}
-    best = max(mean for mean, _ in table.values())
-    return next(c for c, (mean, _) in table.items() if mean >= best - 1e-12), table
-
-
-def _accuracy(
-    c: float, train_k: Floats, train_y: Ints, validate_k: Floats, validate_y: Ints
-) -> float:
-    return float(np.mean(fit_predict_kernel(train_k, train_y, validate_k, c) == validate_y))
-
-
-def check_c(c: float) -> None:
-    """Raises UsageError unless C is a positive, finite number."""
-    if not (math.isfinite(c) and c > 0):
-        raise UsageError(f"--c {c}: must be a positive number")
-
-
-def check_problem(
-    train_x: NDArray[Any],
-    train_y: NDArray[Any],
-    test_x: NDArray[Any],
-    test_y: NDArray[Any] | None = None,
-) -> None:
-    """Raises DataError for shapes that don't fit, numbers that aren't finite, or missing classes.
-
-    A class of train that test lacks is no error: it is left out of the mean class accuracy.
-    """
-    for split, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
-        if x.ndim != 2 or 0 in x.shape:
-            raise DataError(f"{split} features have shape {x.shape}, expected (shapes, features)")
-        if y is not None and y.shape != (len(x),):
-            raise DataError(f"{split}: {len(x)} features but labels of shape {y.shape}")
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-        if len(bad):
-            raise DataError(
-                f"{split} features are not finite (NaN or infinite) for {len(bad)} of {len(x)} "
-                f"shapes, first number {bad[0]}: look at the weights and at that cloud"
-            )
-    if train_x.shape[1] != test_x.shape[1]:
-        raise DataError(
-            f"train features have {train_x.shape[1]} numbers, test features {test_x.shape[1]}: "
-            "extract both with the same encoder"
-        )
-    known = np.unique(train_y)
-    if len(known) < 2:
-        raise DataError(f"an SVM needs at least two classes, train has only label {known[0]}")
-    unseen = [] if test_y is None else np.setdiff1d(test_y, known).tolist()
-    if unseen:
-        raise DataError(
-            f"test has labels {unseen} that no train shape has: "
-            "train and test must have the same classes"
-        )
+        protocol = PROTOCOLS[self.protocol]
+        train_x, train_y, test_x, _ = split
+        if protocol.standardise:
+            train_x, test_x = standardise(train_x, test_x)
+        train_k, test_k = kernel_matrices(train_x, test_x, self.kernel)
+        notes: list[str] = []
+        cv = None
+        c = protocol.c if self.c is None else self.c
+        if c is None:
+            c, table = choose_c(train_k, train_y, protocol.c_grid, protocol.folds, seed)
+            cv = [{"c": tried, "mean": mean, "std": std} for tried, (mean, std) in table.items()]
+            notes = stratified_folds(train_y, protocol.folds, seed)[1]
+            if c in (min(protocol.c_grid), max(protocol.c_grid)):
+                notes.append(
+                    f"C = {c:g} is the end of the grid that cross-validation searched: a better "
+                    "one may lie beyond"
+                )
+        predicted = fit_predict_kernel(train_k, train_y, test_k, c)
+        return {"c": float(c), "cv": cv, "predicted": predicted, "notes": notes}

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.config.evaluate import EvalSvmConfig
+from pointssl.config.evaluate import EvalOptions
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.config.tools import DemoConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import baseline_of, encoder_from_options
-from pointssl.recipes.eval_svm import confusion_path, evaluate
+from pointssl.probes.build import eval_config
+from pointssl.recipes.evaluate import evaluate
+from pointssl.recipes.evaluate_outcome import confusion_path
 from pointssl.recipes.features import features_of, serve_split
 from pointssl.recipes.pretrain import open_dataset, pretrain
 from pointssl.reports.figures.features import tsne_figure
@@ -49,7 +51,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
     )
     with start_world(config.device, config.threads, config.kernels) as world:
         checkpoint = pretrain(pretraining, world)
-        evaluation = EvalSvmConfig(
+        evaluation = eval_config("svm")(
             **everywhere,
             weights=checkpoint,
             label_fraction=LABELS,
@@ -69,7 +71,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
 
 
 def draw(
-    out: Path, pretraining: PretrainConfig, evaluation: EvalSvmConfig, world: World
+    out: Path, pretraining: PretrainConfig, evaluation: EvalOptions, world: World
 ) -> list[Path]:
     """Shapes beside their views, losses, and both encoders' features; returns the paths.
 

@@ -1,8 +1,9 @@
-"""What is installed, found and writable here: everything that a question about a failure needs."""
+"""`pointssl doctor`: what is installed, found and writable here, for a question about a failure."""
 
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 from pathlib import Path
@@ -56,6 +57,25 @@ def run(config: DoctorConfig) -> dict[str, Any]:
         "cache": _cache(cache_root(config.cache_dir)),
         "missing": [f"{package}: pip install {package}" for package in missing],
     }
+
+
+def main(config: DoctorConfig) -> None:
+    """Print what :func:`run` finds, as text or as JSON."""
+    found = run(config)
+    print(json.dumps(found, indent=2) if config.json else as_text(found))
+
+
+def as_text(facts: dict[str, Any]) -> str:
+    """A section per entry of ``facts``: mappings as aligned lines, lists as bullets."""
+    lines: list[str] = []
+    for title, content in facts.items():
+        lines += ["", title.replace("_", " ").capitalize()]
+        if isinstance(content, dict):
+            width = max(map(len, content), default=0)
+            lines += [f"  {key:<{width}}  {value}" for key, value in content.items()]
+        else:
+            lines += [f"  - {item}" for item in content] or ["  nothing"]
+    return "\n".join(lines[1:])
 
 
 def _version(module: str, package: str) -> str:

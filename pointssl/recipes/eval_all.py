@@ -1,48 +1,33 @@
 """`pointssl eval-all`: every evaluation that trains no network, in one table for a checkpoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from pointssl.config.evaluate import EvalAllConfig, EvalFewshotConfig, EvalOptions, EvalSvmConfig
+from pointssl.config.evaluate import EvalAllConfig, EvalOptions
 from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import where
-from pointssl.probes.clustering import evaluate_clusters
-from pointssl.probes.common import Split
-from pointssl.probes.fewshot import APART, interval, title
-from pointssl.probes.knn import evaluate_knn
-from pointssl.probes.linear import evaluate_linear
-from pointssl.probes.protocols import PROTOCOLS
-from pointssl.probes.retrieval import evaluate_retrieval
-from pointssl.probes.svm_report import evaluate_svm
+from pointssl.probes import PROBES
+from pointssl.probes.base import Probe, Split
+from pointssl.probes.build import eval_config, find_probe
+from pointssl.recipes.evaluate import evaluate_encoders
+from pointssl.recipes.evaluate_outcome import draw
 from pointssl.recipes.fewshot import answer
-from pointssl.recipes.frozen import draw, evaluate_frozen
+from pointssl.reports.classifiers import chosen, how_chosen, low_high
+from pointssl.reports.fewshot import APART, interval, title
 from pointssl.reports.figures.bars import Bar, bars_figure
 from pointssl.reports.formats import Table, as_latex, as_markdown, as_text
 from pointssl.reports.tables import owned, percent
 from pointssl.runs.folder import write_json
-from pointssl_datasets.base.errors import DataError, UsageError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.writing import write_text
 
-# Evaluation, as in the results and as in the table, and its numbers: key and name.
-NUMBERS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
-    ("svm_strict", "SVM strict", (("accuracy", "accuracy"),)),
-    ("svm_crosspoint", "SVM crosspoint", (("accuracy", "accuracy"),)),
-    ("knn", "nearest neighbours", (("accuracy", "accuracy"),)),
-    ("linear", "logistic regression", (("accuracy", "accuracy"),)),
-    ("cluster", "k-means", (("nmi", "NMI"), ("ari", "ARI"))),
-    ("retrieval", "retrieval in test", (("map_test", "mAP"), ("precision_1_test", "P@1"),
-                                        ("precision_10_test", "P@10"))),
-    ("retrieval", "retrieval in train", (("map_train", "mAP"), ("precision_1_train", "P@1"),
-                                         ("precision_10_train", "P@10"))),
-)  # fmt: skip
 NOT_HERE = (
     "few-shot by full fine-tuning is not among these, as it trains a network for each episode: "
     "pointssl eval-fewshot --protocol point-mae"
 )
-Judges = dict[str, Callable[..., dict[str, Any]]]
 Results = dict[str, dict[str, Any]]  # evaluation -> row -> result
 
 
@@ -56,35 +41,21 @@ def evaluate(config: EvalAllConfig, world: World) -> Results:
     """:func:`run` in a process group that exists already. Rank 0 alone judges."""
     world.say(f"every evaluation of {where(config.weights)} on {config.data} without training")
     notes: list[str] = []
+    probes = all_probes()
     results: Results = {}
-    fraction = config.label_fraction
-    strict: Judges = {
-        "svm_strict": lambda passes, **k: evaluate_svm(
-            passes, protocol="strict", label_fraction=fraction, **k
-        ),
-        "knn": lambda passes, **k: evaluate_knn(passes, label_fraction=fraction, **k),
-        "linear": lambda passes, **k: evaluate_linear(passes, label_fraction=fraction, **k),
-        "cluster": evaluate_clusters,
-        "retrieval": evaluate_retrieval,
-    }
-    crosspoint = PROTOCOLS["crosspoint"]
-    first: Judges = {
-        "svm_crosspoint": lambda passes, **k: evaluate_svm(
-            passes, protocol="crosspoint", label_fraction=fraction, **k
-        ),
-    }
-    parts: Sequence[tuple[Judges, dict[str, Any]]] = (
-        (strict, {}),
-        (first, {"sampling": crosspoint.sampling, "points": crosspoint.points, "seeds": 1}),
-    )
-    for judges, choice in parts:
-        judge = partial(several, judges, notes)
-        found = evaluate_frozen(config, world, judge, **choice)
-        for row, together in found.items():
-            about = {key: value for key, value in together.items() if key != "each"}
-            for name, result in together["each"].items():
+    for serving, together in by_serving(probes):
+        found = evaluate_encoders(
+            config,
+            world,
+            partial(several, {name: probes[name] for name in together}, config, notes),
+            **serving,
+        )
+        for row, several_results in found.items():
+            about = {key: value for key, value in several_results.items() if key != "each"}
+            for name, result in several_results["each"].items():
                 lines = [*result["notes"], *about["notes"]]
                 results.setdefault(name, {})[row] = {**about, **result, "notes": lines}
+    results = {name: results[name] for name in probes if name in results}
     for protocol in ("strict", "crosspoint"):
         name = f"fewshot_{protocol}"
         try:
@@ -96,43 +67,66 @@ def evaluate(config: EvalAllConfig, world: World) -> Results:
     return results
 
 
+def all_probes() -> dict[str, Probe]:
+    """Every probe but few-shot, which has tables of its own, by its key in the results:
+    ``svm_strict``, ``svm_crosspoint``, ``knn``, ..."""
+    return {
+        "_".join(filter(None, (name, variant))): probe
+        for name, probe_class in _classes().items()
+        for variant, probe in probe_class.variants().items()
+    }
+
+
+def titles() -> dict[str, str]:
+    """What tables call each of :func:`all_probes`: ``"SVM strict"``, ``"k-means"``, ..."""
+    words = [
+        " ".join(filter(None, (probe_class.title, variant)))
+        for probe_class in _classes().values()
+        for variant in probe_class.variants()
+    ]
+    return dict(zip(all_probes(), words, strict=True))
+
+
+def _classes() -> dict[str, type[Probe]]:
+    return {name: find_probe(name) for name in PROBES if name != "fewshot"}
+
+
+def by_serving(probes: dict[str, Probe]) -> list[tuple[dict[str, Any], list[str]]]:
+    """Keys of the probes that see the same clouds, and how those are served."""
+    groups: list[tuple[dict[str, Any], list[str]]] = []
+    for name, probe in probes.items():
+        for serving, names in groups:
+            if serving == probe.serving():
+                names.append(name)
+                break
+        else:
+            groups.append((probe.serving(), [name]))
+    return groups
+
+
 def several(
-    judges: Judges,
+    probes: dict[str, Probe],
+    config: EvalAllConfig,
     notes: list[str],
     passes: Sequence[Split],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """Results of all ``judges`` on the same features; what the data does not allow is noted."""
+    """Results of all ``probes`` on the same features; what the data does not allow is noted."""
     each = {}
-    for name, judge in judges.items():
+    for name, probe in probes.items():
+        share = {"label_fraction": config.label_fraction} if probe.learns else {}
         try:
-            each[name] = judge(passes, classes=classes)
+            each[name] = probe.evaluate(passes, classes=classes, **share)
         except DataError as error:
             notes.append(f"{name.replace('_', ' ')} is left out: {error}")
     return {"each": each, "notes": []}
 
 
-def fewshot_config(config: EvalAllConfig, protocol: str) -> EvalFewshotConfig:
+def fewshot_config(config: EvalAllConfig, protocol: str) -> EvalOptions:
     """The options of `eval-fewshot` that these are."""
     shared = {field.name: getattr(config, field.name) for field in fields(EvalOptions)}
     out = config.out / f"fewshot_{protocol}"
-    return EvalFewshotConfig(**{**shared, "protocol": protocol, "out": out})
-
-
-def of_svm(config: EvalSvmConfig) -> EvalAllConfig:
-    """The options of `eval-svm --all-protocols` as those of `eval-all`.
-
-    Raises:
-        UsageError: one that holds for a single protocol was given.
-    """
-    for name in ("protocol", "c", "kernel"):
-        value = getattr(config, name)
-        if value != getattr(EvalSvmConfig, name):
-            raise UsageError(
-                f"--{name} {value} is of one evaluation, and --all-protocols runs them all: leave "
-                "one of the two out"
-            )
-    return EvalAllConfig(**{f.name: getattr(config, f.name) for f in fields(EvalAllConfig)})
+    return eval_config("fewshot")(**{**shared, "protocol": protocol, "out": out})
 
 
 def report(config: EvalAllConfig, results: Results, notes: Sequence[str]) -> None:
@@ -161,12 +155,13 @@ def report(config: EvalAllConfig, results: Results, notes: Sequence[str]) -> Non
 
 
 def shown(results: Results) -> list[tuple[str, str, str, str]]:
-    """Evaluation, its label, key and name of each number that there is."""
+    """Evaluation, its title, key and heading of each number that there is."""
+    title_of = titles()
     return [
-        (key, label, number, name)
-        for key, label, numbers in NUMBERS
-        for number, name in numbers
-        if key in results
+        (name, title_of[name], key, heading)
+        for name, probe in all_probes().items()
+        if name in results
+        for heading, key in probe.numbers.items()
     ]
 
 
@@ -205,32 +200,24 @@ def fewshot_table(config: EvalAllConfig, name: str, found: dict[str, Any]) -> Ta
 
 def facts(results: Results) -> list[str]:
     """How each evaluation was made, and what a reader must know of it."""
-    labels = {key: label for key, label, _ in NUMBERS} | {"retrieval": "retrieval"}
+    title_of = titles()
     by_evaluation = {}
     for key, found in results.items():
         first = next(iter(found.values()))
         seeds = f"{first['seeds']} seeds" if first["seeds"] > 1 else "one seed"
-        served = f"{first['points']} {first['sampling']} points, k {first['k'] or '-'}, {seeds}"
-        chosen = []
-        if "c" in first:
-            chosen = owned(
-                {row: [f"C {low_high(result['c'])} {result['c_chosen_by']}"]
-                 for row, result in found.items()}
-            )  # fmt: skip
-        elif "neighbours" in first:
-            chosen = owned(
-                {row: [f"{low_high(result['neighbours'])} neighbours "
-                       f"{result['neighbours_chosen_by']}"]
-                 for row, result in found.items()}
-            )  # fmt: skip
-        lines = [served, *chosen, *([first["how"]] if "how" in first else [])]
+        lines = [f"{first['points']} {first['sampling']} points, k {first['k'] or '-'}, {seeds}"]
+        lines += owned({row: choice(result) for row, result in found.items()})
+        lines += [first["how"]] if "how" in first else []
         lines += [f"caveat: {line}" for line in first["caveats"]]
         lines += owned({row: [*r["data_notes"], *r["notes"]] for row, r in found.items()})
-        by_evaluation[labels.get(key, key.replace("fewshot_", "few-shot "))] = lines
+        by_evaluation[title_of.get(key, key.replace("fewshot_", "few-shot "))] = lines
     return [*owned(by_evaluation), APART]
 
 
-def low_high(values: Sequence[float]) -> str:
-    """``"0.01"``, or ``"0.01..0.1"`` where seeds differ."""
-    low, high = f"{min(values):g}", f"{max(values):g}"
-    return low if low == high else f"{low}..{high}"
+def choice(result: dict[str, Any]) -> list[str]:
+    """``["C 0.01..1 by 5-fold cross-validation on train"]``, of a classifier that chooses."""
+    name = chosen(result)
+    if name is None:
+        return []
+    words = how_chosen(result).split(" ", 1)
+    return [f"{words[0]} {low_high(result[name])} {words[1]}"]

@@ -1,46 +1,29 @@
-"""`pointssl eval-svm`: features of both splits, a linear SVM, and the random network beside it."""
+"""`pointssl eval-svm`, which with ``--all-protocols`` is an older name of `eval-all`."""
 
-from functools import partial
+from dataclasses import fields
 from typing import Any
 
-from pointssl.config.evaluate import EvalSvmConfig
-from pointssl.engine.distributed import World, start_world
-from pointssl.features.encoder import where
-from pointssl.probes.protocols import find_protocol
-from pointssl.probes.svm_report import evaluate_svm
-from pointssl.recipes import eval_all
-from pointssl.recipes.frozen import (
-    confusion_path,
-    evaluate_frozen,
-    report_classifier,
-)
-
-__all__ = ["confusion_path", "evaluate", "run"]
+from pointssl.config.evaluate import EvalAllConfig
+from pointssl.recipes import eval_all, evaluate
+from pointssl_datasets.base.errors import UsageError
 
 
-def run(config: EvalSvmConfig) -> dict[str, Any]:
-    """Evaluate as ``config`` says; returns what is written to ``results.json``, by row.
+def run(config: Any) -> dict[str, Any]:
+    """Evaluate as ``config`` says; returns what is written to ``results.json``."""
+    return eval_all.run(of_svm(config)) if config.all_protocols else evaluate.run(config)
 
-    With ``--all-protocols`` it is :mod:`pointssl.recipes.eval_all` that does.
+
+def of_svm(config: Any) -> EvalAllConfig:
+    """The options of `eval-svm --all-protocols` as those of `eval-all`.
+
+    Raises:
+        UsageError: one that holds for a single protocol was given.
     """
-    if config.all_protocols:
-        return eval_all.run(eval_all.of_svm(config))
-    with start_world(config.device, config.threads, config.kernels) as world:
-        return evaluate(config, world)
-
-
-def evaluate(config: EvalSvmConfig, world: World) -> dict[str, Any]:
-    """:func:`run` in a process group that exists already. Rank 0 alone fits the SVM."""
-    protocol = find_protocol(config.protocol)
-    world.say(f"evaluating {where(config.weights)} on {config.data} by protocol {protocol.name}")
-    judge = partial(
-        evaluate_svm, protocol=protocol.name, c=config.c, kernel=config.kernel,
-        label_fraction=config.label_fraction,
-    )  # fmt: skip
-    results = evaluate_frozen(
-        config, world, lambda passes, classes: judge(passes, classes=classes),
-        sampling=protocol.sampling, points=protocol.points, seeds=protocol.seeds,
-    )  # fmt: skip
-    if world.is_main:
-        report_classifier(config, results)
-    return results
+    for name in ("protocol", "c", "kernel"):
+        value = getattr(config, name)
+        if value != getattr(type(config), name):
+            raise UsageError(
+                f"--{name} {value} is of one evaluation, and --all-protocols runs them all: leave "
+                "one of the two out"
+            )
+    return EvalAllConfig(**{f.name: getattr(config, f.name) for f in fields(EvalAllConfig)})

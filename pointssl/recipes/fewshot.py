@@ -1,50 +1,52 @@
 """`pointssl eval-fewshot`: episodes of few classes and few shapes, answered by protocol."""
 
-from itertools import product
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.config.evaluate import EvalFewshotConfig
+from pointssl.config.evaluate import EvalOptions
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import LoadedEncoder, where
-from pointssl.probes.episodes import Episode, draw_episodes, locate, read_episodes, write_episodes
+from pointssl.probes.build import probe_of
+from pointssl.probes.episodes import (
+    Questions,
+    draw_episodes,
+    locate,
+    read_episodes,
+    write_episodes,
+)
 from pointssl.probes.fewshot import (
     FEWSHOT,
-    SETTINGS,
+    FewShot,
     FewshotProtocol,
-    format_fewshot,
     score_episode,
     summarise,
-    title,
 )
-from pointssl.recipes.features import features_of
-from pointssl.recipes.finetune.fewshot import finetuned_accuracies, finished_folds, recipe_line
-from pointssl.recipes.frozen import (
-    draw,
+from pointssl.recipes.evaluate_outcome import draw, print_and_save
+from pointssl.recipes.features import (
     encoder_and_baseline,
-    facts_of,
+    features_of,
     leakage_notes,
-    print_and_save,
+    provenance,
     serve_seeds,
     was_trained_on,
 )
+from pointssl.recipes.finetune.fewshot import finetuned_accuracies, finished_folds, recipe_line
+from pointssl.reports.fewshot import format_fewshot, title
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.packing.arrays import read_array
 from pointssl_datasets.serving.mixing import PointDataset
 
-Questions: TypeAlias = "list[tuple[int, int, list[Episode]]]"
 
-
-def run(config: EvalFewshotConfig) -> dict[str, Any]:
+def run(config: EvalOptions) -> dict[str, Any]:
     """Evaluate as ``config`` says; returns what is written to ``results.json``, by row."""
     with start_world(config.device, config.threads, config.kernels) as world:
         return evaluate(config, world)
 
 
-def evaluate(config: EvalFewshotConfig, world: World) -> dict[str, Any]:
+def evaluate(config: EvalOptions, world: World) -> dict[str, Any]:
     """:func:`run` in a process group that exists already."""
     results = answer(config, world)
     if world.is_main:
@@ -52,9 +54,10 @@ def evaluate(config: EvalFewshotConfig, world: World) -> dict[str, Any]:
     return results
 
 
-def answer(config: EvalFewshotConfig, world: World) -> dict[str, Any]:
+def answer(config: EvalOptions, world: World) -> dict[str, Any]:
     """The episodes, drawn or read, answered by each subject; results by row, on rank 0."""
-    protocol = FEWSHOT[config.protocol]
+    probe: FewShot = probe_of(config)
+    protocol = FEWSHOT[probe.protocol]
     world.say(f"few-shot by {where(config.weights)} on {config.data}, protocol {protocol.name}")
     if protocol.finetune and (config.pool or config.layer):
         raise UsageError(
@@ -70,33 +73,36 @@ def answer(config: EvalFewshotConfig, world: World) -> dict[str, Any]:
         "sampling": protocol.sampling, "points": points, "seeds": protocol.seeds
     }  # fmt: skip
     train, test = next(serve_seeds(config, loaded_encoders[0], world, **choice))
-    document, notes = ask(config, protocol, train, test)
-    path = config.episodes or config.out / "episodes.json"
+    document, notes = ask(probe, train, test)
+    path = probe.episodes or config.out / "episodes.json"
     questions = locate(document, train, test, str(path))
-    done = finished_folds(config, questions, train, test, world) if protocol.finetune else {}
-    if world.is_main and config.episodes is None:
+    done = {}
+    if protocol.finetune:
+        done = finished_folds(config, probe.epochs, questions, train, test, world)
+    if world.is_main and probe.episodes is None:
         write_episodes(document, path)
         print(f"episodes: {path}")
     results: dict[str, Any] = {}
     for loaded in loaded_encoders:
         if protocol.finetune:
-            how = recipe_line(config.epochs)
-            found = finetuned_accuracies(config, loaded, questions, train, test, done, world)
+            how = f"{recipe_line(probe.epochs)}; {probe.drawn_from()}"
+            found = finetuned_accuracies(
+                config, probe.epochs, loaded, questions, train, test, done, world
+            )
         else:
-            how = "linear SVC (C = 1, one-vs-one) on frozen features, standardised on the support"
+            how = probe.how({})
             pairs = feature_pairs(config, protocol, loaded, choice, world)
             found = frozen_accuracies(questions, pairs) if world.is_main else []
-        about = facts_of(config, loaded, train, test)
+        about = provenance(config, loaded, train, test)
         results[loaded.name] = {
             "protocol": protocol.name,
-            "how": f"{how}; support from train, up to {protocol.queries} queries a class from "
-            f"{protocol.query_split}",
+            "how": how,
             "seeds": protocol.seeds or config.seeds,
             "settings": [
                 {"way": way, "shot": shot, "runs": len(runs), "accuracy": summarise(runs)}
                 for (way, shot, _), runs in zip(questions, found, strict=False)
             ],
-            "caveats": caveats(config, protocol),
+            "caveats": caveats(config, probe),
             "notes": [*notes, *loaded.notes, *seen(protocol, loaded, train, about)],
             **about,
         }
@@ -110,32 +116,18 @@ def most_points(clouds: PointDataset) -> int:
 
 
 def ask(
-    config: EvalFewshotConfig, protocol: FewshotProtocol, train: PointDataset, test: PointDataset
+    probe: FewShot, train: PointDataset, test: PointDataset
 ) -> tuple[dict[str, Any], list[str]]:
     """The episodes of ``--episodes``, or others that are drawn; and lines for the user."""
-    if config.episodes is not None:
-        document = read_episodes(config.episodes, train, test, protocol.name, protocol.query_split)
-        return document, [f"episodes of {config.episodes}"]
-    settings = list(SETTINGS)
-    if config.way or config.shot:
-        ways, shots = config.way or ("5", "10"), config.shot or ("10", "20")
-        settings = [(int(way), int(shot)) for way, shot in product(ways, shots)]
-    return draw_episodes(
-        train,
-        test,
-        list(dict.fromkeys(settings)),
-        protocol=protocol.name,
-        query_split=protocol.query_split,
-        queries=protocol.queries,
-        at_least=protocol.at_least,
-        runs=config.runs or protocol.runs,
-        seed=config.episode_seed,
-        optional=not (config.way and config.shot),
-    )
+    if probe.episodes is not None:
+        query_split = FEWSHOT[probe.protocol].query_split
+        document = read_episodes(probe.episodes, train, test, probe.protocol, query_split)
+        return document, [f"episodes of {probe.episodes}"]
+    return draw_episodes(train, test, protocol=probe.protocol, **probe.choice())
 
 
 def feature_pairs(
-    config: EvalFewshotConfig,
+    config: EvalOptions,
     protocol: FewshotProtocol,
     loaded: LoadedEncoder,
     choice: dict[str, Any],
@@ -166,13 +158,14 @@ def frozen_accuracies(
     return found
 
 
-def caveats(config: EvalFewshotConfig, protocol: FewshotProtocol) -> list[str]:
+def caveats(config: EvalOptions, probe: FewShot) -> list[str]:
     """Those of the protocol, and of what was changed in it."""
+    protocol = FEWSHOT[probe.protocol]
     lines = list(protocol.caveats)
-    if protocol.finetune and config.epochs != EvalFewshotConfig.epochs:
-        lines.append(f"{config.epochs} epochs instead of the protocol's {EvalFewshotConfig.epochs}")
-    if protocol.name != "strict" and config.runs not in (None, protocol.runs):
-        lines.append(f"{config.runs} episodes of each setting instead of {protocol.runs}")
+    if protocol.finetune and probe.epochs != FewShot.epochs:
+        lines.append(f"{probe.epochs} epochs instead of the protocol's {FewShot.epochs}")
+    if protocol.name != "strict" and probe.runs not in (None, protocol.runs):
+        lines.append(f"{probe.runs} episodes of each setting instead of {protocol.runs}")
     if protocol.points and config.points:
         lines.append(f"{config.points} points were asked for instead of all, up to 2048")
     return lines
@@ -189,12 +182,12 @@ def seen(
     return []
 
 
-def figure_path(config: EvalFewshotConfig) -> Path:
+def figure_path(config: EvalOptions) -> Path:
     """Where the bars are drawn."""
     return config.out / "fewshot.png"
 
 
-def report(config: EvalFewshotConfig, results: dict[str, Any]) -> None:
+def report(config: EvalOptions, results: dict[str, Any]) -> None:
     """The table, ``results.json`` and bars with their intervals."""
     from pointssl.reports.figures.bars import bars_figure
 

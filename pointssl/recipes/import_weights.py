@@ -1,12 +1,10 @@
-"""`pointssl import`: another project's checkpoint as one of ours, and `pointssl zoo`: of which."""
+"""`pointssl import`: another project's checkpoint as one of ours."""
 
 from pathlib import Path
-from typing import Any
 
 from pointssl.backbones.build import build_encoder
 from pointssl.checkpoints.encoder import build_fitting
 from pointssl.checkpoints.metadata import encoder_metadata
-from pointssl.checkpoints.zoo import families
 from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint, save_encoder
 from pointssl.config.arguments import parse_arguments
 from pointssl.config.zoo import ImportConfig
@@ -46,16 +44,3 @@ def run(config: ImportConfig) -> Path:
     millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
     print(f"{config.out}: {facts['backbone']}, {millions:.2f} M parameters")
     return config.out
-
-
-def zoo() -> list[dict[str, Any]]:
-    """What is known of each family, plain: see :class:`pointssl.checkpoints.zoo.family.Family`."""
-    names = ("name", "title", "source", "backbone", "trained_on", "labels", "published", "measured")
-    return [
-        {
-            **{name: getattr(family, name) for name in names},
-            "recipe": {**family.recipe, **family.serve},
-            "refused": family.refused,
-        }
-        for family in families()
-    ]

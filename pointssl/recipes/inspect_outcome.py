@@ -10,7 +10,7 @@ from pointssl.config.options import to_dict
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.inspection.cka import cka_matrix
 from pointssl.inspection.layers import Inside
-from pointssl.recipes.frozen import draw
+from pointssl.recipes.evaluate_outcome import draw
 from pointssl.reports.figures.layers import cka_figure, component_colours, layers_sheet
 from pointssl.reports.figures.tensorboard import write_board
 from pointssl.reports.inspection import (

@@ -1,17 +1,9 @@
-"""The text that compares results of clustering or retrieval: a column for each measure."""
+"""The text that compares results of a probe that gives scores: a column for each of them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pointssl.reports.tables import owned, percent, remarks, text_table
-
-# Heading -> key of a result.
-CLUSTERS = {"NMI": "nmi", "ARI": "ari"}
-RETRIEVAL = {
-    f"{heading} {gallery}": f"{measure}_{gallery}"
-    for gallery in ("test", "train")
-    for heading, measure in (("mAP", "map"), ("P@1", "precision_1"), ("P@10", "precision_10"))
-}
 
 
 def format_scores(
@@ -22,7 +14,7 @@ def format_scores(
     Args:
         results: row name -> result, with ``k``, ``points`` and ``sampling`` of the encoder and
             data beside what the evaluation returned.
-        columns: ``CLUSTERS`` or ``RETRIEVAL``.
+        columns: heading -> key of a result, as :attr:`pointssl.probes.base.Probe.numbers`.
         how: what was done, in a line.
     """
     rows = [

@@ -219,7 +219,7 @@ def test_splits_with_other_classes(capfd, tmp_path, out):
         return command("eval-svm", root, out)
 
     line = refused(capfd, 1, *evaluated({"bed": 3}, {"bed": 2}))
-    assert "every train shape is of the class bed; an SVM needs at least two classes" in line
+    assert "every train shape is of the class bed; a probe needs at least two classes" in line
     line = refused(capfd, 1, *evaluated({"bed": 3, "cup": 2}, {"bed": 2, "lamp": 1}))
     assert "folder: test has shapes of lamp, of which train has none" in line
     line = refused(capfd, 1, *evaluated({"bed": 1, "cup": 1}, {"bed": 2}))

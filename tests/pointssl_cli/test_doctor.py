@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 import pointssl
 from pointssl.config.tools import DoctorConfig
 from pointssl.recipes import doctor
-from pointssl_cli.doctor import as_text
 from pointssl_cli.main import app
 
 
@@ -87,7 +86,7 @@ def test_a_missing_or_broken_package_is_named_with_its_cure(
         "broken-package: pip install broken-package",
         "absent-package: pip install absent-package",
     ]
-    assert "pip install absent-package" in as_text(facts)
+    assert "pip install absent-package" in doctor.as_text(facts)
 
 
 @needs_shared

@@ -9,9 +9,10 @@ from in_process import refused, worked
 from processes import pointssl, started, wait_until
 from tiny import flags, options, write_clouds
 
-from pointssl.config import evaluate as eval_config
+from pointssl.config import evaluate
 from pointssl.config.options import Options, make, to_yaml
-from pointssl.recipes import fewshot as eval_fewshot
+from pointssl.probes import PROBES, fewshot
+from pointssl.probes.build import eval_config
 from pointssl.recipes.finetune import fewshot as fewshot_finetune
 
 FROZEN = ("eval-knn", "eval-linear", "eval-cluster", "eval-retrieval", "eval-fewshot")
@@ -241,7 +242,7 @@ def test_everything_in_one_table(capfd, root, weights, tmp_path, name):
 
 
 def test_few_shot_tables_stand_apart(capfd, root, tmp_path, monkeypatch):
-    monkeypatch.setattr(eval_fewshot, "SETTINGS", ((2, 3), (3, 4)))
+    monkeypatch.setattr(fewshot, "SETTINGS", ((2, 3), (3, 4)))
     printed = worked(capfd, *command("eval-all", root, tmp_path))
     found = results_in(tmp_path)
     markdown, latex = ((tmp_path / f"results.{e}").read_text() for e in ("md", "tex"))
@@ -258,14 +259,14 @@ def test_few_shot_tables_stand_apart(capfd, root, tmp_path, monkeypatch):
 
 CONFIGS = [
     value
-    for value in vars(eval_config).values()
+    for value in vars(evaluate).values()
     if isinstance(value, type) and issubclass(value, Options) and value.__name__.endswith("Config")
-]
+] + [eval_config(name) for name in PROBES]
 
 
 @pytest.mark.parametrize("cls", CONFIGS)
 def test_options_survive_the_disk(cls, tmp_path):
-    given = {"way": ("3", "4")} if cls is eval_config.EvalFewshotConfig else {}
+    given = {"way": ("3", "4")} if cls is eval_config("fewshot") else {}
     config = make(cls, given)
     path = tmp_path / "options.yaml"
     path.write_text(to_yaml(config))

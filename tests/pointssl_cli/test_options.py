@@ -11,10 +11,11 @@ import typer
 from typer.testing import CliRunner
 
 from pointssl.config.data import CheckConfig, ConvertConfig, RenderConfig, ShowConfig
-from pointssl.config.evaluate import EvalFewshotConfig, EvalSvmConfig, ExtractConfig
+from pointssl.config.evaluate import ExtractConfig
 from pointssl.config.finetune import FinetunePartsegConfig
 from pointssl.config.options import Options, make, option, to_dict
 from pointssl.config.pretrain import PretrainConfig
+from pointssl.probes.build import eval_config
 from pointssl_cli.options import command_options, signature
 from pointssl_datasets.base.errors import UsageError
 
@@ -119,8 +120,8 @@ def test_errors_are_the_configs() -> None:
 COMMANDS = [
     PretrainConfig,
     ExtractConfig,
-    EvalSvmConfig,
-    EvalFewshotConfig,
+    eval_config("svm"),
+    eval_config("fewshot"),
     FinetunePartsegConfig,
     RenderConfig,
     CheckConfig,

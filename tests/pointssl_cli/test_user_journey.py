@@ -14,7 +14,7 @@ from tiny import flags
 from pointssl.checkpoints.encoder import load_encoder
 from pointssl.config.options import make, to_dict
 from pointssl.config.pretrain import PretrainConfig
-from pointssl.recipes.frozen import leakage_notes
+from pointssl.recipes.features import leakage_notes
 from pointssl_cli.main import main
 from pointssl_datasets.serving.dataset import load_dataset
 

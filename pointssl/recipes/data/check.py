@@ -28,6 +28,13 @@ from pointssl_datasets.layout.pairs import Unpaired
 BY_FOLDER = ("folder", "packed")  # a split is a folder of that name, and need not be there
 
 
+def main(config: CheckConfig) -> Report:
+    """Print the report of :func:`run`; its ``exit_code`` is that of the command."""
+    report = run(config)
+    print(json.dumps(report.as_json(), indent=2) if config.json else report.as_text())
+    return report
+
+
 def run(config: CheckConfig) -> Report:
     """Checks the splits that the config names; with ``config.fix`` writes the skip list.
 

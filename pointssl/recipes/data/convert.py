@@ -23,6 +23,11 @@ from pointssl_datasets.points.normals import estimate_normals
 from pointssl_datasets.sets.shapes import CLASSES, PARTS
 
 
+def main(config: ConvertConfig) -> None:
+    """Print the folder that :func:`run` writes."""
+    print(run(config))
+
+
 def run(config: ConvertConfig) -> Path:
     """Write the dataset into the new folder ``--out`` and return it. The clouds come out y-up.
 

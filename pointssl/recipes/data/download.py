@@ -39,6 +39,11 @@ def run(config: DownloadConfig, patience: Patience = Patience()) -> Path:
         raise
 
 
+def main(config: DownloadConfig) -> None:
+    """Print the folder that :func:`run` returns."""
+    print(run(config))
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 

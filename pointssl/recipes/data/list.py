@@ -1,5 +1,6 @@
 """`pointssl data list`: which datasets are known, where they come from, and which are here."""
 
+import json
 import os
 import textwrap
 from pathlib import Path
@@ -30,6 +31,12 @@ def run(config: ListConfig) -> dict[str, dict[str, Any]]:
         raise DataError(f"--data-root {config.data_root}: no such folder")
     entries = CATALOGUE if config.name is None else {config.name: find_entry(config.name)}
     return {name: _facts(entry, find(name, root)) for name, entry in entries.items()}
+
+
+def main(config: ListConfig) -> None:
+    """Print what :func:`run` finds, as a table or as JSON."""
+    found = run(config)
+    print(json.dumps(found, indent=2) if config.json else as_text(found))
 
 
 def found_here(root: Path | None) -> dict[str, str]:

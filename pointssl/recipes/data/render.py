@@ -24,6 +24,11 @@ SHEET_ROWS, SHEET_COLUMNS = 12, 8  # clouds and views on the contact sheet
 THUMBNAIL, LABEL = 112, 14  # pixels: side of a picture, height of the line below a row
 
 
+def main(config: RenderConfig) -> None:
+    """Print the contact sheet that :func:`run` draws."""
+    print(run(config))
+
+
 def run(config: RenderConfig) -> Path:
     """Write ``OUT/CLASS/NAME/NN.png`` (RGBA) per view and ``OUT/contact.png``; returns the latter.
 

@@ -31,6 +31,12 @@ PICTURE = 400  # pixels, side of what is drawn for the contact sheet
 GREY = 0.72  # of points without a part
 
 
+def main(config: ShowConfig) -> None:
+    """Print the files that :func:`run` writes."""
+    for path in run(config):
+        print(path)
+
+
 def run(config: ShowConfig) -> list[Path]:
     """Write show.png, show.html, statistics.png and statistics.json into OUT; prints a table.
 

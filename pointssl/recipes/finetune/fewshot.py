@@ -5,7 +5,7 @@ import hashlib
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from pointssl.augment import drawing, one_view, scale_shift_view
-from pointssl.config.evaluate import EvalFewshotConfig
+from pointssl.config.evaluate import EvalOptions
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import count_steps, read_batches, train_rows
 from pointssl.engine.loop import Plan, Progress, train
@@ -21,7 +21,7 @@ from pointssl.engine.optimizer import build_optimizer, on_devices, parameter_gro
 from pointssl.engine.schedule import lr_at
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.ops.batch_norm import sync_batch_norms
-from pointssl.probes.episodes import Episode
+from pointssl.probes.episodes import Episode, Questions
 from pointssl.probes.fewshot import class_mean
 from pointssl.runs.folder import write_text
 from pointssl.tasks.classification import Classification
@@ -29,7 +29,6 @@ from pointssl.tasks.outputs import gathered, predictions
 from pointssl_datasets.base.errors import UsageError, UserError
 from pointssl_datasets.serving.mixing import PointDataset
 
-Questions: TypeAlias = "list[tuple[int, int, list[Episode]]]"
 Fold = tuple[str, int, int, int]  # hash of the encoder's facts, way, shot, number
 
 FOLDS = Path("folds.jsonl")
@@ -46,7 +45,8 @@ def recipe_line(epochs: int) -> str:
 
 
 def finetuned_accuracies(
-    config: EvalFewshotConfig,
+    config: EvalOptions,
+    epochs: int,
     loaded: LoadedEncoder,
     questions: Questions,
     train_set: PointDataset,
@@ -74,7 +74,7 @@ def finetuned_accuracies(
                 fold = (encoder, way, shot, number)
                 if fold not in done:
                     done[fold] = finetune_fold(
-                        config, loaded, episode, train_set, query_set, world, seed=number
+                        epochs, loaded, episode, train_set, query_set, world, seed=number
                     )
                     if world.is_main:
                         keep_fold(config.out / FOLDS, fold, done[fold])
@@ -89,7 +89,8 @@ def finetuned_accuracies(
 
 
 def finished_folds(
-    config: EvalFewshotConfig,
+    config: EvalOptions,
+    epochs: int,
     questions: Questions,
     train_set: PointDataset,
     query_set: PointDataset,
@@ -100,12 +101,12 @@ def finished_folds(
     Raises:
         UsageError: it holds folds of other data, episodes or options.
     """
-    facts = fold_facts(config, questions, train_set, query_set)
+    facts = fold_facts(epochs, questions, train_set, query_set)
     return world.gather(read_folds(config.out / FOLDS, facts) if world.is_main else {})[0]
 
 
 def fold_facts(
-    config: EvalFewshotConfig,
+    epochs: int,
     questions: Questions,
     train_set: PointDataset,
     query_set: PointDataset,
@@ -118,7 +119,7 @@ def fold_facts(
             for rows in (episode.support, episode.support_y, episode.query, episode.query_y):
                 digest.update(rows.astype("<i8").tobytes() + b"\n")
     return {
-        "epochs": config.epochs,
+        "epochs": epochs,
         "episodes": digest.hexdigest(),
         "support": train_set.facts(),
         "query": query_set.facts(),
@@ -168,7 +169,7 @@ def keep_fold(path: Path, fold: Fold, accuracy: float) -> None:
 
 
 def finetune_fold(
-    config: EvalFewshotConfig,
+    epochs: int,
     loaded: LoadedEncoder,
     episode: Episode,
     train_set: PointDataset,
@@ -206,13 +207,13 @@ def finetune_fold(
         return one_view(found, draw, scale_shift_view)
 
     plan = Plan(
-        epochs=config.epochs,
+        epochs=epochs,
         steps_per_epoch=steps,
         batches=batches,
         prepare=prepare,
         lr_at=partial(
-            lr_at, steps_per_epoch=steps, epochs=config.epochs, peak=LR, floor=FLOOR,
-            warmup_epochs=min(WARMUP, config.epochs // 2),
+            lr_at, steps_per_epoch=steps, epochs=epochs, peak=LR, floor=FLOOR,
+            warmup_epochs=min(WARMUP, epochs // 2),
         ),
         log=lambda row: None,
         save=lambda progress: None,

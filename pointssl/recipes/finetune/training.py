@@ -22,10 +22,10 @@ from pointssl.engine.resume import earlier_run
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.features.encoder import LoadedEncoder, encoder_from_checkpoint, random_encoder, where
 from pointssl.ops.neighbours import require_enough
+from pointssl.recipes.features import was_trained_on
 from pointssl.recipes.finetune.job import Filled, Job, Recipe
 from pointssl.recipes.finetune.outcome import evaluate_and_save
 from pointssl.recipes.finetune.presets import Preset, deviations, filled
-from pointssl.recipes.frozen import was_trained_on
 from pointssl.recipes.pretrain import draw_curves
 from pointssl.runs.folder import read_json, write_json
 from pointssl.tasks.loading import build_task

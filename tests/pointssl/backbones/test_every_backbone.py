@@ -7,10 +7,10 @@ from small_backbones import SMALL
 from tiny import options, write_clouds
 
 from pointssl.backbones import BACKBONES
-from pointssl.config.evaluate import EvalSvmConfig
 from pointssl.config.finetune import FinetunePartsegConfig
 from pointssl.config.pretrain import PretrainConfig
-from pointssl.recipes import eval_svm, pretrain
+from pointssl.probes.build import eval_config
+from pointssl.recipes import evaluate, pretrain
 from pointssl.recipes.finetune import partseg as finetune_partseg
 
 MACHINE = {"device": "cpu", "threads": 1, "progress": False}
@@ -42,11 +42,11 @@ def test_pretrain_finetune_evaluate(name: str, data, cache, tmp_path, capsys):
     assert parts["backbone"] == name
     assert 0 <= parts["test"]["masked"]["instance_miou"] <= 1
 
-    config = EvalSvmConfig(
+    config = eval_config("svm")(
         weights=weights, data="folder", data_root=data, cache_dir=cache, seeds=1,
         out=tmp_path / "svm", **MACHINE,
     )  # fmt: skip
-    results = eval_svm.run(config)
+    results = evaluate.run(config)
     assert set(results) == {"pretrained", "random init"}
     for row in results.values():
         assert 0 <= row["accuracy"]["mean"] <= 1

@@ -12,12 +12,14 @@ import yaml
 
 import pointssl.config
 from pointssl.config.data import DownloadConfig
-from pointssl.config.evaluate import EvalSvmConfig, ExtractConfig
+from pointssl.config.evaluate import ExtractConfig
 from pointssl.config.inspect import InspectConfig
 from pointssl.config.options import Options, make, to_dict, to_yaml
 from pointssl.config.predict import ExportConfig, PredictConfig
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.config.zoo import ImportConfig
+from pointssl.probes import PROBES
+from pointssl.probes.build import eval_config
 from pointssl_datasets.base.errors import UsageError
 
 MODULES = [
@@ -30,6 +32,7 @@ CONFIGS = [
     for name, cls in inspect.getmembers(module, inspect.isclass)
     if cls.__module__ == module.__name__ and issubclass(cls, Options) and name.endswith("Config")
 ]
+CONFIGS += [eval_config(name) for name in PROBES]
 
 
 NEEDED: dict[type[Options], dict[str, object]] = {  # options without a default
@@ -151,8 +154,8 @@ def test_unreadable_files(tmp_path: Path) -> None:
     [
         (PretrainConfig, {"temperature": 0.0}, "--temperature 0.0: must be at least 0.0001"),
         (PretrainConfig, {"lr": float("nan")}, "--lr nan: must be finite"),
-        (EvalSvmConfig, {"c": 0.0}, "--c 0.0: must be at least 1e-09"),
-        (EvalSvmConfig, {"c": float("inf")}, "--c inf: must be finite"),
+        (eval_config("svm"), {"c": 0.0}, "--c 0.0: must be at least 1e-09"),
+        (eval_config("svm"), {"c": float("inf")}, "--c inf: must be finite"),
         (ExtractConfig, {"turn": "so2"}, "--turn 'so2': choose one of none, up, so3, did you"),
     ],
 )

@@ -9,15 +9,15 @@ from scipy import stats
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from pointssl.probes.episodes import draw_episodes, locate, read_episodes, write_episodes
-from pointssl.probes.fewshot import (
-    APART,
-    FEWSHOT,
+from pointssl.probes.episodes import (
     Episode,
-    format_fewshot,
-    score_episode,
-    summarise,
+    draw_episodes,
+    locate,
+    read_episodes,
+    write_episodes,
 )
+from pointssl.probes.fewshot import FEWSHOT, score_episode, summarise
+from pointssl.reports.fewshot import APART, format_fewshot
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 
 CLASSES = ("bed", "chair", "lamp", "sofa")

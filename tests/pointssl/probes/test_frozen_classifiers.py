@@ -8,9 +8,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from pointssl.probes import knn, linear
+from pointssl.probes import common, knn, linear
+from pointssl.probes.common import unit_rows
+from pointssl.probes.knn import Knn
+from pointssl.probes.linear import Linear
 from pointssl.probes.protocols import stratified_folds, stratified_subset
-from pointssl.probes.svm_report import format_report
+from pointssl.reports.classifiers import format_report
 from pointssl_datasets.base.errors import DataError, UsageError
 
 CLASSES = ("bed", "chair", "lamp", "sofa")
@@ -50,9 +53,9 @@ def vote_by_hand(train_x, train_y, query, k):
 
 @pytest.mark.parametrize("rows", [7, 1024])
 def test_votes_equal_those_counted_by_hand(monkeypatch, rows):
-    monkeypatch.setattr(knn, "ROWS", rows)
+    monkeypatch.setattr(common, "ROWS", rows)
     train_x, test_x = scaled(features(0)[0], features(0)[2])
-    found = knn.vote(knn.unit_rows(train_x), TRAIN_Y, knn.unit_rows(test_x), [1, 2, 4, 9, 100])
+    found = knn.vote(unit_rows(train_x), TRAIN_Y, unit_rows(test_x), [1, 2, 4, 9, 100])
     for k, guesses in found.items():
         expected = [vote_by_hand(train_x, TRAIN_Y, query, k) for query in test_x]
         assert guesses.tolist() == expected
@@ -66,8 +69,8 @@ def test_neighbours_are_scikit_learns(k):
     oracle = KNeighborsClassifier(k, metric="cosine").fit(train_x, TRAIN_Y)
     votes = oracle.predict_proba(test_x)
     clear = np.sort(votes, axis=1)[:, -1] > np.sort(votes, axis=1)[:, -2]  # no equal votes
-    found = knn.evaluate_knn([features(1)], neighbours=k, classes=CLASSES)
-    ours = knn.vote(knn.unit_rows(train_x), TRAIN_Y, knn.unit_rows(test_x), [k])[k]
+    found = Knn(neighbours=k).evaluate([features(1)], classes=CLASSES)
+    ours = knn.vote(unit_rows(train_x), TRAIN_Y, unit_rows(test_x), [k])[k]
     assert (ours == oracle.predict(test_x))[clear].all()
     assert clear.sum() > 40
     assert found["accuracy"]["mean"] == pytest.approx(np.mean(ours == TEST_Y))
@@ -77,7 +80,7 @@ def test_neighbours_are_scikit_learns(k):
 
 def test_the_number_of_neighbours_is_chosen_on_train_alone():
     runs = [features(seed) for seed in range(2)]
-    found = knn.evaluate_knn(runs, classes=CLASSES, label_fraction=0.6)
+    found = Knn().evaluate(runs, classes=CLASSES, label_fraction=0.6)
     for seed, (train_x, train_y, test_x, _) in enumerate(runs):
         chosen = stratified_subset(train_y, 0.6, seed)
         x, y = scaled(train_x[chosen], test_x)[0], train_y[chosen]
@@ -95,7 +98,7 @@ def test_the_number_of_neighbours_is_chosen_on_train_alone():
         assert found["neighbours"][seed] == best
         assert {row["neighbours"]: row["mean"] for row in found["cv"][seed]} == pytest.approx(means)
     other = [(x, y, -t, np.roll(ty, 1)) for x, y, t, ty in runs]
-    again = knn.evaluate_knn(other, classes=CLASSES, label_fraction=0.6)
+    again = Knn().evaluate(other, classes=CLASSES, label_fraction=0.6)
     assert again["neighbours"] == found["neighbours"]
     assert again["accuracy"] != found["accuracy"]
     json.dumps(found, allow_nan=False)
@@ -104,18 +107,18 @@ def test_the_number_of_neighbours_is_chosen_on_train_alone():
 def test_the_scale_of_a_feature_does_not_matter():
     train_x, train_y, test_x, test_y = features(2)
     stretch = np.linspace(0.01, 100, 16).astype(np.float64)
-    plain = knn.evaluate_knn([features(2)], neighbours=5, classes=CLASSES)
+    plain = Knn(neighbours=5).evaluate([features(2)], classes=CLASSES)
     changed = (train_x * stretch - 7, train_y, test_x * stretch - 7, test_y)
-    assert knn.evaluate_knn([changed], neighbours=5, classes=CLASSES) == plain
+    assert Knn(neighbours=5).evaluate([changed], classes=CLASSES) == plain
 
 
 def test_too_many_neighbours_and_too_few_labels_are_one_line():
     with pytest.raises(UsageError, match="--neighbours 101: there are only 100 labels"):
-        knn.evaluate_knn([features(0)], neighbours=101, classes=CLASSES)
+        Knn(neighbours=101).evaluate([features(0)], classes=CLASSES)
     with pytest.raises(DataError, match=r"neighbours can't be chosen .* or give --neighbours"):
-        knn.evaluate_knn([features(0)], label_fraction=1e-6, classes=CLASSES)
+        Knn().evaluate([features(0)], label_fraction=1e-6, classes=CLASSES)
     with pytest.raises(DataError, match="0 seeds"):
-        knn.evaluate_knn([], classes=CLASSES)
+        Knn().evaluate([], classes=CLASSES)
 
 
 def test_warm_fits_end_where_cold_ones_do():
@@ -131,7 +134,7 @@ def test_warm_fits_end_where_cold_ones_do():
 
 def test_the_probe_equals_the_steps_by_hand():
     runs = [features(seed) for seed in range(2)]
-    found = linear.evaluate_linear(runs, classes=CLASSES, label_fraction=0.6)
+    found = Linear().evaluate(runs, classes=CLASSES, label_fraction=0.6)
     for seed, (train_x, train_y, test_x, test_y) in enumerate(runs):
         chosen = stratified_subset(train_y, 0.6, seed)
         y = train_y[chosen]
@@ -156,17 +159,17 @@ def test_the_probe_equals_the_steps_by_hand():
 
 def test_a_fit_that_does_not_converge_is_said(monkeypatch):
     monkeypatch.setattr(linear, "MOST_STEPS", 2)
-    found = linear.evaluate_linear([features(0)], classes=CLASSES)
+    found = Linear().evaluate([features(0)], classes=CLASSES)
     assert any("the fit at C" in note and "after 2 steps" in note for note in found["notes"])
-    with pytest.raises(UsageError, match="--c -1"):
-        linear.evaluate_linear([features(0)], c=-1.0, classes=CLASSES)
+    with pytest.raises(UsageError, match=r"--c -1\.0: must be at least"):
+        Linear(c=-1.0).evaluate([features(0)], classes=CLASSES)
     with pytest.raises(UsageError, match="grid of C is empty"):
         linear.choose_c(features(0)[0], TRAIN_Y, (), 5, 0)
 
 
 def test_their_tables_name_what_was_chosen():
-    near = knn.evaluate_knn([features(0)], neighbours=3, classes=CLASSES)
-    probe = linear.evaluate_linear([features(0)], c=0.5, classes=CLASSES)
+    near = Knn(neighbours=3).evaluate([features(0)], classes=CLASSES)
+    probe = Linear(c=0.5).evaluate([features(0)], classes=CLASSES)
     for found, heading, words in (
         (near, "neighb.", "nearest neighbours (cosine similarity, majority vote), features"),
         (probe, "C", "logistic regression (multinomial), features standardised on train, C fixed"),

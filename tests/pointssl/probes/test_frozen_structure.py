@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from pointssl.probes import retrieval
-from pointssl.probes.clustering import cluster, evaluate_clusters
-from pointssl.probes.knn import unit_rows
-from pointssl.probes.retrieval import evaluate_retrieval, ranked_scores
-from pointssl.probes.svm import standardise
-from pointssl.reports.scores import CLUSTERS, RETRIEVAL, format_scores
+from pointssl.probes import common
+from pointssl.probes.clustering import Clustering, cluster
+from pointssl.probes.common import standardise, unit_rows
+from pointssl.probes.retrieval import Retrieval, ranked_scores
+from pointssl.reports.scores import format_scores
 from pointssl_datasets.base.errors import DataError
 
 CLASSES = ("bed", "chair", "lamp")
@@ -52,7 +51,7 @@ def retrieve_by_hand(query_x, query_y, gallery_x, gallery_y, same):
 @pytest.mark.parametrize("rows", [5, 1024])
 @pytest.mark.parametrize("same", [True, False])
 def test_retrieval_equals_a_query_at_a_time(monkeypatch, same, rows):
-    monkeypatch.setattr(retrieval, "ROWS", rows)
+    monkeypatch.setattr(common, "ROWS", rows)
     train, train_y, test, test_y = features(0)
     train, test = standardise(train, test)
     gallery, gallery_y = (test, test_y) if same else (train, train_y)
@@ -66,7 +65,7 @@ def test_retrieval_equals_a_query_at_a_time(monkeypatch, same, rows):
 
 def test_retrieval_over_seeds():
     runs = [features(seed) for seed in range(2)]
-    found = evaluate_retrieval(runs, classes=CLASSES)
+    found = Retrieval().evaluate(runs, classes=CLASSES)
     for key in ("map_test", "map_train", "precision_1_train", "precision_10_test"):
         assert len(found[key]["per_seed"]) == 2
         assert 0.3 < found[key]["mean"] < 1
@@ -87,7 +86,7 @@ def test_nothing_to_retrieve_is_one_line():
     with pytest.raises(DataError, match="no test shape has another shape of its class"):
         ranked_scores(x, np.arange(3), x, np.arange(3), same=True, seed=0)
     with pytest.raises(DataError, match="0 seeds"):
-        evaluate_retrieval([], classes=CLASSES)
+        Retrieval().evaluate([], classes=CLASSES)
 
 
 def entropy(*labels):
@@ -98,7 +97,7 @@ def entropy(*labels):
 
 
 def test_clusters_are_compared_with_classes_as_defined():
-    found = evaluate_clusters([features(0)], starts=4, classes=CLASSES)
+    found = Clustering(starts=4).evaluate([features(0)], classes=CLASSES)
     train, _, test, test_y = features(0)
     groups = cluster(standardise(train, test)[1].astype(np.float32), 3, 4, 0)
     mutual = entropy(test_y) + entropy(groups) - entropy(test_y, groups)
@@ -119,7 +118,7 @@ def test_of_many_starts_the_tightest_counts():
     x = np.concatenate([CENTRES + 0.01 * RNG.normal(size=(3, 8)) for _ in range(20)])
     labels = np.tile(np.arange(3), 20)
     run = (x, labels, x, labels)
-    found = evaluate_clusters([run, run], starts=10, classes=CLASSES)
+    found = Clustering(starts=10).evaluate([run, run], classes=CLASSES)
     assert found["nmi"]["per_seed"] == pytest.approx([1, 1])
     assert found["ari"]["per_seed"] == pytest.approx([1, 1])
 
@@ -134,15 +133,16 @@ def test_of_many_starts_the_tightest_counts():
 def test_few_classes_and_equal_features_do_not_crash():
     train, train_y, test, _ = features(0)
     with pytest.raises(DataError, match="at least two classes in test, which has 1"):
-        evaluate_clusters([(train, train_y, test, np.zeros(16, int))], classes=CLASSES)
-    found = evaluate_clusters([(train * 0, train_y, test * 0, TEST_Y)], classes=CLASSES)
+        Clustering().evaluate([(train, train_y, test, np.zeros(16, int))], classes=CLASSES)
+    found = Clustering().evaluate([(train * 0, train_y, test * 0, TEST_Y)], classes=CLASSES)
     assert found["nmi"]["mean"] == pytest.approx(0, abs=1e-9)
 
 
 def test_the_tables_have_every_fact_and_fit_100_columns():
     about = {"k": 20, "points": 1024, "sampling": "random"}
-    for evaluate, columns in ((evaluate_clusters, CLUSTERS), (evaluate_retrieval, RETRIEVAL)):
-        found = {**evaluate([features(0), features(1)], classes=CLASSES), **about}
+    for probe in (Clustering(), Retrieval()):
+        columns = probe.numbers
+        found = {**probe.evaluate([features(0), features(1)], classes=CLASSES), **about}
         text = format_scores({"pretrained": found, "random init": found}, columns, "so and so")
         assert max(map(len, text.splitlines())) <= 100
         assert all(heading in text.splitlines()[0] for heading in columns)

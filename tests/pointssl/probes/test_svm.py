@@ -1,233 +1,177 @@
-"""Kernel SVMs: every prediction as scikit-learn's, from a Gram matrix computed once."""
+"""From features to a plain result and a table, against the same steps written out."""
 
-import os
+import json
 
-import h5py
 import numpy as np
 import pytest
-from shared import SHARED, needs_shared
-from sklearn.model_selection import cross_val_score
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from pointssl.probes import svm
-from pointssl.probes.protocols import stratified_folds
-from pointssl_datasets.base.errors import DataError, UsageError, UserError
+from pointssl.probes.protocols import find_protocol, stratified_folds, stratified_subset
+from pointssl.probes.svm import Svm
+from pointssl.reports.classifiers import format_report
+from pointssl_datasets.base.errors import DataError, UsageError
+
+CLASSES = ("airplane", "bathtub", "chair", "sofa", "a night stand with a very long name")
+RNG = np.random.default_rng(9)
+TRAIN_Y = RNG.permutation(np.repeat(np.arange(5), [60, 40, 30, 20, 10]))
+TEST_Y = RNG.permutation(np.repeat(np.arange(4), [20, 20, 10, 5]))  # no night stand
+CENTRES = RNG.normal(size=(5, 48))
 
 
-def problem(seed, train, test, dimension, classes, *, unbalanced=False, pooled=False):
-    """Overlapping classes as float32; ``pooled``: offset, non-negative, some constant features."""
+def features(seed, strength=0.35):
     rng = np.random.default_rng(seed)
-    share = np.arange(1, classes + 1) ** (2.0 if unbalanced else 0.0)
-    centres = rng.normal(size=(classes, dimension))
-
-    def split(n):
-        labels = rng.choice(classes, size=n, p=share / share.sum())
-        labels[: 2 * classes] = np.tile(np.arange(classes), 2)[:n]
-        x = centres[labels] * 2 / np.sqrt(dimension) + rng.normal(size=(n, dimension))
-        if pooled:
-            x = np.maximum(x + 0.5, 0) * np.geomspace(1e-3, 3, dimension)
-            x[:, ::7] = 0.1
-        return x.astype(np.float32), labels
-
-    return *split(train), *split(test)
+    train, test = (
+        (CENTRES[y] * strength + rng.normal(size=(len(y), 48))).astype(np.float32)
+        for y in (TRAIN_Y, TEST_Y)
+    )
+    return train * 5 + 3, TRAIN_Y, test * 5 + 3, TEST_Y
 
 
-PROBLEMS = {
-    "two": {"train": 60, "test": 80, "dimension": 8, "classes": 2},
-    "three-wide": {"train": 90, "test": 80, "dimension": 300, "classes": 3},
-    "ten-pooled": {"train": 300, "test": 200, "dimension": 256, "classes": 10, "pooled": True},
-    "unbalanced": {"train": 400, "test": 200, "dimension": 64, "classes": 21, "unbalanced": True},
-    "unbalanced-pooled": {
-        **{"train": 250, "test": 200, "dimension": 512, "classes": 15},
-        **{"unbalanced": True, "pooled": True},
-    },
-}
-
-
-@pytest.mark.parametrize("c", [1e-3, 0.1, 10.0])
-@pytest.mark.parametrize("name", PROBLEMS)
-def test_predictions_equal_scikit_learn(name, c):
-    train_x, train_y, test_x, test_y = problem(3, **PROBLEMS[name])
-    for a, b in ((train_x, test_x), svm.standardise(train_x, test_x)):
-        theirs = SVC(kernel="linear", C=c).fit(a, train_y).predict(b)
-        ours = svm.fit_predict(a, train_y, b, c)
-        assert np.array_equal(ours, theirs)
-    if c == 0.1:  # the problems are neither trivial nor hopeless, so equality says something
-        assert 1 / len(np.unique(train_y)) < np.mean(ours == test_y) < 1
-
-
-@pytest.mark.parametrize("name", PROBLEMS)
-def test_rbf_equals_scikit_learn_with_gamma_scale(name):
-    train_x, train_y, test_x, _ = problem(5, **PROBLEMS[name])
-    theirs = SVC(kernel="rbf", C=2.0).fit(train_x.astype(float), train_y).predict(test_x)
-    assert np.array_equal(svm.fit_predict(train_x, train_y, test_x, 2.0, "rbf"), theirs)
-
-
-def test_rbf_of_constant_features_has_gamma_one():
-    k, _ = svm.kernel_matrices(np.ones((3, 2)), np.ones((1, 2)), "rbf")
-    assert np.array_equal(k, np.ones((3, 3)))
-
-
-def test_labels_need_not_start_at_zero():
-    train_x, train_y, test_x, _ = problem(6, 60, 40, 8, 3)
-    plain = svm.fit_predict(train_x, train_y, test_x, 1.0)
-    assert np.array_equal(svm.fit_predict(train_x, 10 * train_y + 7, test_x, 1.0), 10 * plain + 7)
-
-
-@needs_shared
-def test_predictions_equal_scikit_learn_on_real_clouds():
-    """Sorted coordinates of ModelNet10's test clouds: crude features, real correlations."""
-    path = next((SHARED / "data" / "modelnet10_hdf5_1024").rglob("*test*.h5"))
-    with h5py.File(path) as file:
-        clouds, labels = file["data"][:600], file["label"][:600].ravel().astype(np.int64)
-    x = np.sort(clouds, axis=1)[:, ::16].reshape(len(clouds), -1).astype(np.float32)
-    order = np.random.default_rng(0).permutation(len(x))
-    train, test = order[:400], order[400:]
-    for c in (0.01, 1.0):
-        theirs = SVC(kernel="linear", C=c).fit(x[train], labels[train]).predict(x[test])
-        ours = svm.fit_predict(x[train], labels[train], x[test], c)
-        assert np.array_equal(ours, theirs)
-    assert np.mean(ours == labels[test]) > 0.5
-
-
-def test_gram_is_every_inner_product():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(5, 7)).astype(np.float32), rng.normal(size=(3, 7)).astype(np.float32)
-    slow = [[sum(float(p) * float(q) for p, q in zip(u, v, strict=True)) for v in b] for u in a]
-    assert svm.gram(a, b).dtype == np.float64
-    np.testing.assert_allclose(svm.gram(a, b), slow, rtol=1e-12)
-    assert np.array_equal(svm.gram(a, a), svm.gram(a, a).T)
-
-
-def test_gram_that_does_not_fit_is_one_line():
-    huge = np.broadcast_to(np.float64(0), (2**24, 1))  # 2 PiB of products
-    with pytest.raises(UserError, match=r"16777216 x 16777216 shapes needs .* GiB"):
-        svm.gram(huge, huge)
-
-
-def test_standardise_equals_standard_scaler_and_uses_train_alone():
-    train_x, _, test_x, _ = problem(7, 200, 50, 40, 4, pooled=True)
+def strict_by_hand(train_x, train_y, test_x, seed):
+    """Scikit-learn's own scaler, search and SVC on the same folds."""
     scaler = StandardScaler().fit(train_x.astype(np.float64))
-    train, test = svm.standardise(train_x, test_x)
-    np.testing.assert_allclose(train, scaler.transform(train_x.astype(np.float64)), atol=1e-9)
-    np.testing.assert_allclose(test, scaler.transform(test_x.astype(np.float64)), atol=1e-9)
-    other = svm.standardise(train_x, 100 * test_x)[0]
-    assert np.array_equal(train, other)
+    scaled = scaler.transform(train_x.astype(np.float64))
+    grid = {"C": sorted(find_protocol("strict").c_grid)}
+    splits, _ = stratified_folds(train_y, 5, seed)
+    search = GridSearchCV(SVC(kernel="linear"), grid, cv=splits).fit(scaled, train_y)
+    return search.best_params_["C"], search.predict(scaler.transform(test_x.astype(np.float64)))
 
 
-def test_a_constant_feature_is_not_blown_up():
-    x = np.full((50, 3), 0.1)  # in float64 its mean is rounded, and its deviation not quite 0
-    assert x.std(axis=0).min() > 0
-    train, test = svm.standardise(x, x + 2)
-    np.testing.assert_allclose(train, 0, atol=1e-12)
-    np.testing.assert_allclose(test, 2, atol=1e-12)
+@pytest.mark.parametrize("fraction", [1.0, 0.4])
+def test_strict_equals_the_steps_by_hand(fraction):
+    runs = [features(seed) for seed in range(3)]
+    result = Svm(protocol="strict").evaluate(runs, label_fraction=fraction, classes=CLASSES)
+    cs, predictions = [], []
+    for seed, (train_x, train_y, test_x, _) in enumerate(runs):
+        chosen = stratified_subset(train_y, fraction, seed)
+        c, predicted = strict_by_hand(train_x[chosen], train_y[chosen], test_x, seed)
+        cs.append(c)
+        predictions.append(predicted)
+    accuracies = [float(np.mean(p == TEST_Y)) for p in predictions]
+    assert result["c"] == cs
+    assert result["accuracy"]["per_seed"] == pytest.approx(accuracies)
+    assert result["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert result["accuracy"]["std"] == pytest.approx(np.std(accuracies))
+    assert 0.3 < result["accuracy"]["mean"] < 1
+    summed = sum(confusion_matrix(TEST_Y, p, labels=range(5)) for p in predictions)
+    assert result["confusion"] == summed.tolist()
+    present = [p == TEST_Y for p in predictions]
+    by_class = [[np.mean(hit[k == TEST_Y]) for k in range(4)] for hit in present]
+    assert result["class_accuracy"]["mean"] == pytest.approx(np.mean(by_class))
+    for k, row in enumerate(result["per_class"][:4]):
+        assert row["accuracy"] == pytest.approx(np.mean([seed[k] for seed in by_class]))
+    assert result["train"] == len(stratified_subset(TRAIN_Y, fraction, 0))
+    assert (result["test"], result["seeds"], result["dimension"]) == (55, 3, 48)
+    assert len(result["cv"]) == 3
+    assert [row["c"] for row in result["cv"][0]] == sorted(find_protocol("strict").c_grid)
+    json.dumps(result, allow_nan=False)
 
 
-@pytest.mark.parametrize("fold_bytes", [1, 2**30])
-@pytest.mark.parametrize("name", ["ten-pooled", "unbalanced", "two"])
-def test_choose_c_equals_cross_validation_by_scikit_learn(name, fold_bytes, monkeypatch):
-    monkeypatch.setattr(svm, "FOLD_BYTES", fold_bytes)  # fold after fold, and all together
-    x, y, _, _ = problem(11, **PROBLEMS[name])
-    grid = [1.0, *np.geomspace(1e-4, 0.1, 13).tolist()]
-    best, table = svm.choose_c(svm.gram(x, x), y, grid, 4, seed=2)
-    splits, _ = stratified_folds(y, 4, 2)
-    for c in grid:
-        scores = cross_val_score(SVC(kernel="linear", C=c), x, y, cv=splits)
-        assert table[c] == pytest.approx((scores.mean(), scores.std()), abs=1e-12)
-    assert list(table) == sorted(grid)
-    top = max(mean for mean, _ in table.values())
-    assert best == min(c for c, (mean, _) in table.items() if mean == pytest.approx(top, abs=1e-9))
+def test_crosspoint_equals_a_raw_svc():
+    train_x, train_y, test_x, test_y = features(0)
+    result = Svm(protocol="crosspoint").evaluate([features(0)], classes=CLASSES)
+    predicted = SVC(kernel="linear", C=0.1).fit(train_x, train_y).predict(test_x)
+    assert result["accuracy"]["mean"] == pytest.approx(np.mean(predicted == test_y))
+    with np.errstate(invalid="ignore"):
+        recall = [np.mean(predicted[test_y == k] == k) for k in range(4)]
+    assert result["class_accuracy"]["mean"] == pytest.approx(np.mean(recall))
+    if set(predicted) <= set(test_y):
+        assert balanced_accuracy_score(test_y, predicted) == pytest.approx(np.mean(recall))
+    assert result["c"] == [0.1]
+    assert result["cv"] is None
+    assert not result["standardised"]
+    assert any("C was chosen by eye" in line for line in result["caveats"])
 
 
-def test_choose_c_takes_the_smallest_of_equally_good_ones():
-    y = np.repeat([0, 1], 20)
-    x = y[:, None] * 10.0 + np.random.default_rng(0).normal(size=(40, 1))
-    best, table = svm.choose_c(svm.gram(x, x), y, [10.0, 1e-6, 1.0, 0.1], 5)
-    assert table[0.1][0] == table[1.0][0] == table[10.0][0] == 1.0
-    assert best == min(c for c, (mean, _) in table.items() if mean == 1.0)
+def test_facts_name_what_was_done():
+    result = Svm(protocol="strict", c=0.5, kernel="rbf").evaluate([features(0)], classes=CLASSES)
+    assert result["c"] == [0.5]
+    assert result["multi_class"] == "one-vs-one"
+    assert result["kernel"] == "rbf"
+    assert result["caveats"] == ["C = 0.5 was given by hand, not chosen on train"]
+    assert result["absent_classes"] == [CLASSES[4]]
+    assert result["per_class"][4] == {"class": CLASSES[4], "shapes": 0, "accuracy": None}
+    assert [row["shapes"] for row in result["per_class"]] == [20, 20, 10, 5, 0]
 
 
-def test_choose_c_does_not_depend_on_threads_but_on_the_seed():
-    x, y, _, _ = problem(12, **PROBLEMS["unbalanced"])
-    k = svm.gram(x, x)
-    one = svm.choose_c(k, y, [0.01, 1.0], 5, seed=0, threads=1)
-    assert one == svm.choose_c(k, y, [0.01, 1.0], 5, seed=0, threads=max(2, os.cpu_count() or 2))
-    assert one[1] != svm.choose_c(k, y, [0.01, 1.0], 5, seed=1)[1]
+def test_few_labels_give_notes_not_a_crash():
+    result = Svm(protocol="strict").evaluate([features(0)], label_fraction=0.1, classes=CLASSES)
+    assert any("2 folds instead of 5" in note for note in result["notes"])
+    assert any("1 classes have one train shape" in note for note in result["notes"])
+    with pytest.raises(DataError, match="give --c"):
+        Svm(protocol="strict").evaluate([features(0)], label_fraction=1e-6, classes=CLASSES)
+    fixed = Svm(protocol="strict", c=0.1).evaluate(
+        [features(0)], label_fraction=1e-6, classes=CLASSES
+    )
+    assert fixed["train"] == 5
 
 
-def test_choose_c_with_a_class_of_one_and_a_class_of_two():
-    x, y, _, _ = problem(13, 60, 10, 20, 3)
-    y[-1], y[-3:-1] = 7, 8
-    _, table = svm.choose_c(svm.gram(x, x), y, [0.1], 5)
-    assert 0 < table[0.1][0] <= 1
-    with pytest.raises(DataError, match="each of 4 classes has one train shape"):
-        svm.choose_c(np.eye(4), np.arange(4), [0.1], 5)
+def test_a_c_at_the_end_of_the_grid_is_noted():
+    result = Svm(protocol="strict").evaluate([features(0, strength=20.0)], classes=CLASSES)
+    ends = min(find_protocol("strict").c_grid), max(find_protocol("strict").c_grid)
+    noted = any("end of the grid" in note for note in result["notes"])
+    assert noted == (result["c"][0] in ends)
 
 
-@pytest.mark.parametrize("c", [0, -1.0, float("nan"), float("inf")])
-def test_c_must_be_positive(c):
-    x, y, test_x, _ = problem(0, 20, 5, 4, 2)
-    with pytest.raises(UsageError, match=r"--c .*must be a positive number"):
-        svm.fit_predict(x, y, test_x, c)
-    with pytest.raises(UsageError, match="--c"):
-        svm.choose_c(svm.gram(x, x), y, [0.1, c])
+def test_bad_input_is_one_line():
+    train_x, train_y, test_x, test_y = features(0)
+    with pytest.raises(UsageError, match="--protocol 'best'"):
+        Svm(protocol="best").evaluate([features(0)], classes=CLASSES)
+    with pytest.raises(UsageError, match="--c -1"):
+        Svm(protocol="strict", c=-1.0).evaluate([features(0)], classes=CLASSES)
+    with pytest.raises(DataError, match="0 seeds"):
+        Svm(protocol="strict").evaluate([], classes=CLASSES)
+    other = (train_x, train_y, test_x, test_y[::-1])
+    with pytest.raises(DataError, match="seed 1 have other labels"):
+        Svm(protocol="strict").evaluate([features(0), other], classes=CLASSES)
+    bad = (train_x, np.where(train_y == 0, 1, train_y), test_x, test_y)
+    with pytest.raises(DataError, match="no train shape has"):
+        Svm(protocol="strict").evaluate([bad], classes=CLASSES)
+    with pytest.raises(DataError, match="expected 0 to 2 for 3 classes"):
+        Svm(protocol="crosspoint").evaluate([features(0)], classes=CLASSES[:3])
 
 
-def test_bad_grids_and_folds():
-    x, y, _, _ = problem(0, 20, 5, 4, 2)
-    with pytest.raises(UsageError, match="grid of C is empty"):
-        svm.choose_c(svm.gram(x, x), y, [])
-    with pytest.raises(UsageError, match="at least 2 folds, got 1"):
-        svm.choose_c(svm.gram(x, x), y, [0.1], 1)
-    with pytest.raises(DataError, match="at least two classes"):
-        svm.choose_c(svm.gram(x, x), np.zeros(20, int), [0.1])
-
-
-def spoil(train_x, train_y, test_x, test_y, how):
-    if how == "nan":
-        train_x[[4, 9], 1] = np.nan
-    elif how == "inf":
-        test_x[3, 0] = np.inf
-    elif how == "single":
-        train_y[:] = 2
-    elif how == "unseen":
-        test_y[0] = 99
-    elif how == "width":
-        test_x = test_x[:, :-1]
-    elif how == "length":
-        train_y = train_y[:-1]
-    elif how == "empty":
-        train_x, train_y = train_x[:0], train_y[:0]
-    elif how == "flat":
-        test_x = test_x[:, 0]
-    return train_x, train_y, test_x, test_y
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("nan", "train features are not finite .* 2 of 30 shapes, first number 4"),
-        ("inf", "test features are not finite .* 1 of 9 shapes, first number 3"),
-        ("single", "at least two classes, train has only label 2"),
-        ("unseen", r"test has labels \[99\] that no train shape has"),
-        ("width", "train features have 4 numbers, test features 3"),
-        ("length", r"train: 30 features but labels of shape \(29,\)"),
-        ("empty", r"train features have shape \(0, 4\)"),
-        ("flat", r"test features have shape \(9,\)"),
-    ],
-)
-def test_bad_problems_are_one_line(how, message):
-    spoilt = spoil(*problem(1, 30, 9, 4, 3), how)
-    with pytest.raises(DataError, match=message) as caught:
-        svm.check_problem(*spoilt)
-    assert "\n" not in str(caught.value)
-    if how != "unseen":
-        with pytest.raises(DataError, match=message):
-            svm.fit_predict(*spoilt[:3], 0.1)
-
-
-def test_unknown_kernel():
-    x, y, test_x, _ = problem(1, 30, 9, 4, 3)
-    with pytest.raises(UsageError, match="choose one of linear, rbf"):
-        svm.fit_predict(x, y, test_x, 0.1, "poly")
+def test_report_has_every_fact_and_fits_100_columns():
+    strict = Svm(protocol="strict").evaluate([features(s) for s in range(2)], classes=CLASSES)
+    strict |= {"c": [1e-5, 1e-3], "k": 20, "points": 1024, "sampling": "random"}
+    crosspoint = Svm(protocol="crosspoint").evaluate([features(0)], classes=CLASSES)
+    wide = strict | {"dimension": 12288}
+    text = format_report(
+        {
+            "pretrained": strict,
+            "random init": crosspoint,
+            "a row whose name is much longer than what there is room for": wide,
+            "fourth": strict,
+        }
+    )
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0].split() == (
+        ["protocol", "C", "k", "points", "seeds", "features", "accuracy", "class", "acc."]
+    )
+    accuracy = f"{100 * strict['accuracy']['mean']:.1f} ± {100 * strict['accuracy']['std']:.1f}"
+    row = next(line for line in lines if line.startswith("pretrained"))
+    for cell in ("strict", "1e-5..0.001", " 20 ", "1024 random", " 2 ", "48 std", accuracy):
+        assert cell in row
+    row = next(line for line in lines if line.startswith("random init"))
+    assert row.split()[2:] == [
+        *(["crosspoint", "0.1", "-", "-", "1", "48", "raw"]),
+        f"{100 * crosspoint['accuracy']['mean']:.1f}",
+        f"{100 * crosspoint['class_accuracy']['mean']:.1f}",
+    ]
+    joined = " ".join(text.split())
+    assert "one-vs-one" in joined
+    assert "random init: caveat: C was chosen by eye" in joined
+    assert "160 train shapes (100% of the labels), 55 test shapes" in joined
+    assert f"left out of the class accuracy, as test has none: {CLASSES[4]}" in joined
+    assert joined.count("left out of the class accuracy") == 1  # shared by all rows
+    chairs = [line.split() for line in lines if line.startswith("chair ")]
+    assert [len(cells) for cells in chairs] == [5, 3]  # three rows beside each other, then one
+    assert chairs[0][1:4] == [
+        "10",
+        f"{100 * strict['per_class'][2]['accuracy']:.1f}",
+        f"{100 * crosspoint['per_class'][2]['accuracy']:.1f}",
+    ]

@@ -1,30 +1,31 @@
-"""`pointssl import` and `pointssl zoo`."""
+"""`pointssl zoo`: the public checkpoints that every ``--weights`` takes."""
 
 import json
 import textwrap
 from typing import Any
 
-import typer
-
-from pointssl.config.zoo import ImportConfig, ZooConfig
-from pointssl_cli.options import command_options
+from pointssl.checkpoints.zoo import families
+from pointssl.config.zoo import ZooConfig
 
 
-@command_options(ImportConfig)
-def import_weights(config: ImportConfig) -> None:
-    """Turn another project's checkpoint into one of ours: the encoder, and what it needs."""
-    from pointssl.recipes import import_weights as recipe
+def run(config: ZooConfig) -> list[dict[str, Any]]:
+    """Print what is known of each family, as text or as JSON, and return it."""
+    entries = known_families()
+    print(json.dumps(entries, indent=2) if config.json else as_text(entries))
+    return entries
 
-    recipe.run(config)
 
-
-@command_options(ZooConfig)
-def zoo(config: ZooConfig) -> None:
-    """List the public checkpoints that every --weights takes, and what is known of them."""
-    from pointssl.recipes import import_weights as recipe
-
-    entries = recipe.zoo()
-    typer.echo(json.dumps(entries, indent=2) if config.json else as_text(entries))
+def known_families() -> list[dict[str, Any]]:
+    """Plain values of each family, see :class:`pointssl.checkpoints.zoo.family.Family`."""
+    names = ("name", "title", "source", "backbone", "trained_on", "labels", "published", "measured")
+    return [
+        {
+            **{name: getattr(family, name) for name in names},
+            "recipe": {**family.recipe, **family.serve},
+            "refused": family.refused,
+        }
+        for family in families()
+    ]
 
 
 def as_text(entries: list[dict[str, Any]]) -> str:
