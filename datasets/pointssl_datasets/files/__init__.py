@@ -1,1 +1,1 @@
-"""Cloud and mesh files, one format a module."""
+"""Readers and writers of cloud and mesh files, one module per format."""

@@ -1,4 +1,4 @@
-"""Arrays out of a file, or out of any code, as fields of a cloud: checked, and of one type."""
+"""Checks of arrays before they become the fields of a cloud, and their conversion to its types."""
 
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ def check_xyz(xyz: NDArray[Any], where: str) -> NDArray[np.float32]:
     """``xyz`` as contiguous finite float32 ``(N, 3)`` with at least two different points.
 
     Args:
-        xyz: any array that ought to be ``(N, 3)``.
+        xyz: any array that should be ``(N, 3)``.
         where: file, or file and row, for the message.
 
     Raises:
-        DataError: it is not that.
+        DataError: another shape or type, NaN, infinity, or fewer than two different points.
     """
     if xyz.ndim != 2 or xyz.shape[1] != 3 or xyz.dtype.kind not in "fiu":
         raise DataError(f"{where}: expected (N, 3) numbers, found {xyz.dtype} of shape {xyz.shape}")
-    with np.errstate(over="ignore"):  # what overflows float32 is reported as infinite below
+    with np.errstate(over="ignore"):  # values that overflow float32 are reported below
         xyz = np.ascontiguousarray(xyz, dtype=np.float32)
     if len(xyz) < 2:
         raise DataError(f"{where}: {len(xyz)} points; a cloud needs at least 2")
@@ -39,7 +39,7 @@ def check_xyz(xyz: NDArray[Any], where: str) -> NDArray[np.float32]:
 
 
 def unit_normals(columns: NDArray[Any]) -> NDArray[np.float32] | None:
-    """``(N, 3)`` scaled to exactly unit length, or None if some row is not a unit vector."""
+    """``(N, 3)`` normalised, or None if some row is not a unit vector to within 1%."""
     with np.errstate(over="ignore"):
         normals = columns.astype(np.float32)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -47,11 +47,11 @@ def unit_normals(columns: NDArray[Any]) -> NDArray[np.float32] | None:
 
 
 def unit_colours(columns: NDArray[Any]) -> NDArray[np.float32] | None:
-    """``(N, 3)`` red green blue as 0-1, or None if the values can't be colours.
+    """``(N, 3)`` red, green, blue as 0-1, or None if the values can't be colours.
 
-    Colours are numbers from 0 to 1; or whole numbers from 0 to 255, or up to 65535 if they are of
-    an unsigned integer type. Where the type is not known (``.npy`` of floats, text), rows that are
-    all of unit length were taken for normals before.
+    Colours are numbers from 0 to 1; whole numbers from 0 to 255; or, in an unsigned integer type,
+    up to 65535. Where columns have no names (``.npy``, text), the caller has already taken rows of
+    unit length for normals.
     """
     if columns.dtype.kind not in "fiu" or not len(columns):
         return None
@@ -69,7 +69,11 @@ def unit_colours(columns: NDArray[Any]) -> NDArray[np.float32] | None:
 
 
 def part_numbers(values: NDArray[Any], count: int, where: str) -> NDArray[np.int64]:
-    """``(count,)`` part numbers, checked."""
+    """``(count,)`` part numbers as int64.
+
+    Raises:
+        DataError: another number of values, not integers, or negative.
+    """
     if values.size != count or values.dtype.kind not in "iu" or (count and values.min() < 0):
         raise DataError(
             f"{where} must be {count} part numbers from 0, "
@@ -80,8 +84,11 @@ def part_numbers(values: NDArray[Any], count: int, where: str) -> NDArray[np.int
 
 
 def from_fields(fields: dict[str, NDArray[Any]], path: Path) -> Cloud:
-    """Of a format that names its fields: what can't be normals or colours is left out, and so are
-    labels if some are negative, as scans have them where nobody labelled."""
+    """A cloud from a file format that names its fields.
+
+    Values that can't be normals or colours are left out, and so are labels if some are negative, as
+    in scans with unlabelled points.
+    """
     cloud = Cloud(xyz=fields["xyz"])
     normals = unit_normals(fields["normals"]) if "normals" in fields else None
     colours = unit_colours(fields["colours"]) if "colours" in fields else None

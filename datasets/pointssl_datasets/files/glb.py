@@ -1,4 +1,4 @@
-"""glTF 2.0 in one binary file, read with trimesh: each mesh where its nodes put it."""
+"""glTF 2.0 in one binary file (GLB), read with trimesh; nodes are applied to their meshes."""
 
 import io
 import json
@@ -11,71 +11,71 @@ from numpy.typing import NDArray
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.files.triangles import one_line
 
-_MOST = 50_000_000  # triangles of a scene, and values that a file need not hold to announce
+_MAX = 50_000_000  # triangles of a scene, and values that a file declares without storing them
 
 
 def read_glb(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Vertices ``(V, 3)`` and triangles ``(F, 3)`` of the whole scene; no other file is opened.
 
     Raises:
-        DataError: not such a file, damaged, compressed (Draco, meshopt), or parts are elsewhere.
+        DataError: not a GLB file, damaged, compressed (Draco, meshopt), or refers to other files.
     """
     import trimesh
 
     data = path.read_bytes()
-    _refuse(data, path)
+    _check(data, path)
     try:
         scene = trimesh.load_scene(
             io.BytesIO(data), file_type="glb", process=False, skip_materials=True
         )
-        return _joined(scene, path)
+        return _join(scene, path)
     except DataError:
         raise
-    except Exception as error:  # whatever a damaged file leads trimesh to
+    except Exception as error:  # trimesh may raise anything for a damaged file
         raise DataError(f"{path}: cannot be read as GLB ({one_line(error)})") from None
 
 
-def _refuse(data: bytes, path: Path) -> None:
-    """What trimesh must not be given."""
+def _check(data: bytes, path: Path) -> None:
+    """Raises for files that trimesh must not be given."""
     if data[:4] != b"glTF" or len(data) < 20:
         raise DataError(f"{path}: not a GLB file (it does not begin with 'glTF')")
     if len(data) < int.from_bytes(data[8:12], "little"):
-        raise DataError(f"{path}: truncated: its header announces a longer file")
+        raise DataError(f"{path}: truncated: its header declares a longer file")
     try:
         head = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
         needed = [str(name) for name in head.get("extensionsRequired", [])]
         buffers = [str(buffer.get("uri", "data:")) for buffer in head.get("buffers", [])]
         accessors = head.get("accessors", [])
-        announced = sum(abs(a["count"]) for a in accessors if "bufferView" not in a)
+        declared = sum(abs(a["count"]) for a in accessors if "bufferView" not in a)
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
-        raise DataError(f"{path}: damaged: its JSON part is not as glTF has it") from None
-    packed = [name for name in needed if "compression" in name]
-    if packed:
-        raise DataError(f"{path}: compressed with {packed[0]}; export it without compression")
-    elsewhere = [uri for uri in buffers if not uri.startswith("data:")]
-    if elsewhere:
+        raise DataError(f"{path}: damaged: its JSON part is not that of glTF") from None
+    compressed = [name for name in needed if "compression" in name]
+    if compressed:
+        raise DataError(f"{path}: compressed with {compressed[0]}; export it without compression")
+    external = [uri for uri in buffers if not uri.startswith("data:")]
+    if external:
         raise DataError(
-            f"{path}: its vertices lie in another file ({elsewhere[0][:60]!r}), which is not "
-            "opened; export one file"
+            f"{path}: its vertices are in another file ({external[0][:60]!r}), which is not "
+            "opened; export a single file"
         )
-    if announced > _MOST:
-        raise DataError(f"{path}: damaged: announces {announced} values that it does not hold")
+    if declared > _MAX:
+        raise DataError(f"{path}: damaged: declares {declared} values that it does not contain")
 
 
-def _joined(scene: Any, path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _join(scene: Any, path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     vertices, faces = [np.empty((0, 3))], [np.empty((0, 3), dtype=np.int64)]
     count = triangles = 0
     for node in scene.graph.nodes_geometry:
         matrix, name = scene.graph[node]
         geometry = scene.geometry[name]
-        # A mesh may be in many places: what they add up to is not bounded by the file's size.
-        found = np.asarray(getattr(geometry, "faces", faces[0]), dtype=np.int64)
-        triangles += max(len(found), len(geometry.vertices) // 3)
-        if triangles > _MOST:
-            raise DataError(f"{path}: a scene of more than {_MOST} triangles")
+        # Many nodes may use one mesh: the file's size does not bound the number of triangles.
+        corners = np.asarray(getattr(geometry, "faces", faces[0]), dtype=np.int64)
+        triangles += max(len(corners), len(geometry.vertices) // 3)
+        if triangles > _MAX:
+            raise DataError(f"{path}: a scene of more than {_MAX} triangles")
         xyz = np.asarray(geometry.vertices, dtype=np.float64)
         vertices.append(xyz @ matrix[:3, :3].T + matrix[:3, 3])
         # A node that mirrors would turn its triangles inside out.
-        faces.append(count + (found[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else found))
+        faces.append(count + (corners[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else corners))
         count += len(xyz)
     return np.concatenate(vertices), np.concatenate(faces)

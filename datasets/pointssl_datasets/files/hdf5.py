@@ -1,4 +1,4 @@
-"""Rows of HDF5 files, read a block at a time, and what is said when such a file is damaged."""
+"""Rows of HDF5 files, read a block at a time."""
 
 import os
 from functools import lru_cache
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pointssl_datasets.base.errors import DataError
 
-ROWS = 64  # read at once: a few MB
+ROWS = 64  # of a block: a few MB
 
 
 def read_row(path: Path, keys: tuple[str, ...], row: int) -> tuple[NDArray[Any], ...]:
-    """Row ``row`` of each of the datasets ``keys``; fast where rows are asked for in order.
+    """Row ``row`` of each of the datasets ``keys``; fast if rows are read in order.
 
     Raises:
         DataError: the file is truncated or damaged.
@@ -25,7 +25,7 @@ def read_row(path: Path, keys: tuple[str, ...], row: int) -> tuple[NDArray[Any],
         block = _block(path, keys, row - row % ROWS, changed)
     except (OSError, RuntimeError, KeyError) as error:
         raise damaged(path, error) from None
-    return tuple(np.array(values[row % ROWS]) for values in block)  # not views of what is kept
+    return tuple(np.array(values[row % ROWS]) for values in block)  # copies: the block is cached
 
 
 @lru_cache(maxsize=2)
@@ -35,7 +35,7 @@ def _block(path: Path, keys: tuple[str, ...], start: int, _: int) -> tuple[NDArr
 
 
 def damaged(path: Path, error: Exception) -> DataError:
-    """The error to raise where h5py failed."""
+    """The error to raise after h5py has failed."""
     reason = " ".join(str(error).split())
     return DataError(
         f"{path}: truncated or damaged HDF5 ({reason}). Download it again, or check its size."

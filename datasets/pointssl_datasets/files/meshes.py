@@ -1,4 +1,4 @@
-"""Triangle meshes (``.off .obj .stl .glb``, ``.ply`` with faces), and points drawn from them."""
+"""Triangle meshes (``.off .obj .stl .glb``, ``.ply`` with faces), and sampling points on them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from pointssl_datasets.files.wavefront import read_obj
 
 
 class Mesh(NamedTuple):
-    """A triangle mesh, in the file's own axes and scale. There may be no faces."""
+    """A triangle mesh, in the axes and scale of its file. It may have no faces."""
 
     vertices: NDArray[np.float64]  # (V, 3), finite
     faces: NDArray[np.int64]  # (F, 3), from 0 to V - 1
@@ -37,21 +37,21 @@ _READERS: dict[str, Callable[[Path], _Parts]] = {
     ".glb": read_glb,
     ".ply": _read_ply_mesh,
 }
-MESH_SUFFIXES = (".off", ".obj", ".stl", ".glb")  # these are never anything but a mesh
+MESH_SUFFIXES = (".off", ".obj", ".stl", ".glb")  # formats of meshes only, unlike .ply
 
 
 def read_mesh(path: Path) -> Mesh:
-    """The triangles of a mesh file; polygons are cut into fans, all nodes of a scene are joined.
+    """The triangles of a mesh file. Polygons are cut into fans, all nodes of a scene are joined.
 
-    Materials and textures are not looked at, and no other file is opened.
+    Materials and textures are ignored, and no other file is opened.
 
     Raises:
-        DataError: the file is missing, empty, truncated or damaged, has no vertices or such that
-            are NaN or infinite, or a face refers to a vertex that is not there.
+        DataError: the file is missing, empty, truncated or damaged, has no vertices, some are NaN
+            or infinite, or a face refers to a vertex that does not exist.
     """
     suffix = path.suffix.lower()
     if suffix not in _READERS:
-        raise DataError(f"{path}: unknown kind of file; meshes are {' '.join(_READERS)}")
+        raise DataError(f"{path}: unknown file format; meshes are {' '.join(_READERS)}")
     check_file(path)
     try:
         return check_mesh(*_READERS[suffix](path), path)
@@ -60,7 +60,7 @@ def read_mesh(path: Path) -> Mesh:
 
 
 def check_mesh(vertices: NDArray[np.float64], faces: NDArray[np.int64], path: Path) -> Mesh:
-    """Vertices ``(V, 3)`` and faces ``(F, 3)`` of a file, after a look at both.
+    """A mesh of the vertices ``(V, 3)`` and faces ``(F, 3)`` of a file, checked.
 
     Raises:
         DataError: see :func:`read_mesh`.
@@ -77,17 +77,17 @@ def check_mesh(vertices: NDArray[np.float64], faces: NDArray[np.int64], path: Pa
     if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
         bad = faces[(faces < 0) | (faces >= len(vertices))]
         raise DataError(
-            f"{path}: {len(bad)} corners of faces refer to vertices that are not there, e.g. "
+            f"{path}: {len(bad)} corners of faces refer to vertices that do not exist, e.g. "
             f"number {bad[0]} of {len(vertices)} (counted from 0)"
         )
     return Mesh(vertices, faces)
 
 
 def check_file(path: Path) -> None:
-    """Is there anything to read?
+    """Checks that there is something to read.
 
     Raises:
-        DataError: there is no such file, or an empty one.
+        DataError: there is no such file, or it is empty.
     """
     if not path.is_file():
         raise DataError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
@@ -100,14 +100,14 @@ def sample_mesh(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """``count`` points, independent and uniform by area, and the unit normals of their triangles.
 
-    Points in a triangle follow Osada et al., Shape Distributions, ACM ToG 2002. The normals point
-    to where the corners are seen counter-clockwise; many a mesh is not consistent in that.
+    Points in a triangle follow Osada et al., Shape Distributions, ACM ToG 2002. A normal points to
+    the side from which the corners are counter-clockwise; many meshes are not consistent in that.
 
     Args:
         vertices: ``(V, 3)``, finite.
-        faces: ``(F, 3)``; triangles without area are never drawn.
+        faces: ``(F, 3)``; triangles without area get no points.
         count: number of points.
-        rng: all randomness comes from here.
+        rng: source of all randomness.
 
     Returns:
         points ``(count, 3)`` and normals ``(count, 3)``, both float32.
@@ -128,13 +128,13 @@ def draw(
         along = np.stack([x[:, 1] - x[:, 0], y[:, 1] - y[:, 0], z[:, 1] - z[:, 0]], axis=1)
         across = np.stack([x[:, 2] - x[:, 0], y[:, 2] - y[:, 0], z[:, 2] - z[:, 0]], axis=1)
         longest = max(np.abs(along).max(initial=0), np.abs(across).max(initial=0))
-        # Of edges no longer than 1: areas neither overflow nor vanish, whatever the unit.
+        # Edges are scaled to at most 1: areas neither overflow nor vanish, whatever the unit.
         normals = _cross(along / (longest or 1), across / (longest or 1))
         doubled = np.sqrt(np.einsum("fi,fi->f", normals, normals))  # twice the area
-        reached = np.cumsum(doubled)
-    if not len(reached) or not reached[-1] > 0:
+        cumulative = np.cumsum(doubled)
+    if not len(cumulative) or not cumulative[-1] > 0:
         raise ValueError("no triangle has an area")
-    face = np.searchsorted(reached, rng.random(count) * reached[-1], side="right")
+    face = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
     u, v = rng.random((2, count, 1))
     beyond = u + v > 1  # the other half of the parallelogram is folded back
     u, v = np.where(beyond, 1 - u, u), np.where(beyond, 1 - v, v)
@@ -143,6 +143,6 @@ def draw(
 
 
 def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Row by row; much faster than np.cross."""
+    """Cross products of rows; much faster than ``np.cross``."""
     (ax, ay, az), (bx, by, bz) = a.T, b.T
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)

@@ -1,8 +1,8 @@
-"""OFF, the Object File Format of Geomview, with the liberties that real files take.
+"""OFF, the Object File Format of Geomview, with the variations of real files.
 
-``OFF``, or ``COFF``, ``NOFF``, ``STOFF`` and their combinations (colours, normals and texture
-coordinates behind x y z are not read); ModelNet's headers where the counts are glued to the word
-(``OFF490 518 0``), or no word at all; comments; polygons; colours behind a face.
+Headers ``OFF``, ``COFF``, ``NOFF``, ``STOFF`` and their combinations (colours, normals and texture
+coordinates after x y z are ignored); ModelNet's headers in which the counts follow without a space
+(``OFF490 518 0``); files without a header; comments; polygons; colours after a face.
 """
 
 import re
@@ -25,17 +25,15 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """
     data = path.read_bytes()
     if re.match(rb"\s*\w*OFF\s+BINARY", data[:80], re.IGNORECASE):
-        raise DataError(f"{path}: a binary OFF file, which is not read; save it as text")
+        raise DataError(f"{path}: binary OFF files are not supported; save it as text")
     lines = filled_lines(data)
     vertices, faces, start = _header(lines, path)
     rows = lines[start : start + vertices]
     if len(rows) < vertices:
-        raise DataError(
-            f"{path}: truncated: {vertices} vertices announced, {len(rows)} in the file"
-        )
+        raise DataError(f"{path}: truncated: {vertices} vertices declared, {len(rows)} in the file")
     polygons = lines[start + vertices : start + vertices + faces]
     if len(polygons) < faces:
-        raise DataError(f"{path}: truncated: {faces} faces announced, {len(polygons)} in the file")
+        raise DataError(f"{path}: truncated: {faces} faces declared, {len(polygons)} in the file")
     try:
         xyz = np.empty((0, 3))
         if rows:
@@ -46,10 +44,10 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _header(lines: list[str], path: Path) -> tuple[int, int, int]:
-    """Number of vertices, number of faces, and the line that the vertices begin at."""
+    """Number of vertices, number of faces, and the number of the first line of vertices."""
     word = _WORD.match(lines[0]) if lines else None
     if word and word[1]:
-        raise DataError(f"{path}: an OFF file in other than three dimensions, which is not read")
+        raise DataError(f"{path}: only OFF files in three dimensions are supported")
     start = 1
     counts = (word[2] if word else lines[0] if lines else "").split()
     if word and not counts and len(lines) > 1:
@@ -63,5 +61,5 @@ def _header(lines: list[str], path: Path) -> tuple[int, int, int]:
         raise DataError(f"{path}: not an OFF file (it does not begin with 'OFF')")
     vertices, faces = int(counts[0]), int(counts[1])
     if vertices < 0 or faces < 0:
-        raise DataError(f"{path}: {vertices} vertices and {faces} faces announced")
+        raise DataError(f"{path}: {vertices} vertices and {faces} faces declared")
     return vertices, faces, start

@@ -1,4 +1,4 @@
-"""Coordinates far from their origin (UTM: millions of metres) keep their precision in float32."""
+"""Coordinates far from the origin (UTM: millions of metres) are shifted to fit in float32."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ _FAR = 64  # times the cloud's own size
 
 
 def far_origin(lowest: NDArray[np.float64], highest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What to subtract from a cloud with these corners ``(3,)``: zeros, unless it is far away.
+    """The shift to subtract from a cloud with these corners ``(3,)``; zeros unless it is far away.
 
-    Far means that a coordinate exceeds 64 times the cloud's largest extent: float32 has 24 bits,
-    and would leave fewer than 18 of them for the shape. Then it is the lowest corner, rounded down
+    A cloud is far away if a coordinate exceeds 64 times its largest extent: float32 has 24 bits,
+    and fewer than 18 would be left for the shape. The shift is then the lowest corner, rounded down
     to whole units.
     """
     away = max(np.abs(lowest).max(), np.abs(highest).max())
@@ -22,7 +22,7 @@ def far_origin(lowest: NDArray[np.float64], highest: NDArray[np.float64]) -> NDA
 
 
 def near_origin(xyz: NDArray[Any]) -> NDArray[Any]:
-    """``(N, 3)`` without its :func:`far_origin`; float32 and less have nothing to lose."""
+    """``(N, 3)`` minus its :func:`far_origin`; float32 has no precision left to save."""
     if xyz.dtype.kind not in "fiu" or not len(xyz) or xyz.dtype in (np.float32, np.float16):
         return xyz
     wide = xyz.astype(np.float64, copy=False)

@@ -1,7 +1,7 @@
-"""PLY (ascii, binary little- or big-endian): every number of the vertices, and the faces.
+"""PLY (ascii, binary little- or big-endian): all properties of the vertices, and the faces.
 
-Turk, The PLY Polygon File Format, Stanford 1994. Vertices must be the first element; elements
-behind the faces are not read.
+Turk, The PLY Polygon File Format, Stanford 1994. Vertices must be the first element; elements after
+the faces are not read.
 """
 
 from pathlib import Path
@@ -23,24 +23,24 @@ _CORNERS = ("vertex_indices", "vertex_index")
 
 
 class Ply(NamedTuple):
-    """What a PLY file holds."""
+    """The content of a PLY file."""
 
-    vertices: dict[str, NDArray[Any]]  # by name of the property, each (V,), of the file's type
-    faces: NDArray[np.int64]  # (F, 3), as they stand in the file; none: (0, 3)
+    vertices: dict[str, NDArray[Any]]  # property -> values (V,), in the file's type
+    faces: NDArray[np.int64]  # (F, 3), unchecked; (0, 3) if there are none
 
     def columns(self, *names: str) -> NDArray[Any]:
         """These properties of the vertices, ``(V, len(names))``."""
         return np.stack([self.vertices[name] for name in names], axis=1)
 
     def has(self, *names: str) -> bool:
-        """Are there all of these properties?"""
+        """Whether the vertices have all of these properties."""
         return all(name in self.vertices for name in names)
 
 
 class _Property(NamedTuple):
     name: str
-    kind: str  # NumPy type, with its byte order
-    length: str = ""  # of a list: type of its length
+    kind: str  # NumPy type, with byte order
+    length: str = ""  # type of the length of a list
 
 
 class _Element(NamedTuple):
@@ -53,11 +53,11 @@ def read_ply(path: Path) -> Ply:
     """The vertices, and the faces as triangles (polygons are cut into fans).
 
     Raises:
-        DataError: not a PLY file, truncated, no ``x y z``, or vertices behind another element.
+        DataError: not a PLY file, truncated, no ``x y z``, or vertices after another element.
     """
     with path.open("rb") as file:
         order, elements = _read_header(file, path)
-        data = file.read()  # all, rather than the length that a damaged header announces
+        data = file.read()  # everything, as a damaged header may declare any length
     vertex, rest = elements[0], elements[1:]
     names = [p.name for p in vertex.properties]
     missing = [name for name in ("x", "y", "z") if name not in names]
@@ -90,19 +90,19 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[str, list[_Element]]:
             elif words[0] == "property":
                 elements[-1].properties.append(_property(words[1:], order))
         except (KeyError, IndexError, ValueError):
-            raise DataError(f"{path}: PLY header line not understood: {' '.join(words)}") from None
+            raise DataError(f"{path}: invalid PLY header line: {' '.join(words)}") from None
     else:
         raise DataError(f"{path}: its PLY header does not end")
     if not order or not elements or elements[0].name != "vertex":
-        found = [element.name for element in elements] or "none"
-        raise DataError(f"{path}: expected a PLY whose first element is 'vertex'; found {found}")
+        names = [element.name for element in elements] or "none"
+        raise DataError(f"{path}: expected a PLY whose first element is 'vertex'; found {names}")
     if any(element.total < 0 for element in elements):
         raise DataError(f"{path}: damaged header: a negative number of {elements[0].name}")
     if any(p.length for p in elements[0].properties):
-        raise DataError(f"{path}: its vertices have lists of values, which is not understood")
+        raise DataError(f"{path}: lists of values in its vertices are not supported")
     for element in elements:
         if len({p.name for p in element.properties}) < len(element.properties):
-            raise DataError(f"{path}: a {element.name} property is named twice")
+            raise DataError(f"{path}: a {element.name} property occurs twice")
     return order, elements
 
 
@@ -112,8 +112,8 @@ def _property(words: list[str], order: str) -> _Property:
     return _Property(words[1], order + _TYPES[words[0]])
 
 
-def _short(path: Path, what: str, announced: int, there: int) -> DataError:
-    return DataError(f"{path}: truncated: {announced} {what} announced, {there} in the file")
+def _truncated(path: Path, what: str, declared: int, present: int) -> DataError:
+    return DataError(f"{path}: truncated: {declared} {what} declared, {present} in the file")
 
 
 # ------------------------------------------------------------------------------------------ ascii
@@ -122,13 +122,13 @@ def _short(path: Path, what: str, announced: int, there: int) -> DataError:
 def _ascii(data: bytes, vertex: _Element, rest: list[_Element], path: Path) -> Ply:
     lines = [line for line in data.decode("latin-1").splitlines() if line and not line.isspace()]
     if len(lines) < vertex.total:
-        raise _short(path, "vertices", vertex.total, len(lines))
+        raise _truncated(path, "vertices", vertex.total, len(lines))
     table = np.empty((0, len(vertex.properties)))
     if vertex.total:
         table = np.loadtxt(lines[: vertex.total], dtype=np.float64, comments=None, ndmin=2)
     if table.shape[1] != len(vertex.properties):
         raise DataError(
-            f"{path}: {len(vertex.properties)} properties announced, {table.shape[1]} in the rows"
+            f"{path}: {len(vertex.properties)} properties declared, {table.shape[1]} in the rows"
         )
     columns = zip(vertex.properties, table.T, strict=True)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -140,9 +140,9 @@ def _ascii(data: bytes, vertex: _Element, rest: list[_Element], path: Path) -> P
         at = [i for i, p in enumerate(element.properties) if p.name in _CORNERS and p.length]
         if element.name == "face" and at:
             if len(rows) < element.total:
-                raise _short(path, "faces", element.total, len(rows))
+                raise _truncated(path, "faces", element.total, len(rows))
             if any(p.length for p in element.properties[: at[0]]):
-                raise DataError(f"{path}: a list stands ahead of the corners of its faces")
+                raise DataError(f"{path}: a list before the corners of its faces is not supported")
             faces = triangles(rows, at[0])
             break
     return Ply(vertices, faces)
@@ -154,15 +154,15 @@ def _ascii(data: bytes, vertex: _Element, rest: list[_Element], path: Path) -> P
 def _binary(data: bytes, vertex: _Element, rest: list[_Element], path: Path) -> Ply:
     dtype = np.dtype([(p.name, p.kind) for p in vertex.properties])
     if len(data) < vertex.total * dtype.itemsize:
-        raise _short(path, "vertices", vertex.total, len(data) // dtype.itemsize)
+        raise _truncated(path, "vertices", vertex.total, len(data) // dtype.itemsize)
     rows = np.frombuffer(data, dtype=dtype, count=vertex.total)
     faces, start = np.empty((0, 3), dtype=np.int64), vertex.total * dtype.itemsize
     for element in rest if any(element.name == "face" for element in rest) else []:
         corners = [p for p in element.properties if p.name in _CORNERS and p.length]
         lists, start = _lists(data, start, element, corners[0] if corners else None, path)
         if element.name == "face":
-            found = [fan(polygons) for polygons in lists if polygons.shape[1] >= 3]
-            faces = np.concatenate([faces, *found])
+            fans = [fan(polygons) for polygons in lists if polygons.shape[1] >= 3]
+            faces = np.concatenate([faces, *fans])
             break
     return Ply({name: rows[name] for name in rows.dtype.names or ()}, faces)
 
@@ -170,10 +170,10 @@ def _binary(data: bytes, vertex: _Element, rest: list[_Element], path: Path) -> 
 def _lists(
     data: bytes, start: int, element: _Element, wanted: _Property | None, path: Path
 ) -> tuple[list[NDArray[np.int64]], int]:
-    """The lists ``wanted`` of an element, one array per length, and where the element ends."""
+    """The lists ``wanted`` of an element, one array per length, and the end of the element."""
     if not element.total:
         return [], start
-    # Nearly always the lists of all rows are as long as those of the first.
+    # Nearly always the lists of all rows have the lengths of those in the first row.
     dtype = _row_dtype(data, start, element, path)
     end = start + element.total * dtype.itemsize
     if end <= len(data):
@@ -188,7 +188,7 @@ def _lists(
 
 
 def _row_dtype(data: bytes, start: int, element: _Element, path: Path) -> np.dtype[Any]:
-    """Of rows whose lists are as long as those of the row at ``start``."""
+    """The type of rows whose lists have the lengths of those in the row at ``start``."""
     fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = []
     for i, p in enumerate(element.properties):
         if p.length:
@@ -202,10 +202,10 @@ def _row_dtype(data: bytes, start: int, element: _Element, path: Path) -> np.dty
 
 
 def _length(data: bytes, start: int, p: _Property, path: Path, element: _Element) -> int:
-    """The length of the list at ``start``, which the file must hold."""
+    """The length of the list at ``start``, all of which must be in the file."""
     size = np.dtype(p.length).itemsize
     if start + size > len(data):
-        raise DataError(f"{path}: truncated in its {element.total} announced {element.name}s")
+        raise DataError(f"{path}: truncated in its {element.total} declared {element.name}s")
     length = int(np.frombuffer(data, dtype=p.length, count=1, offset=start)[0])
     if length < 0 or start + size + length * np.dtype(p.kind).itemsize > len(data):
         raise DataError(f"{path}: truncated or damaged: a {element.name} with {length} values")
@@ -215,28 +215,26 @@ def _length(data: bytes, start: int, p: _Property, path: Path, element: _Element
 def _walk(
     data: bytes, start: int, element: _Element, wanted: _Property | None, path: Path
 ) -> tuple[list[NDArray[np.int64]], int]:
-    """Row by row, for lists of different lengths; see :func:`_lists`."""
-    places: dict[int, list[int]] = {}  # length -> where such lists are
+    """:func:`_lists` for lists of different lengths, row by row."""
+    starts_of: dict[int, list[int]] = {}  # length -> where such lists start
     for _ in range(element.total):
         if start >= len(data):
-            raise DataError(f"{path}: truncated in its {element.total} announced {element.name}s")
+            raise DataError(f"{path}: truncated in its {element.total} declared {element.name}s")
         for p in element.properties:
             size = np.dtype(p.kind).itemsize
             if p.length:
                 length = _length(data, start, p, path, element)
                 start += np.dtype(p.length).itemsize
                 if p is wanted:
-                    places.setdefault(length, []).append(start)
+                    starts_of.setdefault(length, []).append(start)
                 size *= length
             start += size
     if wanted is None:
         return [], start
-    everything = np.frombuffer(data, dtype=np.uint8)
+    raw = np.frombuffer(data, dtype=np.uint8)
     size = np.dtype(wanted.kind).itemsize
     return [
-        everything[np.array(starts)[:, None] + np.arange(length * size)]
-        .view(wanted.kind)
-        .astype(np.int64)
-        for length, starts in places.items()
+        raw[np.array(starts)[:, None] + np.arange(length * size)].view(wanted.kind).astype(np.int64)
+        for length, starts in starts_of.items()
         if length
     ], start

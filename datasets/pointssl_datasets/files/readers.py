@@ -1,4 +1,4 @@
-"""Read one cloud or mesh file, of any kind. Nothing in here ever unpickles.
+"""Reads a cloud or mesh file of any supported format. Pickles are never loaded.
 
 Clouds: ``.ply .pcd .las .npy .npz .txt .xyz .pts``; meshes: ``.off .obj .stl .glb``, and ``.ply``
 with faces.
@@ -28,41 +28,41 @@ from pointssl_datasets.files.pcd import read_pcd
 from pointssl_datasets.files.ply import read_ply
 from pointssl_datasets.files.tables import read_npy, read_npz, read_text
 
-MESH_POINTS = 4096  # drawn from a mesh, unless somebody asks for another number
+MESH_POINTS = 4096  # sampled from a mesh by default
 
 
 def read_cloud(path: Path, *, mesh_points: int = MESH_POINTS) -> Cloud:
-    """``xyz (N, 3)`` float32, and ``normals``, ``colours``, ``part (N,)`` where the file has them.
+    """``xyz (N, 3)`` float32, and ``normals``, ``colours``, ``part (N,)`` if the file has them.
 
-    A mesh becomes ``mesh_points`` points with normals, drawn by area and always the same for a
-    file of that name, and ``mesh`` is its path. If no face has an area, its vertices are the cloud.
+    A mesh is sampled: ``mesh_points`` points with normals, uniform by area and always the same for
+    a file of that name; ``mesh`` is its path. If no face has an area, its vertices are the cloud.
 
-    In ``.npy`` and text files columns 4 to 6 are normals or colours as their values have it, see
-    :func:`~.fields.unit_colours`; after these a seventh and last column of whole numbers from 0 to
-    255 is ``part``. Other further columns are ignored. Points much farther from the origin than
-    the cloud is large (UTM) are moved near it, see :mod:`~pointssl_datasets.files.origin`.
+    In ``.npy`` and text files columns 4 to 6 are normals if all rows are unit vectors, colours if
+    :func:`~.fields.unit_colours` accepts them; a seventh and last column of whole numbers from 0 to
+    255 after these is ``part``. Any other columns are ignored. Points much farther from the origin
+    than the cloud is large (UTM) are shifted near it, see :mod:`~pointssl_datasets.files.origin`.
 
     Raises:
-        DataError: the file is missing, empty, truncated or damaged, holds pickled objects, has
-            the wrong columns, NaN or infinity, fewer than 2 points, or only one place.
+        DataError: the file is missing, empty, truncated or damaged, contains pickled objects, has
+            the wrong columns, NaN or infinity, fewer than 2 points, or identical points only.
     """
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        raise DataError(f"{path}: unknown kind of file; clouds and meshes are {' '.join(SUFFIXES)}")
+        raise DataError(f"{path}: unknown file format; clouds and meshes are {' '.join(SUFFIXES)}")
     check_file(path)
     try:
-        found = READERS[suffix](path)
+        content = READERS[suffix](path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     except MemoryError:
         raise DataError(f"{path}: too large for the memory of this machine") from None
-    if isinstance(found, Mesh):
-        return _sampled(found, path, mesh_points)
-    found["xyz"] = check_xyz(near_origin(found["xyz"]), str(path))
-    return found
+    if isinstance(content, Mesh):
+        return _sample(content, path, mesh_points)
+    content["xyz"] = check_xyz(near_origin(content["xyz"]), str(path))
+    return content
 
 
-def _sampled(mesh: Mesh, path: Path, count: int) -> Cloud:
+def _sample(mesh: Mesh, path: Path, count: int) -> Cloud:
     seed = hashlib.sha256(os.fsencode(path.name)).digest()[:8]
     rng = np.random.default_rng(int.from_bytes(seed, "big"))
     try:

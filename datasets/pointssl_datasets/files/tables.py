@@ -19,13 +19,13 @@ _XYZ_KEYS = ("xyz", "points", "pos", "data")
 _NORMAL_KEYS = ("normals", "normal")
 _COLOUR_KEYS = ("colours", "colors", "rgb")
 _PART_KEYS = ("part", "label", "seg")
-_WIDEST = 32  # columns; three rows of more are points lying down
-_MOST_PART = 255  # a larger number in a seventh column is a measurement
-_INFLATES = 1100  # deflate makes at most 1032 bytes out of one
+_MAX_COLUMNS = 32  # an array of three rows and more columns is transposed
+_MAX_PART = 255  # larger numbers in a seventh column are measurements
+_MAX_EXPANSION = 1100  # deflate turns one byte into at most 1032
 _NPZ_FIELDS = {
     "xyz": _XYZ_KEYS, "normals": _NORMAL_KEYS, "colours": _COLOUR_KEYS, "part": _PART_KEYS,
 }  # fmt: skip
-# What NumPy raises for damaged headers; and what a damaged archive adds.
+# What NumPy raises for damaged headers, and for damaged archives.
 _NPY_ERRORS = (ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError, OverflowError)
 _NPZ_ERRORS = (
     *_NPY_ERRORS, zipfile.BadZipFile, KeyError, AttributeError, zlib.error, RuntimeError,
@@ -33,24 +33,25 @@ _NPZ_ERRORS = (
 
 
 def read_npy(path: Path) -> Cloud:
-    """Rows of x y z, perhaps a normal or a colour, and perhaps a part."""
+    """A cloud of rows x y z, with optional columns for a normal or a colour, then a part."""
     return _from_columns(read_array(path), path)
 
 
 def read_text(path: Path) -> Cloud:
-    """The same in text, parted by white space or commas; a first line with the count is skipped."""
+    """The same as text; a first line with the number of points is skipped."""
     return _from_columns(read_table(path, count_line=True), path)
 
 
 def read_npz(path: Path) -> Cloud:
+    """A cloud of named arrays: ``xyz``, and optional ``normals``, ``colours`` and ``part``."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = list(archive.files)
-            found = {key: _first(keys, names) for key, keys in _NPZ_FIELDS.items()}
-            _check_promises(archive.zip, [name for name in found.values() if name], path)
-            arrays = {key: archive[name] for key, name in found.items() if name is not None}
+            keys = {field: _first(known, names) for field, known in _NPZ_FIELDS.items()}
+            _check_sizes(archive.zip, [key for key in keys.values() if key], path)
+            arrays = {field: archive[key] for field, key in keys.items() if key is not None}
     except _NPZ_ERRORS as error:
-        raise DataError(f"{path}: {_why(error)}") from None
+        raise DataError(f"{path}: {_reason(error)}") from None
     if "xyz" not in arrays:
         raise DataError(
             f"{path}: no points: expected one of the keys {', '.join(_XYZ_KEYS)}; "
@@ -63,7 +64,7 @@ def read_npz(path: Path) -> Cloud:
         unit = unit_normals(normals) if normals.shape == (count, 3) else None
         if unit is None:
             raise DataError(
-                f"{path}: {found['normals']!r} must be ({count}, 3) unit vectors, "
+                f"{path}: {keys['normals']!r} must be ({count}, 3) unit vectors, "
                 f"found shape {normals.shape}"
             )
         cloud["normals"] = unit
@@ -72,25 +73,25 @@ def read_npz(path: Path) -> Cloud:
         colours = unit_colours(values) if values.shape == (count, 3) else None
         if colours is None:
             raise DataError(
-                f"{path}: {found['colours']!r} must be ({count}, 3) colours from 0 to 1 or to 255, "
+                f"{path}: {keys['colours']!r} must be ({count}, 3) colours from 0 to 1 or to 255, "
                 f"found {values.dtype} of shape {values.shape}"
             )
         cloud["colours"] = colours
     part = arrays.get("part")
-    if part is not None and part.ndim > 0 and part.size > 1:  # one value is a class, not parts
-        cloud["part"] = part_numbers(part, count, f"{path}: {found['part']!r}")
+    if part is not None and part.ndim > 0 and part.size > 1:  # a single value is a class
+        cloud["part"] = part_numbers(part, count, f"{path}: {keys['part']!r}")
     return cloud
 
 
 def _from_columns(columns: NDArray[Any], path: Path) -> Cloud:
-    """Coordinates, perhaps normals or colours, and perhaps parts, out of an ``(N, 3+)`` table."""
+    """A cloud of an ``(N, 3 or more)`` table: coordinates, then normals or colours, then parts."""
     transposed = (
-        columns.ndim == 2 and columns.shape[0] == 3 and not 3 <= columns.shape[1] <= _WIDEST
+        columns.ndim == 2 and columns.shape[0] == 3 and not 3 <= columns.shape[1] <= _MAX_COLUMNS
     )
     if columns.ndim != 2 or columns.shape[1] < 3 or transposed:
-        turned = " (transposed?)" if transposed else ""
+        hint = " (transposed?)" if transposed else ""
         raise DataError(
-            f"{path}: expected an (N, 3) table of x y z, found shape {columns.shape}{turned}"
+            f"{path}: expected an (N, 3) table of x y z, found shape {columns.shape}{hint}"
         )
     cloud = Cloud(xyz=columns[:, :3])
     if columns.shape[1] >= 6 and columns.dtype.kind in "fiu":
@@ -106,18 +107,18 @@ def _from_columns(columns: NDArray[Any], path: Path) -> Cloud:
 
 
 def _are_parts(rest: NDArray[Any]) -> bool:
-    """Whether what follows six columns is one of whole numbers from 0 to 255, as ShapeNetPart's
-    text files and the rooms of S3DIS have it."""
+    """Whether the columns after the sixth are one column of whole numbers from 0 to 255, as in the
+    text files of ShapeNetPart and the rooms of S3DIS."""
     if rest.shape[1] != 1 or not len(rest):
         return False
-    return bool((rest == np.floor(rest)).all()) and 0 <= rest.min() <= rest.max() <= _MOST_PART
+    return bool((rest == np.floor(rest)).all()) and 0 <= rest.min() <= rest.max() <= _MAX_PART
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """What ``numpy.save`` wrote, if it is an array of numbers.
+    """The array that ``numpy.save`` wrote.
 
     Raises:
-        DataError: the file is damaged, of another kind, or holds pickled objects.
+        DataError: the file is damaged, of another format, or contains pickled objects.
     """
     with path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
@@ -126,14 +127,14 @@ def read_array(path: Path) -> NDArray[Any]:
                 "Save the points with numpy.save as a float array."
             )
     try:
-        # Mapped first, so that a header that promises terabytes allocates nothing.
+        # Mapped first, so that a header that declares terabytes allocates nothing.
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
     except _NPY_ERRORS as error:
-        raise DataError(f"{path}: {_why(error)}") from None
+        raise DataError(f"{path}: {_reason(error)}") from None
 
 
-def _check_promises(archive: zipfile.ZipFile, names: list[str], path: Path) -> None:
-    """NumPy allocates what the header of an array says: it must not exceed what can be there."""
+def _check_sizes(archive: zipfile.ZipFile, names: list[str], path: Path) -> None:
+    """Raises for arrays whose declared size, which NumPy would allocate, can't be in the file."""
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     for info in (members[name] for name in names):
         with archive.open(info) as file:
@@ -142,9 +143,12 @@ def _check_promises(archive: zipfile.ZipFile, names: list[str], path: Path) -> N
             read_header = readers.get(version, np.lib.format.read_array_header_2_0)
             shape, _, dtype = read_header(file)
         size = math.prod(shape) * dtype.itemsize
-        if size > min(info.file_size, _INFLATES * info.compress_size) or min(shape, default=0) < 0:
+        if (
+            size > min(info.file_size, _MAX_EXPANSION * info.compress_size)
+            or min(shape, default=0) < 0
+        ):
             raise DataError(
-                f"{path}: truncated or damaged ({size} bytes of {info.filename} announced)"
+                f"{path}: truncated or damaged ({size} bytes of {info.filename} declared)"
             )
 
 
@@ -152,9 +156,9 @@ def _first(keys: tuple[str, ...], names: list[str]) -> str | None:
     return next((key for key in keys if key in names), None)
 
 
-def _why(error: Exception) -> str:
-    """One line for NumPy's complaint about a file."""
+def _reason(error: Exception) -> str:
+    """NumPy's error about a file in one line."""
     text = " ".join(str(error).split())
     if "allow_pickle" in text or "Python objects" in text or "pickled data" in text:
-        return "holds pickled Python objects, which are never loaded; save a plain float array"
+        return "contains pickled Python objects, which are never loaded; save a plain float array"
     return f"truncated or damaged ({text})"

@@ -1,7 +1,7 @@
-"""Wavefront OBJ: its vertices and faces. Materials, textures, normals and lines are not looked at.
+"""Wavefront OBJ: vertices and faces. Materials, textures, normals and lines are ignored.
 
-Read here rather than by trimesh, which takes an index such as -1 from the end of the file and not,
-as the format has it, from where it is written.
+Not read by trimesh, which counts a negative index from the end of the file. The format counts it
+from the line where it is written.
 """
 
 import re
@@ -21,7 +21,7 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         DataError: no vertices, or damaged.
     """
     data = path.read_bytes().replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
-    points, faces, before = [], [], []
+    points, faces, previous = [], [], []  # previous: number of vertices before each face
     for line in filled_lines(data):
         head, _, rest = line.lstrip().partition(" ")
         if "\t" in head:
@@ -30,31 +30,31 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             points.append(rest)
         elif head == "f":
             faces.append(rest)
-            before.append(len(points))
+            previous.append(len(points))
     if not points:
         raise DataError(
             f"{path}: not a Wavefront OBJ file, or one without vertices (lines 'v x y z')"
         )
     try:
         vertices = np.loadtxt(points, np.float64, comments=None, usecols=(0, 1, 2), ndmin=2)
-        return vertices, _triangles(faces, np.array(before, dtype=np.int64))
+        return vertices, _triangles(faces, np.array(previous, dtype=np.int64))
     except ValueError as error:
         raise DataError(f"{path}: damaged vertices or faces ({one_line(error)})") from None
 
 
-def _triangles(rows: list[str], before: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of rows ``7/1/3 8/2/3 9//3``: the number ahead of the slash, counted from 1."""
+def _triangles(rows: list[str], previous: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Triangles of rows ``7/1/3 8/2/3 9//3``: the vertex is the number before the slash, from 1."""
     if any("/" in row for row in rows):
         rows = re.sub(r"/[^\s]*", "", "\n".join(rows)).split("\n")
     if any("-" in row for row in rows):
-        rows = [_absolute(row, seen) for row, seen in zip(rows, before.tolist(), strict=True)]
+        rows = [_absolute(row, count) for row, count in zip(rows, previous.tolist(), strict=True)]
     corners = np.array([len(row.split()) for row in rows], dtype=np.int64)
     triangles = fans(rows, corners, 0)
     if (triangles == 0).any():
-        raise ValueError("a face refers to vertex 0, but they are counted from 1")
+        raise ValueError("a face refers to vertex 0, but vertices are counted from 1")
     return triangles - 1
 
 
-def _absolute(row: str, seen: int) -> str:
-    """-1 is the last vertex ahead of the face."""
-    return " ".join(str(i if i >= 0 else seen + 1 + i) for i in map(int, row.split()))
+def _absolute(row: str, previous: int) -> str:
+    """The row with positive indices; -1 is the last of the ``previous`` vertices."""
+    return " ".join(str(i if i >= 0 else previous + 1 + i) for i in map(int, row.split()))

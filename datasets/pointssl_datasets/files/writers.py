@@ -1,4 +1,4 @@
-"""Clouds into files that everybody reads: PLY, and the HDF5 of ModelNet40 and ShapeNetPart."""
+"""Writing clouds as PLY, and in the HDF5 layouts of ModelNet40 and ShapeNetPart."""
 
 import hashlib
 from pathlib import Path
@@ -13,32 +13,32 @@ from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.source import Cloud
 
 SHARD = 2048  # clouds in one HDF5 file, as in modelnet40_ply_hdf5_2048
-_BLOCK = 64  # clouds kept until they are written, and the rows of an HDF5 chunk
-_LONGEST = 120  # characters of a file name: systems allow 255 bytes, a character takes up to 4
+_BLOCK = 64  # clouds written at once, and the rows of an HDF5 chunk
+_MAX_NAME = 120  # characters of a file name: systems allow 255 bytes, a character has up to 4
 _RESERVED = ("con", "prn", "aux", "nul", *(f"{p}{i}" for p in ("com", "lpt") for i in range(1, 10)))
-_KEYS = {"xyz": "data", "normals": "normal", "part": "pid"}  # our names: those in the files
+_KEYS = {"xyz": "data", "normals": "normal", "part": "pid"}  # field -> key in the files
 
 
 def safe_name(name: str) -> str:
-    """``name`` as the name of one file or folder on any system, without suffix.
+    """``name`` as a valid name of a file or folder on any system, without suffix.
 
-    Slashes and what Windows forbids become ``_``, so that no name leads out of a folder; nor is
-    it hidden. A long one is cut, and told apart by a hash.
+    Slashes and characters that Windows forbids become ``_``, so that no name leads out of a folder;
+    the result is never hidden. A long name is cut and made unique by a hash.
     """
     safe = "".join("_" if c in '<>:"/\\|?*' or not c.isprintable() else c for c in name)
     safe = safe.rstrip(". ")
     if not safe or safe[0] in ". " or safe.partition(".")[0].lower() in _RESERVED:
         safe = f"_{safe[1:]}" if safe[:1] in (".", " ") else f"_{safe}"
-    if len(safe) > _LONGEST or len(safe.encode("utf-8", "surrogateescape")) > 200:
+    if len(safe) > _MAX_NAME or len(safe.encode("utf-8", "surrogateescape")) > 200:
         short = safe.encode("utf-8", "surrogateescape")[:80].decode("utf-8", "ignore")
         safe = f"{short}-{_digest(name)}"
     return safe
 
 
 def safe_names(names: tuple[str, ...]) -> list[str]:
-    """:func:`safe_name` of each; those that would fall together are told apart by a hash."""
+    """:func:`safe_name` of each; a hash is added where two would be the same."""
     plain = [safe_name(name) for name in names]
-    folded = [name.casefold() for name in plain]  # on some systems Chair is chair
+    folded = [name.casefold() for name in plain]  # some file systems ignore case
     return [
         name if folded.count(name.casefold()) == 1 else f"{name}-{_digest(original)}"
         for name, original in zip(plain, names, strict=True)
@@ -50,7 +50,7 @@ def _digest(name: str) -> str:
 
 
 def free_path(folder: Path, name: str, suffix: str) -> Path:
-    """A file of the folder called ``name``, made safe, that does not exist yet."""
+    """A path in ``folder`` named after ``name``, made safe, that does not exist yet."""
     path = folder / f"{safe_name(name)}{suffix}"
     return path if not path.exists() else folder / f"{safe_name(name)}-{_digest(name)}{suffix}"
 
@@ -82,10 +82,10 @@ def write_ply(path: Path, cloud: Cloud) -> None:
 class Hdf5Shards:
     """``with Hdf5Shards(folder, "train", listing) as out: out.append(cloud)``.
 
-    Writes ``ply_data_train0.h5``, ``ply_data_train1.h5``, ... of 2048 clouds each, and their names
-    into ``listing`` at the end. Keys: ``data (M, N, 3)`` float32, ``label (M, 1)`` int64, ``id``
+    Writes ``ply_data_train0.h5``, ``ply_data_train1.h5``, ... of 2048 clouds each, and at the end
+    their names into ``listing``. Keys: ``data (M, N, 3)`` float32, ``label (M, 1)`` int64, ``id``
     (M strings) and, if the clouds have them, ``normal (M, N, 3)`` float32 and ``pid (M, N)`` int64.
-    At most 64 clouds and one compressed file are held in memory.
+    At most 64 clouds and one compressed file are in memory.
     """
 
     def __init__(self, folder: Path, split: str, listing: str, shard: int = SHARD) -> None:
@@ -93,7 +93,7 @@ class Hdf5Shards:
         self.written: list[str] = []
         self.rows = 0  # of the open file
         self._first: Cloud | None = None
-        self._held: list[Cloud] = []
+        self._pending: list[Cloud] = []
         self._file: h5py.File | None = None
 
     def append(self, cloud: Cloud) -> None:
@@ -108,36 +108,39 @@ class Hdf5Shards:
         if len(cloud["xyz"]) != len(first["xyz"]):
             raise DataError(
                 f"{self.split}: {name} has {len(cloud['xyz'])} points, {first['name']} "
-                f"{len(first['xyz'])}; the clouds of an HDF5 array have one size. Choose it with "
-                "--points (--sampling says which points), or convert to packed or ply."
+                f"{len(first['xyz'])}; all clouds in an HDF5 array have the same size. Choose it "
+                "with --points (and --sampling), or convert to packed or ply."
             )
-        mine, wanted = (
+        fields, expected = (
             [word for field, word in (("normals", "normals"), ("part", "parts")) if field in one]
             for one in (cloud, first)
         )
-        if mine != wanted:
+        if fields != expected:
             raise DataError(
-                f"{self.split}: {name} has {' and '.join(mine) or 'no normals or parts'}, "
-                f"{first['name']} has {' and '.join(wanted) or 'none'}; in an HDF5 array all have "
-                "them or none. --estimate-normals fills in normals; or convert to packed or ply."
+                f"{self.split}: {name} has {' and '.join(fields) or 'no normals or parts'}, "
+                f"{first['name']} has {' and '.join(expected) or 'none'}; in an HDF5 array either "
+                "all clouds have them or none. Add normals with --estimate-normals, or convert to "
+                "packed or ply."
             )
-        self._held.append(cloud)
-        if len(self._held) == _BLOCK or self.rows + len(self._held) == self.shard:
+        self._pending.append(cloud)
+        if len(self._pending) == _BLOCK or self.rows + len(self._pending) == self.shard:
             self._flush()
 
     def _flush(self) -> None:
-        """What is held, into the open file; a full file is closed."""
-        if not self._held:
+        """Appends the pending clouds to the open file; writes the file if it is full."""
+        if not self._pending:
             return
         arrays: dict[str, NDArray[Any]] = {
-            "label": np.array([[cloud["label"]] for cloud in self._held], dtype=np.int64),
-            "id": np.array([cloud["name"].encode("utf-8", "replace") for cloud in self._held], "O"),
+            "label": np.array([[cloud["label"]] for cloud in self._pending], dtype=np.int64),
+            "id": np.array(
+                [cloud["name"].encode("utf-8", "replace") for cloud in self._pending], "O"
+            ),
         }
         for field, key in _KEYS.items():
-            if field in self._held[0]:
-                arrays[key] = np.stack([cloud[field] for cloud in self._held])  # type: ignore[literal-required]
+            if field in self._pending[0]:
+                arrays[key] = np.stack([cloud[field] for cloud in self._pending])  # type: ignore[literal-required]
         if self._file is None:
-            # In memory, and written when it is complete: HDF5 crashes on a disk that is full.
+            # Built in memory and written when complete: HDF5 crashes if the disk is full.
             self.written.append(f"ply_data_{self.split}{len(self.written)}.h5")
             self._file = h5py.File(self.written[-1], "w", driver="core", backing_store=False)
             for key, values in arrays.items():
@@ -152,13 +155,13 @@ class Hdf5Shards:
         for key, values in arrays.items():
             self._file[key].resize(self.rows + len(values), axis=0)
             self._file[key][self.rows :] = values
-        self.rows += len(self._held)
-        self._held = []
+        self.rows += len(self._pending)
+        self._pending = []
         if self.rows == self.shard:
             self._write()
 
     def _write(self) -> None:
-        """The open file to disk."""
+        """Writes the open file to disk."""
         assert self._file is not None
         self._file.flush()
         (self.folder / self.written[-1]).write_bytes(self._file.id.get_file_image())

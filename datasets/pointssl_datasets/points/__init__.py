@@ -1,1 +1,1 @@
-"""Choosing points of a cloud, and their normals."""
+"""Choosing points of a cloud, and estimating normals."""

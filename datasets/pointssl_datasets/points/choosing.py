@@ -1,4 +1,4 @@
-"""Which of its stored points stand for a cloud, by the name of ``--sampling``."""
+"""Choosing the points of a cloud by the name of a sampling: first, random or fps."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +8,16 @@ from pointssl_datasets.points.sampling import POINTS, choose_random, generator, 
 
 
 def choose_points(
-    xyz: NDArray[np.float32], points: int, how: str, *, seed: int, epoch: int, index: int
+    xyz: NDArray[np.float32], points: int, sampling: str, *, seed: int, epoch: int, index: int
 ) -> NDArray[np.int64]:
-    """``(points,)`` rows of ``xyz (N, 3)``; where there are fewer, they are repeated.
+    """``(points,)`` rows of ``xyz (N, 3)``. If N is smaller, rows are repeated.
 
     Args:
-        how: ``"first"``, ``"random"`` (by seed, epoch and index of the cloud) or ``"fps"``.
+        sampling: ``"first"``, ``"random"`` or ``"fps"`` (farthest point sampling).
+        seed, epoch, index: what a random choice depends on; ``index`` is the number of the cloud.
     """
-    if how == "random":
+    if sampling == "random":
         return choose_random(len(xyz), points, generator(POINTS, seed, epoch, index))
-    if how == "fps":
+    if sampling == "fps":
         return repeat_to(farthest(xyz, min(len(xyz), points)), points)
     return repeat_to(np.arange(len(xyz)), points)

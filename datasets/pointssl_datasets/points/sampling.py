@@ -1,33 +1,33 @@
-"""Which of a cloud's points are served, and how it is turned: all decided by a few integers."""
+"""Random choices of points and rotations, reproducible from a few integers."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# The independent uses of randomness, so that e.g. the view does not depend on the points.
+# Each use of randomness has its own stream, so that e.g. the view does not depend on the points.
 POINTS, VIEW, TURN, MIX = 0, 1, 2, 3
 
 
 def generator(use: int, seed: int, epoch: int, index: int) -> np.random.Generator:
-    """A generator of its own for each (use, seed, epoch, index)."""
+    """The generator of (use, seed, epoch, index); all are independent."""
     return np.random.default_rng([use, seed, epoch, index])
 
 
 def choose_random(stored: int, points: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """``points`` indices without replacement, or all of them and then random repeats."""
+    """``points`` indices without replacement; if too few are stored, all, then random repeats."""
     if points <= stored:
         return rng.choice(stored, points, replace=False)
     return np.concatenate([rng.permutation(stored), rng.integers(stored, size=points - stored)])
 
 
 def repeat_to(order: NDArray[np.int64], points: int) -> NDArray[np.int64]:
-    """The first ``points`` of ``order``, which starts again at its end."""
+    """The first ``points`` of ``order``, which is repeated if it is shorter."""
     return np.resize(order, points)
 
 
 def rotation(turn: str, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A ``(3, 3)`` rotation: about the y axis (``"up"``), or uniform over SO(3) (``"so3"``).
+    """A random rotation ``(3, 3)``: about the y axis (``"up"``), or uniform over SO(3) (``"so3"``).
 
-    Uniform by a normalised Gaussian quaternion (Shoemake, Graphics Gems III, 1992).
+    The latter from a normalised Gaussian quaternion (Shoemake, Graphics Gems III, 1992).
     """
     if turn == "up":
         angle = rng.uniform(0, 2 * np.pi)

@@ -63,7 +63,7 @@ def test_nothing_outside_of_the_file_is_read(tmp_path):
                 file.create_dataset("data", (3, 2, 3), float, external=[(str(raw), 0, 144)])
             else:
                 file.create_group("data")
-        with pytest.raises(DataError, match="'data' is not stored in this file as an array"):
+        with pytest.raises(DataError, match="'data' is not an array stored in this file"):
             open_shards([path], SHAPES)
 
 

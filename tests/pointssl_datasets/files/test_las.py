@@ -88,8 +88,8 @@ def test_damage(tmp_path):
         (b"PK" + good[2:], "not a LAS file"),
         (good[:24] + b"\x09\x09" + good[26:], "cannot be read as LAS"),
         (good[:100] + b"\xff" * 4 + good[104:], "4294967295 records"),
-        (good[:-50], "truncated: 500 points announced, 498 in"),
-        (good[:107] + b"\xff" * 4 + good[111:247] + b"\xff" * 7 + b"\0" + good[255:], "announced"),
+        (good[:-50], "truncated: 500 points declared, 498 in"),
+        (good[:107] + b"\xff" * 4 + good[111:247] + b"\xff" * 7 + b"\0" + good[255:], "declared"),
         (good[:131] + np.array([np.nan]).tobytes() + good[139:], "damaged header"),
     ]:
         path.write_bytes(data)

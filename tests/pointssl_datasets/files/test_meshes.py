@@ -169,7 +169,7 @@ def test_glb_opens_nothing_else_and_believes_nothing(tmp_path):
         head["scenes"] = [{"nodes": list(range(3000))}]
 
     for edit, said in [
-        (elsewhere, "other.bin"), (draco, "without compression"), (bomb, "announces"),
+        (elsewhere, "other.bin"), (draco, "without compression"), (bomb, "declares"),
         (beyond, "cannot be read as GLB"), (lambda head: head.clear(), "no vertices|GLB"),
     ]:  # fmt: skip
         with pytest.raises(DataError, match=said):
@@ -179,7 +179,7 @@ def test_glb_opens_nothing_else_and_believes_nothing(tmp_path):
 
 
 def test_a_scene_that_repeats_a_mesh_too_often_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("pointssl_datasets.files.glb._MOST", 35)
+    monkeypatch.setattr("pointssl_datasets.files.glb._MAX", 35)
     scene().export(tmp_path / "a.glb")
     with pytest.raises(DataError, match="more than 35 triangles"):
         read_mesh(tmp_path / "a.glb")
@@ -237,11 +237,11 @@ BAD = [
     ("a.off", "OFF\n", "expected the numbers of vertices"),
     ("a.off", "OFF\n8 x 0\n", "expected the numbers of vertices"),
     ("a.off", OFF.replace("8 6 0", "-8 6 0"), "-8 vertices"),
-    ("a.off", OFF.replace("8 6 0", "1000000000000 6 0"), "1000000000000 vertices announced, 14 in"),
-    ("a.off", OFF.replace("8 6 0", "8 1000000000000 0"), "1000000000000 faces announced, 6 in"),
+    ("a.off", OFF.replace("8 6 0", "1000000000000 6 0"), "1000000000000 vertices declared, 14 in"),
+    ("a.off", OFF.replace("8 6 0", "8 1000000000000 0"), "1000000000000 faces declared, 6 in"),
     ("a.off", OFF.replace("8 6 0", "9" * 5000 + " 6 0"), "expected the numbers"),
-    ("a.off", OFF[:75], "truncated: 8 vertices announced, 6 in"),
-    ("a.off", OFF[:-12], "truncated: 6 faces announced, 5 in"),
+    ("a.off", OFF[:75], "truncated: 8 vertices declared, 6 in"),
+    ("a.off", OFF[:-12], "truncated: 6 faces declared, 5 in"),
     ("a.off", OFF.replace("1.0", "one"), "damaged vertices"),
     ("a.off", OFF.replace("4 0 1 3 2", "5 0 1 3 2"), "damaged vertices or faces"),
     ("a.off", OFF.replace("4 0 1 3 2", "3000000000000 0 1 3 2"), "does not have them"),
@@ -250,7 +250,7 @@ BAD = [
     ("a.off", OFF.replace("4 0 1 3 2", "4 0 1 -1 2"), "number -1 of 8"),
     ("a.off", OFF.replace("0.0 1.0 0.0\n", "0.0 nan 0.0\n", 1), "1 of 8 vertices are NaN"),
     ("a.off", "OFF BINARY\n\0\0\0\x08", "binary OFF"),
-    ("a.off", OFF.replace("OFF", "4OFF"), "other than three dimensions"),
+    ("a.off", OFF.replace("OFF", "4OFF"), "in three dimensions"),
     ("a.off", "OFF\n0 0 0\n", "no vertices"),
     ("a.obj", "hello", "not a Wavefront OBJ"),
     ("a.obj", "f 1 2 3\n", "without vertices"),
@@ -261,7 +261,7 @@ BAD = [
     ("a.obj", "v 0 0\nv 1 0 0\n", "damaged"),
     ("a.stl", "solid", "not an STL file"),
     ("a.stl", b"\0" * 90, "no vertices"),
-    ("a.stl", b"\0" * 80 + b"\xff\xff\xff\xff" + b"\0" * 500, "4294967295 triangles announced"),
+    ("a.stl", b"\0" * 80 + b"\xff\xff\xff\xff" + b"\0" * 500, "4294967295 triangles declared"),
     ("a.stl", "solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\n" * 3, "truncated or"),
     ("a.glb", "glTF", "not a GLB file"),
     ("a.glb", "PK" + "\0" * 40, "not a GLB file"),
@@ -270,7 +270,7 @@ BAD = [
     ("a.ply", binary_ply(QUADS)[:-24], "truncated"),
     ("a.ply", binary_ply(QUADS).replace(b"face 6", b"face 600000000000"), "truncated"),
     ("a.ply", binary_ply([(0, 1, 9)]), "number 9 of 8"),
-    ("a.gltf", "{}", "unknown kind"),
+    ("a.gltf", "{}", "unknown file format"),
 ]  # fmt: skip
 
 

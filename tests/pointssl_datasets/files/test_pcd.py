@@ -105,8 +105,8 @@ BAD_LZF = [
     (bytes([0, 65, 0b00100000, 5]), 5, "before its beginning"),
     (bytes([31, 1, 2]), 32, "in the middle"),
     (bytes([0, 65, 0b11100000]), 12, "in the middle"),
-    (bytes([0, 65]), 2, "1 bytes come out, 2 are"),
-    (bytes([0, 65, 0b11100000, 255, 0]), 4, "265 bytes come out, 4"),
+    (bytes([0, 65]), 2, "1 bytes result, 2 are"),
+    (bytes([0, 65, 0b11100000, 255, 0]), 4, "265 bytes result, 4"),
 ]
 
 
@@ -120,22 +120,22 @@ GOOD = {data: pcd_bytes(columns(random_cloud()), data) for data in DATA}
 BAD = [
     (b"not a cloud", "no DATA line"),
     (GOOD["binary"][:60], "no DATA line"),
-    (GOOD["binary"][:-13], "50 points announced, 48 in"),
-    (GOOD["ascii"][: GOOD["ascii"].rindex(b"\n", 0, -1) + 1], "50 points announced, 49 in"),
+    (GOOD["binary"][:-13], "50 points declared, 48 in"),
+    (GOOD["ascii"][: GOOD["ascii"].rindex(b"\n", 0, -1) + 1], "50 points declared, 49 in"),
     (GOOD["ascii"].replace(b"\n0", b"\nzero", 1).replace(b"\n-", b"\nminus", 1), "damaged points"),
-    (GOOD["binary_compressed"][:-1], "bytes announced"),
+    (GOOD["binary_compressed"][:-1], "bytes declared"),
     (GOOD["binary"].replace(b"FIELDS x y z", b"FIELDS x y w"), "no fields z; found x y w"),
-    (GOOD["binary"].replace(b"SIZE 4 4 4", b"SIZE 4 4"), "not understood"),
-    (GOOD["binary"].replace(b"SIZE 4 4 4", b"SIZE 4 4 3"), "do not fit"),
+    (GOOD["binary"].replace(b"SIZE 4 4 4", b"SIZE 4 4"), "invalid PCD header"),
+    (GOOD["binary"].replace(b"SIZE 4 4 4", b"SIZE 4 4 3"), "do not match"),
     (GOOD["binary"].replace(b"COUNT 1 1 1", b"COUNT 1 1 9999999"), "a point of"),
     (GOOD["binary"].replace(b"COUNT 1 1 1", b"COUNT 1 1 -1"), "header"),
     (GOOD["binary"].replace(b"WIDTH 50", b"WIDTH 51"), "50 POINTS, but 51 x 1"),
     (GOOD["binary"].replace(b"WIDTH 50", b"WIDTH -50").replace(b"S 50", b"S -50"), "-50 POINTS"),
-    (GOOD["binary"].replace(b"WIDTH 50", b"WIDTH ?"), "not understood"),
+    (GOOD["binary"].replace(b"WIDTH 50", b"WIDTH ?"), "invalid PCD header"),
     (GOOD["binary"].replace(b"DATA binary", b"DATA zipped"), "DATA 'zipped'"),
-    (GOOD["binary"].replace(b" 50", b" 1000000000000"), "1000000000000 points announced"),
-    (GOOD["ascii"].replace(b" 50", b" 1000000000000"), "1000000000000 points announced"),
-    (GOOD["binary_compressed"].replace(b" 50", b" 1000000000000"), "cannot hold"),
+    (GOOD["binary"].replace(b" 50", b" 1000000000000"), "1000000000000 points declared"),
+    (GOOD["ascii"].replace(b" 50", b" 1000000000000"), "1000000000000 points declared"),
+    (GOOD["binary_compressed"].replace(b" 50", b" 1000000000000"), "cannot contain"),
 ]  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
     body = bytes([0, 65]) + bytes([0b11100000, 255, 0]) * 100
     sizes = np.array([len(body), points * 12], dtype="<u4").tobytes()
     (tmp_path / "a.pcd").write_bytes(head + sizes + body)
-    with pytest.raises(DataError, match="cannot hold"):
+    with pytest.raises(DataError, match="cannot contain"):
         read_cloud(tmp_path / "a.pcd")
 
 

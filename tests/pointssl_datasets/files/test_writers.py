@@ -81,7 +81,7 @@ def test_hdf5_holds_few_clouds_in_memory(tmp_path):
     with Hdf5Shards(tmp_path, "train", "train_files.txt", shard=200) as shards:
         for i in range(210):
             shards.append(Cloud(name=str(i), label=0, xyz=random_cloud(4, i)))
-            assert len(shards._held) < 64
+            assert len(shards._pending) < 64
     with h5py.File(tmp_path / "ply_data_train0.h5") as file:
         assert file["data"].shape == (200, 4, 3)
         np.testing.assert_array_equal(file["data"][150], random_cloud(4, 150))

@@ -158,7 +158,7 @@ def test_wrong_values_in_a_room(rooms, case):
 
 BAD_ARRAYS = {
     "6 columns": (np.zeros((5, 6)), r"found float64 of shape \(5, 6\)"),
-    "objects": (np.full((5, 7), None), "holds pickled Python objects"),
+    "objects": (np.full((5, 7), None), "contains pickled Python objects"),
     "words": (np.full((5, 7), "word"), "found <U4"),
 }
 
