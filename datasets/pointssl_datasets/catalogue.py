@@ -1,7 +1,7 @@
 """What is known about each dataset: layout, size, terms of use, where to get it, official counts.
 
-The entry of a dataset stands beside its opener, in the ``ENTRIES`` of its module in ``sets/``; it
-is imported when somebody looks it up.
+The entry of a dataset stands beside its opener, in the ``ENTRIES`` of its module in ``sets/``. The
+module is imported when its entry is looked up.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,7 +57,7 @@ def find_entry(name: str) -> Entry:
 
 
 def splits_of(name: str) -> tuple[str, ...]:
-    """The splits that a dataset may have, none of them part of another, in the usual order."""
+    """The splits that a dataset may have, without overlaps, in the usual order."""
     entry = CATALOGUE.get(name)
     known = entry.clouds if entry and entry.clouds else ("train", "val", "test")
     return tuple(split for split in known if split != "trainval")

@@ -1,4 +1,4 @@
-"""The former place of :class:`~pointssl_datasets.base.source.Source`, for code that imports it."""
+"""The former module of :class:`~pointssl_datasets.base.source.Source`, for code that imports it."""
 
 from pointssl_datasets.base.source import Cloud, Source
 

@@ -249,11 +249,11 @@ def test_clouds_and_pictures_that_are_unpaired(capfd, tmp_path):
     pictured = {"image_encoder": "tiny:PictureNet", "batch_size": 4, "epochs": 1}
     words = command("pretrain", root, tmp_path / "run", **pictured)
     line = refused(capfd, 1, *words)
-    assert "1 of 9 clouds without pictures (bed/m0); 1 pictures without a cloud" in line
+    assert "clouds without images: 1 of 9 (bed/m0); images without a cloud: 1" in line
     assert "--on-unpaired skip" in line
     assert not (tmp_path / "run").exists()
     printed = worked(capfd, *words, "--on-unpaired", "skip")
-    assert "note: left out: 1 of 9 clouds without pictures (bed/m0)" in printed
+    assert "note: left out: clouds without images: 1 of 9 (bed/m0)" in printed
     assert "8 clouds of 32 points" in printed
 
 

@@ -166,7 +166,7 @@ def test_data_that_do_not_fit(capfd, tmp_path, run):
 def test_the_val_split_of_shapenetpart_must_be_there(capfd, tmp_path, run):
     write_shapenetpart_hdf5(tmp_path / "parts", splits=("train", "test"))
     words = command(tmp_path / "parts", run, "partseg", data="shapenetpart")
-    assert "nothing of the split 'val'" in refused(capfd, 1, *words)
+    assert "no files of the split 'val'" in refused(capfd, 1, *words)
     assert not run.exists()
 
 

@@ -1,1 +1,1 @@
-"""What every other room of this package needs: sources, paths, errors, whole files."""
+"""What every dataset needs: clouds and sources, catalogue entries, paths, skip lists, errors."""

@@ -1,9 +1,9 @@
-"""Which axis points up: files differ, and clouds are served y-up."""
+"""The axis that points up: it differs between datasets; clouds are served y-up."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Rows of the rotation matrix (determinant +1) that turns each axis up into +y.
+# The rotation matrix (determinant +1) that turns each up axis into +y.
 TO_Y_UP: dict[str, NDArray[np.float32]] = {
     "x": np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=np.float32),
     "y": np.eye(3, dtype=np.float32),

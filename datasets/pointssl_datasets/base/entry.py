@@ -1,7 +1,7 @@
-"""What a dataset's file says about it: layout, size, terms of use, where to get it.
+"""The catalogue entry of a dataset: layout, size, terms of use, where to get it.
 
-Checksums and sizes are those that others published for the very same archives. Where nobody did,
-they are None, and a download records what it received.
+Checksums and sizes are those that others published for the very same archives. Where there are
+none, they are None, and a download records what it received.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ HUGGING_FACE = "https://huggingface.co/datasets"
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """One file to download: mirrors in the order in which they are tried."""
+    """One file to download."""
 
     file_name: str
-    urls: tuple[str, ...] = ()
-    size: int | None = None  # bytes, where it is known
-    sha256: str | None = None  # hex, where somebody published it
-    md5: str | None = None
+    urls: tuple[str, ...] = ()  # mirrors, in the order in which they are tried
+    size: int | None = None  # bytes, if known
+    sha256: str | None = None  # hex, if published
+    md5: str | None = None  # hex, if published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +28,22 @@ class Entry:
     """What ``pointssl data list`` shows, ``download`` fetches and ``check`` compares with."""
 
     title: str  # one line
-    layout: str  # files and folders that are expected
-    up_axis: str
+    layout: str  # the expected files and folders
+    up_axis: str  # in the files
     classes: int | None = None  # None: any number
-    clouds: Mapping[str, int] = field(default_factory=dict)  # official number per split
+    clouds: Mapping[str, int] = field(default_factory=dict)  # split -> official number of clouds
     by_classes: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
-    """The same for a layout that several datasets share, by their number of classes."""
-    terms: str = ""  # one or two sentences; shown before a download
-    home: str = ""  # the page to read
-    gigabytes: float | None = None  # unpacked, about
+    """Number of classes -> ``clouds``, for a layout that several datasets share."""
+    terms: str = ""  # of use, in one or two sentences; shown before a download
+    home: str = ""  # address of the dataset's page
+    gigabytes: float | None = None  # approximate size when unpacked
     origin: Literal["download", "by hand", "generated", "your own"] = "by hand"
-    folder: str = ""  # below the data folder, what a download is unpacked to
-    archives: tuple[Archive, ...] = ()  # all are needed; none: how to get it is said in ``how``
-    others: tuple[Archive, ...] = ()  # further known ones, for --from and --mirror
-    how: str = ""  # what to do by hand, or further ways
+    folder: str = ""  # where a download is unpacked, relative to the data folder
+    archives: tuple[Archive, ...] = ()  # all are needed; if there are none, ``how`` explains
+    others: tuple[Archive, ...] = ()  # further known archives, for --from and --mirror
+    how: str = ""  # instructions to get it by hand, or in other ways
 
     def official(self, split: str, classes: int | None = None) -> int | None:
-        """Clouds that the original has in ``split``, None where no number is official."""
+        """Official number of clouds in ``split``; None if there is none."""
         counts = self.by_classes.get(classes, {}) if classes is not None else {}
         return counts.get(split, self.clouds.get(split))

@@ -1,4 +1,4 @@
-"""A sequence whose items are made when they are asked for: a million names cost nothing."""
+"""A sequence that computes its items on access, so that a million names cost nothing."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar, overload
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Lazy(Sequence[T]):
-    """``item(0)`` to ``item(count - 1)``."""
+    """The sequence ``item(0), ..., item(count - 1)``."""
 
     def __init__(self, count: int, item: Callable[[int], T]) -> None:
         self._range, self._item = range(count), item

@@ -1,4 +1,4 @@
-"""Where data is looked for and where the cache lies, and what a set of files is known by."""
+"""The folders of data and of the cache, and a key that changes when files change."""
 
 import hashlib
 import os
@@ -10,15 +10,15 @@ from pointssl_datasets.base.errors import DataError
 
 def cache_root(cache_dir: Path | None) -> Path:
     """``cache_dir``, else ``$POINTSSL_CACHE``, else ``~/.cache/pointssl``. It need not exist."""
-    named = cache_dir or os.environ.get("POINTSSL_CACHE") or "~/.cache/pointssl"
-    return Path(named).expanduser().absolute()
+    path = cache_dir or os.environ.get("POINTSSL_CACHE") or "~/.cache/pointssl"
+    return Path(path).expanduser().absolute()
 
 
 def data_root(root: Path | None, what: str) -> Path:
     """``root``, else ``$POINTSSL_DATA``, else ``./data``; symbolic links are followed.
 
     Args:
-        root: the folder the user named, or None.
+        root: the folder that the user named, or None.
         what: name of the dataset, for the message.
 
     Raises:
@@ -41,10 +41,16 @@ def data_root(root: Path | None, what: str) -> Path:
 
 
 def find_layout(root: Path, fits: Callable[[Path], bool], what: str, layout: str) -> Path:
-    """``root`` itself if it ``fits`` the layout, else the one folder directly below that does.
+    """``root`` if it ``fits`` the layout, else the only folder directly below it that fits.
+
+    Args:
+        root: where to look.
+        fits: whether a folder has the layout.
+        what: name of the dataset, for the message.
+        layout: description of the layout, for the message.
 
     Raises:
-        DataError: none fits (says where we looked and what ``layout`` is expected), or several do.
+        DataError: no folder fits, or several do.
     """
     if fits(root):
         return root
@@ -52,8 +58,8 @@ def find_layout(root: Path, fits: Callable[[Path], bool], what: str, layout: str
     if len(below) == 1:
         return below[0]
     if below:
-        named = ", ".join(folder.name for folder in below)
-        raise DataError(f"{what}: {root} holds several: {named}. Name one with --data-root.")
+        names = ", ".join(folder.name for folder in below)
+        raise DataError(f"{what}: {root} contains several: {names}. Choose one with --data-root.")
     raise DataError(
         f"{what}: not found in {root} nor in a folder directly below it. Expected {layout}; "
         "name its folder with --data-root."
@@ -64,7 +70,7 @@ def stat_key(paths: Iterable[Path], *more: str) -> str:
     """Hex digest of the paths, sizes and modification times of files, and of ``more`` strings.
 
     Raises:
-        DataError: a file is gone or can't be reached.
+        DataError: a file does not exist or can't be accessed.
     """
     digest = hashlib.sha256()
     for path in paths:

@@ -1,7 +1,7 @@
-"""Names to objects: a plain dict of ``"module:attribute"`` strings, and anything of the user's own.
+"""From names to objects, by registries of ``"module:attribute"`` strings.
 
-The registries hold strings, so that listing what exists imports nothing heavy, and so that a
-user's own ``my_package.module:MyEncoder`` goes exactly the way the built-in names go.
+Registries contain strings so that listing them imports nothing heavy, and so that a user's
+``my_package.module:MyEncoder`` is resolved in exactly the same way as the built-in names.
 """
 
 import difflib
@@ -27,10 +27,10 @@ def resolve(
         name: what the user typed.
         registry: name -> ``"module:attribute"``.
         kind: for the error message, e.g. ``"backbone"``.
-        base: what it must be a subclass of; None: anything that can be called will do.
+        base: the class that it must be a subclass of; None: any callable.
 
     Raises:
-        UsageError: the name is neither known nor importable, or is of something else.
+        UsageError: the name is neither known nor importable, or the object is of another type.
     """
     target = registry.get(name, name)
     if ":" not in target:
@@ -43,10 +43,10 @@ def resolve(
     if not module_name.strip(".") or not attribute:
         raise UsageError(f"{kind} {name!r}: expected package.module:Name.")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        obj = getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
-            raise  # the module exists; something that it imports does not
+            raise  # the module exists, but something that it imports does not
         raise UsageError(
             f"{kind} {name!r}: no module named {error.name!r}. Is its folder on PYTHONPATH?"
         ) from None
@@ -56,9 +56,9 @@ def resolve(
         ) from None
     except AttributeError:
         raise UsageError(f"{kind} {name!r}: module {module_name!r} has no {attribute!r}.") from None
-    if base is not None and not (isinstance(found, type) and issubclass(found, base)):
-        wanted = f"{base.__module__.partition('.')[0]}'s {base.__name__}"
-        raise UsageError(f"{kind} {name!r}: expected a class derived from {wanted}.")
-    if not callable(found):
+    if base is not None and not (isinstance(obj, type) and issubclass(obj, base)):
+        expected = f"{base.__module__.partition('.')[0]}'s {base.__name__}"
+        raise UsageError(f"{kind} {name!r}: expected a class derived from {expected}.")
+    if not callable(obj):
         raise UsageError(f"{kind} {name!r}: expected a function or a class.")
-    return found
+    return obj

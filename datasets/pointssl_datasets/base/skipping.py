@@ -1,8 +1,8 @@
-"""Clouds that are left out because a file says so; ``pointssl data check --fix`` writes one.
+"""Skip lists: files that list the clouds to leave out. ``pointssl data check --fix`` writes one.
 
-``pointssl-skip.tsv`` in the dataset's folder, or any file named with ``--skip-list``: one cloud a
-line, ``dataset <TAB> split <TAB> name <TAB> why``. Lines that begin with # are comments. Nothing of
-the dataset itself is ever changed.
+``pointssl-skip.tsv`` in the dataset's folder, or any file named with ``--skip-list``, has one cloud
+per line: ``dataset <TAB> split <TAB> name <TAB> why``. Lines that start with # are comments. The
+dataset itself is never changed.
 """
 
 import dataclasses
@@ -32,12 +32,12 @@ class Skip(NamedTuple):
 
 
 def find_skip_list(root: Path | None, named: Path | None) -> Path | None:
-    """The file ``named``, else ``pointssl-skip.tsv`` in ``root`` if it is there.
+    """The file ``named``, else ``pointssl-skip.tsv`` in ``root`` if it exists.
 
-    Without ``root``, as for the data itself, ``$POINTSSL_DATA`` and then ``./data`` are meant.
+    Without ``root`` the folder is ``$POINTSSL_DATA``, else ``./data``, as for the data itself.
 
     Raises:
-        DataError: ``named`` is no file.
+        DataError: ``named`` is not a file.
     """
     if named is not None:
         if not named.expanduser().is_file():
@@ -52,7 +52,7 @@ def read_skips(path: Path) -> list[Skip]:
     """The lines of a skip list.
 
     Raises:
-        DataError: it can't be read, or a line is not of that form.
+        DataError: it can't be read, or a line has too few columns.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -64,7 +64,7 @@ def read_skips(path: Path) -> list[Skip]:
             cells = line.split("\t")
             if len(cells) < 3:
                 raise DataError(
-                    f"{path}: line {number}: expected dataset, split, name and why, parted by tabs"
+                    f"{path}: line {number}: expected dataset, split, name and why between tabs"
                 )
             dataset, split, name, why = [*map(_unescaped, cells), ""][:4]
             skips.append(Skip(dataset, split, name, why))
@@ -72,27 +72,27 @@ def read_skips(path: Path) -> list[Skip]:
 
 
 def write_skips(path: Path, skips: Iterable[Skip]) -> None:
-    """Writes a skip list whole or not at all."""
-    head = (
+    """Writes a skip list, atomically."""
+    header = (
         "# Left out by pointssl: dataset, split, name, why. Delete a line to take a cloud back.\n"
     )
-    text = head + "".join("\t".join(map(_escaped, skip)) + "\n" for skip in skips)
+    text = header + "".join("\t".join(map(_escaped, skip)) + "\n" for skip in skips)
     write_text(path, text)
 
 
 def _escaped(cell: str) -> str:
-    """Without tabs and line breaks."""
+    """``cell`` without tabs and line breaks."""
     for plain, written in _ESCAPES:
         cell = cell.replace(plain, written)
     return cell
 
 
 def _unescaped(cell: str) -> str:
-    return re.sub(r"\\(.)", lambda found: _PLAIN.get(found[0], found[0]), cell)
+    return re.sub(r"\\(.)", lambda match: _PLAIN.get(match[0], match[0]), cell)
 
 
-def without(source: Source, skipped: frozenset[str], where: Path) -> Source:
-    """``source`` without the clouds named in ``skipped``, and a note that says so."""
+def leave_out(source: Source, skipped: frozenset[str], skip_list: Path) -> Source:
+    """``source`` without the clouds named in ``skipped``, and with a note about them."""
     kept = [i for i, name in enumerate(source.names) if name not in skipped]
     left_out = source.count - len(kept)
     if not left_out:
@@ -103,7 +103,7 @@ def without(source: Source, skipped: frozenset[str], where: Path) -> Source:
         key=f"{source.key}-{digest}",
         names=[source.names[i] for i in kept],
         read=lambda i: source.read(kept[i]),
-        notes=[*source.notes, f"left out: {left_out} clouds that {where} lists"],
+        notes=[*source.notes, f"left out: {left_out} clouds that {skip_list} lists"],
         left_out=source.left_out + left_out,
         packed=None,
     )

@@ -1,4 +1,4 @@
-"""What a dataset file hands over: the names of one split, and a function that reads one cloud."""
+"""A cloud, and a source of clouds: the names of one split and a function that reads one cloud."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,37 +10,37 @@ from numpy.typing import NDArray
 
 
 class Cloud(TypedDict, total=False):
-    """One shape as it is stored, before any choice of points. Only ``xyz`` always exists."""
+    """A cloud as it is stored, before points are chosen. Only ``xyz`` is always present."""
 
     name: str  # unique within the split, e.g. "chair/chair_0001"
     xyz: NDArray[np.float32]  # (N, 3), in the dataset's own axes
     normals: NDArray[np.float32]  # (N, 3), unit length, in the dataset's own axes
     colours: NDArray[np.float32]  # (N, 3), red green blue in 0-1
-    place: NDArray[np.float32]  # (N, 3), within the room, 0-1 of its extent, in the same axes
+    place: NDArray[np.float32]  # (N, 3), position in the room, 0-1 of its extent, same axes
     part: NDArray[np.int64]  # (N,)
-    label: int  # class of the shape
-    images: list[Path]  # pictures of the shape, any number
-    mesh: Path  # the surface that the points were drawn from, in the same axes and scale
+    label: int  # number of its class
+    images: list[Path]  # any number of images of the shape
+    mesh: Path  # the mesh that the points were sampled from, in the same axes and scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One split of one dataset, listed but not yet read.
+    """One split of one dataset, listed but not read.
 
     Attributes:
         dataset: name of the dataset, e.g. ``"modelnet40"``.
-        split: ``"train"`` or ``"test"``.
+        split: e.g. ``"train"`` or ``"test"``.
         classes: class names; a cloud's label indexes them.
-        parts: part names; empty where there are no part labels.
+        parts: part names; empty if there are no part labels.
         up_axis: the axis that points up in the stored coordinates.
-        key: changes whenever what would be read changes (paths, sizes and modification times of
-            the files; seed and version of a generator).
+        key: a string that changes whenever the clouds change: a digest of paths, sizes and
+            modification times of files, or the seed and version of a generator.
         names: of the clouds, unique and in order.
-        read: cloud number i, always the same. It raises :class:`DataError` for what is wrong with
-            that one cloud, so that the others can still be read.
+        read: returns cloud number i, always the same. It raises :class:`DataError` if that cloud
+            is damaged, so that the others can still be read.
         notes: lines for the user, e.g. what was skipped and how often.
-        left_out: clouds that a skip list left out.
-        packed: a folder that :mod:`pointssl_datasets.packing.pack` wrote and that holds just this.
+        left_out: number of clouds that a skip list left out.
+        packed: a folder that :mod:`pointssl_datasets.packing.pack` wrote of exactly these clouds.
     """
 
     dataset: str
@@ -61,7 +61,7 @@ class Source:
         return len(self.names)
 
     def clouds(self) -> Iterator[Cloud]:
-        """All of them, named, one after the other."""
+        """All clouds in order, each with its name."""
         for index, name in enumerate(self.names):
             cloud = self.read(index)
             cloud["name"] = name

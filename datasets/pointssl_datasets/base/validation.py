@@ -1,4 +1,4 @@
-"""What does not fit a cloud's points or the lists: refused by packing, found by checking."""
+"""Checks that the fields of a cloud fit its points and the dataset."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,11 @@ import numpy as np
 from pointssl_datasets.base.source import Cloud, Source
 
 
-def mismatches(cloud: Cloud, source: Source) -> Iterator[tuple[str, str]]:
-    """``(field, what is wrong with it)`` of a cloud of ``source`` whose ``xyz (N, 3)`` is good."""
+def field_errors(cloud: Cloud, source: Source) -> Iterator[tuple[str, str]]:
+    """``(field, error message)`` for each wrong field of a cloud of ``source``.
+
+    ``xyz (N, 3)`` must have been checked before.
+    """
     count, classes = len(cloud["xyz"]), len(source.classes)
     label = int(cloud.get("label", -1))
     if classes and not 0 <= label < classes:
@@ -17,11 +20,11 @@ def mismatches(cloud: Cloud, source: Source) -> Iterator[tuple[str, str]]:
         part = np.asarray(cloud["part"])
         highest = len(source.parts) - 1 if source.parts else np.iinfo(np.int64).max
         if part.shape != (count,) or part.min() < 0 or part.max() > highest:
-            spread = f"values {part.min()} to {part.max()}" if part.size else "no values"
+            values = f"values {part.min()} to {part.max()}" if part.size else "no values"
             yield (
                 "part",
                 f"part must be {count} numbers from 0 to {highest}, found shape {part.shape} with "
-                f"{spread}",
+                f"{values}",
             )
     if "normals" in cloud:
         normals = np.asarray(cloud["normals"])

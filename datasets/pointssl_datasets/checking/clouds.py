@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.base.validation import mismatches
+from pointssl_datasets.base.validation import field_errors
 from pointssl_datasets.checking.content import content_of, place_keys
 from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.checking.heights import AxisVotes
@@ -111,7 +111,7 @@ def _read(source: Source, index: int, name: str, findings: Findings) -> Cloud | 
         kind, detail = _kind_of(error)
         findings.add(kind, source.split, name, detail)
         return None
-    wrong = list(mismatches(cloud, source))
+    wrong = list(field_errors(cloud, source))
     for kind, detail in wrong:
         findings.add(kind, source.split, name, detail)
     return None if wrong else cloud

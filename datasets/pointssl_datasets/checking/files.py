@@ -8,7 +8,7 @@ from pathlib import Path
 from pointssl_datasets.base.skipping import FILE_NAME
 from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.files.readers import SUFFIXES
-from pointssl_datasets.layout.pairs import PICTURES
+from pointssl_datasets.layout.pairs import IMAGE_SUFFIXES
 
 _FOREIGN = {
     "archives": ".zip .tar .gz .tgz .bz2 .xz .7z .rar .zst",
@@ -32,7 +32,7 @@ _KNOWN_NAMES = ("license", "readme", FILE_NAME)
 
 def audit_files(root: Path, dataset: str, findings: Findings) -> None:
     """Walks ``root`` (hidden folders and linked folders excepted) and adds what is found."""
-    own = {*SUFFIXES, *PICTURES, *_KNOWN}
+    own = {*SUFFIXES, *IMAGE_SUFFIXES, *_KNOWN}
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
 

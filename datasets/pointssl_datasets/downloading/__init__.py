@@ -1,1 +1,1 @@
-"""Fetching datasets, and unpacking them safely."""
+"""Downloading datasets and unpacking them safely."""

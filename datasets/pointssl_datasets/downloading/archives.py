@@ -1,4 +1,4 @@
-"""What an archive holds, member by member: zip and tar, packed or not, recognised by content."""
+"""Iterating over the members of zip and tar archives, whose format is detected by content."""
 
 import bz2
 import contextlib
@@ -17,9 +17,9 @@ from typing import IO, Any, NamedTuple
 
 from pointssl_datasets.base.errors import DataError
 
-_BELIEVED = 2**40  # bytes
-_TAIL = 2**26  # bytes of padding after the end of a tar
-_HEADER = 2**22  # more than that in one read is a tar header that promises too much
+_PLAUSIBLE = 2**40  # bytes that a zip may declare; above, it is a bomb and not a lack of space
+_MAX_PADDING = 2**26  # bytes after the end of a tar
+_MAX_READ = 2**22  # bytes; a tar header that needs a larger read is damaged
 _KINDS = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
@@ -43,16 +43,16 @@ DAMAGE = (
 
 
 class Member(NamedTuple):
-    """One entry of an archive, of whatever kind."""
+    """A member of an archive."""
 
     name: str
-    kind: str  # "file", "folder", "link", or what it is instead
+    kind: str  # "file", "folder", "link", or a phrase for anything else
     content: IO[bytes] | None = None  # of a file
-    target: str = ""  # of a link, from the folder of the archive
+    target: str = ""  # of a link, relative to the root of the archive
 
 
-def kind(path: Path) -> str | None:
-    """``"zip"``, ``"tar"``, ``"gz"``, ``"bz2"``, ``"xz"``, or None: by content, not by name."""
+def archive_format(path: Path) -> str | None:
+    """``"zip"``, ``"tar"``, ``"gz"``, ``"bz2"``, ``"xz"`` or None, by content and not by name."""
     with path.open("rb") as file:
         head = file.read(512)
     for magic, name in _KINDS.items():
@@ -63,28 +63,26 @@ def kind(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def members(archive: Path) -> Iterator[Iterator[Member]]:
-    """All of an archive's, in its order.
+    """The members of an archive, in order.
 
     Raises:
-        DataError: it is no archive, or encrypted.
+        DataError: it is not an archive, or encrypted.
         any of ``DAMAGE``, OSError: it is truncated or damaged.
     """
-    found = kind(archive)
-    if found is None:
-        raise DataError(
-            f"{archive}: neither zip nor tar (perhaps with gz, bz2 or xz). Is it a web page?"
-        )
-    with _zip(archive) if found == "zip" else _tar(archive, found) as entries:
-        yield entries
+    kind = archive_format(archive)
+    if kind is None:
+        raise DataError(f"{archive}: neither zip nor tar (nor tar with gz, bz2, xz). A web page?")
+    with _zip(archive) if kind == "zip" else _tar(archive, kind) as content:
+        yield content
 
 
 @contextlib.contextmanager
 def _zip(archive: Path) -> Iterator[Iterator[Member]]:
     with zipfile.ZipFile(archive) as file:
         free = shutil.disk_usage(archive.parent).free
-        promised = sum(info.file_size for info in file.infolist())
-        if promised > free and promised < _BELIEVED:  # a bomb's promise is worth nothing
-            raise OSError(errno.ENOSPC, f"{promised:,} bytes are needed, {free:,} are free")
+        declared = sum(info.file_size for info in file.infolist())
+        if free < declared < _PLAUSIBLE:
+            raise OSError(errno.ENOSPC, f"{declared:,} bytes are needed, {free:,} are free")
         yield (_zip_member(file, info, archive) for info in file.infolist())
 
 
@@ -97,45 +95,45 @@ def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> 
     if stat.S_ISLNK(mode):
         with file.open(info) as content:
             target = content.read(4096).decode("utf-8", "replace")
-        return Member(info.filename, "link", target=_beside(info.filename, target))
+        return Member(info.filename, "link", target=_from_root(info.filename, target))
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         return Member(info.filename, "no file, folder or link")
     return Member(info.filename, "file", file.open(info))
 
 
 @contextlib.contextmanager
-def _tar(archive: Path, found: str) -> Iterator[Iterator[Member]]:
+def _tar(archive: Path, compression: str) -> Iterator[Iterator[Member]]:
     openers: dict[str, Any] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
-    with openers.get(found, open)(archive, "rb") as raw:
-        if found != "tar" and raw.read(512)[257:262] != b"ustar":
-            raise DataError(f"{archive}: is packed with {found}, but holds no tar inside.")
+    with openers.get(compression, open)(archive, "rb") as raw:
+        if compression != "tar" and raw.read(512)[257:262] != b"ustar":
+            raise DataError(f"{archive}: is compressed with {compression}, but contains no tar.")
         raw.seek(0)
-        with tarfile.open(fileobj=_Careful(raw), mode="r:") as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=_LimitedReads(raw), mode="r:") as tar:  # type: ignore[call-overload]
             yield _tar_members(tar, archive)
-        tail = 0  # padding; the checksum of the whole comes after it
-        while block := raw.read(_HEADER):
-            tail += len(block)
-            if tail > _TAIL:
-                raise tarfile.ReadError("it goes on after its end")
+        padding = 0  # read to its end, where gzip and xz verify their checksums
+        while block := raw.read(_MAX_READ):
+            padding += len(block)
+            if padding > _MAX_PADDING:
+                raise tarfile.ReadError("it continues after its end")
 
 
-class _Careful:
-    """A file that does not read as much as a header merely promises."""
+class _LimitedReads:
+    """A file that refuses large reads, which only a damaged tar header asks for."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _HEADER:
+        if not 0 <= size <= _MAX_READ:
             raise tarfile.ReadError("a header of absurd size")
         return self.file.read(size)
 
 
 def _tar_members(tar: tarfile.TarFile, archive: Path) -> Iterator[Member]:
-    """One after the other, to the mark that ends the archive.
+    """The members up to the end mark of the archive.
 
-    ``TarFile.next`` takes a damaged header for the end; here it is an error.
+    ``TarFile.next`` takes a damaged header for the end. Here it is an error.
     """
     tar.offset = 0
     assert tar.fileobj is not None
@@ -154,15 +152,16 @@ def _tar_members(tar: tarfile.TarFile, archive: Path) -> Iterator[Member]:
         elif info.islnk():
             yield Member(info.name, "link", target=info.linkname)
         elif info.issym():
-            yield Member(info.name, "link", target=_beside(info.name, info.linkname))
+            yield Member(info.name, "link", target=_from_root(info.name, info.linkname))
         else:
             yield Member(info.name, "a device or a pipe")
 
 
-def _beside(name: str, target: str) -> str:
-    """A symbolic link's target, from the folder of the archive; ``..`` stays only if it leads out.
+def _from_root(name: str, target: str) -> str:
+    """The target of a symbolic link relative to the root of the archive.
 
-    ``/`` and drive letters stay in front, where they are refused.
+    ``..`` remains only if it leads out of the archive. A leading ``/`` or drive letter remains, so
+    that the caller refuses it.
     """
     if target.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", target):
         return target

@@ -1,4 +1,4 @@
-"""Whether a file is the one that was published."""
+"""Comparing a file with its published checksum."""
 
 import hashlib
 from pathlib import Path
@@ -9,10 +9,12 @@ _CHUNK = 2**20
 
 
 def check(archive: Archive, path: Path) -> tuple[str, str]:
-    """The SHA-256 of a file, and which published checksum it has (``""``: none is published).
+    """The SHA-256 of a file, and the name of the checksum that was compared.
+
+    The name is ``"sha256"`` or ``"md5"``, and empty if no checksum is published.
 
     Raises:
-        ValueError: it has another one than the published.
+        ValueError: the checksum differs from the published one.
     """
     digests = {"sha256": hashlib.sha256()}
     if archive.md5 and not archive.sha256:
@@ -24,6 +26,6 @@ def check(archive: Archive, path: Path) -> tuple[str, str]:
     for name, digest in digests.items():
         published = getattr(archive, name)
         if published and digest.hexdigest() != published.lower():
-            raise ValueError(f"its {name} is {digest.hexdigest()}, published is {published}")
+            raise ValueError(f"its {name} is {digest.hexdigest()}, the published one {published}")
     checked = "sha256" if archive.sha256 else "md5" if archive.md5 else ""
     return digests["sha256"].hexdigest(), checked

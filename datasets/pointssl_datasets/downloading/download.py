@@ -1,7 +1,7 @@
-"""Datasets from the net, or from archives that are here, into a folder that commands read.
+"""Downloading a dataset, or unpacking local archives, into a folder that other commands read.
 
-Everything temporary lies in ``.pointssl-download`` below that folder: it is locked while somebody
-works there, kept when the program ends early, and removed when all is done.
+Temporary files are in ``.pointssl-download`` below that folder. It is locked while it is in use,
+kept if the program ends early, and removed at the end.
 """
 
 import contextlib
@@ -16,20 +16,20 @@ from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.base.locking import locked
 from pointssl_datasets.catalogue import Archive, Entry, find_entry
 from pointssl_datasets.downloading.checksum import check
-from pointssl_datasets.downloading.fetch import Fetched, Patience, fetch
-from pointssl_datasets.downloading.install import already, compared, install
-from pointssl_datasets.downloading.parts import forget
-from pointssl_datasets.serving.finding import find
+from pointssl_datasets.downloading.fetch import Fetched, RetryPolicy, fetch
+from pointssl_datasets.downloading.install import compare_with_official, find_installed, install
+from pointssl_datasets.downloading.parts import remove
+from pointssl_datasets.serving.finding import find_dataset
 
 WORK = ".pointssl-download"
-_EXPANDS = 5  # unpacked to packed, where nobody says
+_EXPANSION = 5  # assumed ratio of unpacked to packed size, if the catalogue has none
 
 
-def entry_of(name: str) -> Entry:
-    """What the catalogue says of a dataset that can be downloaded or unpacked.
+def downloadable_entry(name: str) -> Entry:
+    """The catalogue entry of a dataset that can be downloaded or unpacked.
 
     Raises:
-        UsageError: the name is unknown, or there is nothing to get.
+        UsageError: the name is unknown, or there is nothing to download.
     """
     entry = find_entry(name)
     if entry.origin in ("generated", "your own"):
@@ -43,71 +43,74 @@ def download(
     *,
     archives: Sequence[Path] = (),
     mirrors: Sequence[str] = (),
-    agree: Callable[[], None] = lambda: None,
+    accept_terms: Callable[[], None] = lambda: None,
     keep_archive: bool = False,
     progress: bool = False,
-    patience: Patience = Patience(),
+    retries: RetryPolicy = RetryPolicy(),
     say: Callable[[str], None] = print,
 ) -> Path:
-    """The dataset ``name`` in a folder below ``root``: fetched, checked, unpacked, opened once.
+    """Downloads, verifies and unpacks the dataset ``name``; returns its folder, below ``root``.
 
     Args:
-        archives: the user's own, instead of the net; they are never deleted.
-        mirrors: addresses to try before the known ones; one whose file is another known archive of
-            the dataset fetches that one.
-        agree: called before anything is fetched or written; raises if the terms are not accepted.
-        keep_archive: leave what was fetched in ``root``.
-        say: told what goes on, a line at a time.
+        archives: local archives to use instead of a download; they are never deleted.
+        mirrors: addresses to try before the known ones. If the file name is that of another known
+            archive of the dataset, that archive is downloaded.
+        accept_terms: called before anything is downloaded or written; raises if the terms are not
+            accepted.
+        keep_archive: keep the downloaded archives in ``root``.
+        progress: show progress bars.
+        retries: timeout and number of attempts.
+        say: called with each line about what is happening.
 
     Raises:
         UsageError: there is nothing to download, or only by hand.
-        UserError: no mirror has it, or the folder can't be written.
-        DataError: an archive is damaged, or does not hold the dataset's layout.
+        UserError: all mirrors failed, or the folder can't be written.
+        DataError: an archive is damaged, or does not have the dataset's layout.
     """
-    entry = entry_of(name)
-    if there := _already(name, root, say):
-        return there
-    wanted = [] if archives else _wanted(name, entry, mirrors)
-    agree()
+    entry = downloadable_entry(name)
+    if installed := _installed(name, root, say):
+        return installed
+    needed = [] if archives else _needed_archives(name, entry, mirrors)
+    accept_terms()
     root.mkdir(parents=True, exist_ok=True)
     target, work = root / entry.folder, root / WORK / entry.folder
-    with _at_work(work, say):
-        if there := _already(name, root, say):  # somebody finished it while we waited
-            return there
-        _clear(work)
-        _check_space(work, entry, wanted, archives)
-        here = [_own(path, entry, say) for path in archives]
-        for archive, urls in wanted:
-            here.append(fetch(archive, urls, work, patience=patience, progress=progress, say=say))
-        for fetched in here:
-            beside = (
-                f"as the published {fetched.checked} says"
+    with _working_folder(work, say):
+        if installed := _installed(name, root, say):  # another process finished it meanwhile
+            return installed
+        _remove_unpacked(work)
+        _check_space(work, entry, needed, archives)
+        complete = [_local_archive(path, entry, say) for path in archives]
+        for archive, urls in needed:
+            complete.append(fetch(archive, urls, work, retries=retries, progress=progress, say=say))
+        for fetched in complete:
+            comparison = (
+                f"matches the published {fetched.checked}"
                 if fetched.checked
                 else "no checksum is published to compare with"
             )
             say(
-                f"{fetched.path.name}: {fetched.size:,} bytes, {beside}; its SHA-256 "
+                f"{fetched.path.name}: {fetched.size:,} bytes, {comparison}; its SHA-256 "
                 f"is {fetched.sha256}"
             )
         try:
-            install(name, entry, here, work, target, progress)
+            install(name, entry, complete, work, target, progress)
         except DataError:
-            for fetched in here:  # what nobody can vouch for is fetched anew the next time
+            for fetched in complete:  # without a checksum the download may be at fault: repeat it
                 if not archives and not fetched.checked:
-                    forget(fetched.path)
-            _clear(work)
+                    remove(fetched.path)
+            _remove_unpacked(work)
             raise
         if keep_archive and not archives:
-            for fetched in here:
+            for fetched in complete:
                 _keep(fetched.path, root / fetched.path.name, say)
         shutil.rmtree(work, ignore_errors=True)
-    say(f"{name}: {compared(find(name, target))}")
+    say(f"{name}: {compare_with_official(find_dataset(name, target))}")
     return target
 
 
 @contextlib.contextmanager
-def _at_work(work: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Locks the folder, which is made; then it and the one above are removed if nothing is left."""
+def _working_folder(work: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Makes and locks the folder; at the end it and its parent are removed if they are empty."""
     try:
         with locked(work, say):
             try:
@@ -116,84 +119,87 @@ def _at_work(work: Path, say: Callable[[str], None]) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     work.rmdir()
     finally:
-        with contextlib.suppress(OSError):  # others are at work there
+        with contextlib.suppress(OSError):  # others may use it
             work.parent.rmdir()
 
 
 def _keep(fetched: Path, place: Path, say: Callable[[str], None]) -> None:
-    """Moves a fetched archive to where the user finds it, unless something lies there."""
+    """Moves a downloaded archive to ``place``, unless that exists."""
     if place.exists():
-        say(f"{place} exists already: the archive that was fetched is not kept")
+        say(f"{place} exists already: the downloaded archive is not kept")
     else:
         os.replace(fetched, place)
 
 
-def _already(name: str, root: Path, say: Callable[[str], None]) -> Path | None:
-    found = already(name, root)
-    if found is None:
+def _installed(name: str, root: Path, say: Callable[[str], None]) -> Path | None:
+    """The folder of the dataset, if it is installed already."""
+    local = find_installed(name, root)
+    if local is None:
         return None
-    say(f"{name} is already there: {found}")
-    return found.folder
+    say(f"{name} is already installed: {local}")
+    return local.folder
 
 
-def _wanted(
+def _needed_archives(
     name: str, entry: Entry, mirrors: Sequence[str]
 ) -> list[tuple[Archive, tuple[str, ...]]]:
-    """Every archive that is needed, with its addresses in the order of trying."""
+    """Each archive that is needed, with its addresses in the order in which they are tried."""
     for url in mirrors:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise UsageError(
-                f"--mirror {url}: only http:// and https:// addresses; a file is given with --from"
+                f"--mirror {url}: only http:// and https:// addresses; pass a file with --from"
             )
     by_name = {archive.file_name: archive for archive in (*entry.archives, *entry.others)}
-    named: dict[str, list[str]] = {}
+    given: dict[str, list[str]] = {}  # file name -> addresses from the user
     for url in mirrors:
-        named.setdefault(_file_name(url), []).append(url)
+        given.setdefault(_file_name(url), []).append(url)
     needed = list(entry.archives)
-    if named and not any(archive.file_name in named for archive in needed):
-        # Another known archive, one that we know nothing of, or another name for the only one.
-        known = [by_name[file] for file in named if file in by_name]
+    if given and not any(archive.file_name in given for archive in needed):
+        # Another known archive, an unknown one, or the only one under another name.
+        known = [by_name[file] for file in given if file in by_name]
         if known or not needed:
-            needed = known or [Archive(file_name=file) for file in named]
+            needed = known or [Archive(file_name=file) for file in given]
         elif len(needed) == 1:
-            named[needed[0].file_name] = list(mirrors)
+            given[needed[0].file_name] = list(mirrors)
         else:
             files = ", ".join(archive.file_name for archive in needed)
-            raise UsageError(f"--mirror {mirrors[0]}: its file is none of {files}")
+            raise UsageError(f"--mirror {mirrors[0]}: its file is not one of {files}")
     if not needed:
         raise UsageError(
-            f"{name} can't be fetched just so. {entry.how.rstrip('.')}. An archive that you have "
-            f"is unpacked by `pointssl data download {name} --from ARCHIVE`."
+            f"{name} can't be downloaded automatically. {entry.how.rstrip('.')}. If you have the "
+            f"archive, `pointssl data download {name} --from ARCHIVE` unpacks it."
         )
-    mine = {archive.file_name: named.get(archive.file_name, ()) for archive in needed}
-    return [(a, tuple(dict.fromkeys((*mine[a.file_name], *a.urls)))) for a in needed]
+    return [(a, tuple(dict.fromkeys((*given.get(a.file_name, ()), *a.urls)))) for a in needed]
 
 
 def _file_name(url: str) -> str:
-    """The last part of an address, fit to be a file's name."""
+    """The last part of an address, as a valid file name."""
     last = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
     return re.sub(r"[^\w.-]", "_", last).lstrip(".") or "archive"
 
 
-def _own(path: Path, entry: Entry, say: Callable[[str], None]) -> Fetched:
-    """An archive of the user's. One of the published size must have the published checksum; any
-    other may be one that somebody packed anew, and its content will tell."""
+def _local_archive(path: Path, entry: Entry, say: Callable[[str], None]) -> Fetched:
+    """An archive that the user supplied.
+
+    If it has the published size, it must have the published checksum. Otherwise somebody may have
+    repacked it, and only its content is checked, later.
+    """
     path = path.expanduser()
     if not path.is_file():
-        state = "is a folder: give the archive" if path.is_dir() else "no such file"
+        state = "is a folder: pass the archive" if path.is_dir() else "no such file"
         raise UserError(f"--from {path}: {state}")
     size = path.stat().st_size
     known = [a for a in (*entry.archives, *entry.others) if a.file_name == path.name]
     published = known[0] if known else Archive(file_name=path.name)
     if published.size not in (None, size):
-        say(f"{path}: {size:,} bytes, published are {published.size:,}: not the published archive")
+        say(f"{path}: {size:,} bytes instead of {published.size:,}: not the published archive")
         published = Archive(file_name=path.name)
     try:
         sha256, checked = check(published, path)
-    except ValueError as why:
+    except ValueError as error:
         if published.size is not None:
-            raise DataError(f"{path}: damaged: {why}. Get it again.") from None
-        say(f"{path}: {why}: not the published archive")
+            raise DataError(f"{path}: damaged: {error}. Get it again.") from None
+        say(f"{path}: {error}: not the published archive")
         sha256, checked = check(Archive(file_name=path.name), path)
     except OSError as error:
         raise UserError(f"--from {path}: {error.strerror}") from None
@@ -203,26 +209,27 @@ def _own(path: Path, entry: Entry, say: Callable[[str], None]) -> Fetched:
 def _check_space(
     work: Path,
     entry: Entry,
-    wanted: Sequence[tuple[Archive, tuple[str, ...]]],
-    own: Sequence[Path],
+    needed: Sequence[tuple[Archive, tuple[str, ...]]],
+    local: Sequence[Path],
 ) -> None:
-    packed = sum(archive.size or 0 for archive, _ in wanted)
-    sizes = packed + sum(path.stat().st_size for path in own if path.is_file())
-    unpacked = int(entry.gigabytes * 1e9) if entry.gigabytes else _EXPANDS * sizes
-    if own:  # a part of the dataset, perhaps: what it holds is known when it is unpacked
+    """Raises :class:`UserError` if the disk is too small for the archives and their content."""
+    packed = sum(archive.size or 0 for archive, _ in needed)
+    sizes = packed + sum(path.stat().st_size for path in local if path.is_file())
+    unpacked = int(entry.gigabytes * 1e9) if entry.gigabytes else _EXPANSION * sizes
+    if local:  # these may be only a part of the dataset; unpacking checks the space again
         unpacked = min(unpacked, sizes)
     present = sum(path.stat().st_size for path in work.iterdir() if path.is_file())
-    need = max(packed - present, 0) + unpacked
+    required = max(packed - present, 0) + unpacked
     free = shutil.disk_usage(work).free
-    if need > free:
+    if required > free:
         raise UserError(
-            f"{work.parent.parent}: about {need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are "
-            "free. Free some space, or name another folder with --to."
+            f"{work.parent.parent}: about {required / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB "
+            "are free. Free some space, or choose another folder with --to."
         )
 
 
-def _clear(work: Path) -> None:
-    """Removes what a killed process left half unpacked; parts of downloads stay."""
+def _remove_unpacked(work: Path) -> None:
+    """Removes folders that a killed process left half unpacked; partial downloads are kept."""
     for path in work.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,6 @@
-"""One file over HTTP: continued where it broke off, from the first mirror that has it whole."""
+"""Downloading one file over HTTP, resumed where it broke off, from the first mirror that works."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -16,34 +15,40 @@ from tqdm import tqdm
 
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.catalogue import Archive
-from pointssl_datasets.downloading.archives import kind
+from pointssl_datasets.downloading.archives import archive_format
 from pointssl_datasets.downloading.checksum import check
-from pointssl_datasets.downloading.parts import forget, note_of, read_note, size_of
-from pointssl_datasets.downloading.web import Broken, Refused, ask, host
+from pointssl_datasets.downloading.parts import (
+    metadata_path,
+    read_metadata,
+    remove,
+    size_of,
+    write_metadata,
+)
+from pointssl_datasets.downloading.web import MirrorError, TransientError, host, request
 
-MOST_BYTES = 256 * 2**30  # no archive is larger: for servers that never stop sending
-SLOWEST = 1024  # bytes per second, over one timeout; slower is as good as broken off
+MAX_BYTES = 256 * 2**30  # no archive is larger; against servers that never stop sending
+MIN_SPEED = 1024  # bytes per second, over one timeout; anything slower counts as broken off
 _CHUNK = 2**20
-_PROGRESS = 2**16
-_LONGEST_WAIT = 60.0
+_PROGRESS = 2**16  # bytes; an attempt that brings fewer has failed
+_MAX_WAIT = 60.0  # seconds between attempts
 
 
-class Patience(NamedTuple):
-    """How long a server is waited for, and how often it is asked again."""
+class RetryPolicy(NamedTuple):
+    """When a request times out, and how often it is repeated."""
 
-    timeout: float = 30.0  # seconds without an answer
+    timeout: float = 30.0  # seconds without a byte
     attempts: int = 5  # in a row that bring less than 64 KiB
     wait: float = 1.0  # seconds before the second attempt; doubles each time
 
 
 class Fetched(NamedTuple):
-    """A file that is here whole, and how we know."""
+    """A complete and verified archive."""
 
     path: Path
-    origin: str  # the address, or the path of the user's own
-    size: int
+    origin: str  # its address, or the path if the user supplied it
+    size: int  # bytes
     sha256: str
-    checked: str  # "sha256", "md5", or "" where nobody published a checksum
+    checked: str  # the checksum that was compared: "sha256", "md5", or "" if none is published
 
 
 def fetch(
@@ -51,194 +56,199 @@ def fetch(
     urls: Sequence[str],
     folder: Path,
     *,
-    patience: Patience = Patience(),
+    retries: RetryPolicy = RetryPolicy(),
     progress: bool = False,
     say: Callable[[str], None] = print,
 ) -> Fetched:
-    """``folder/archive.file_name``, from the first of ``urls`` that has it whole and right.
+    """``folder/archive.file_name``, from the first of ``urls`` that has it complete and correct.
 
-    What has arrived when a connection breaks, or the program ends, lies in ``*.part`` and is
-    continued, if the server still has the same file (its ``ETag`` or ``Last-Modified``).
+    What has arrived when a connection breaks, or the program ends, is kept in ``*.part``. The
+    download resumes there if the server still has the same file (``ETag`` or ``Last-Modified``).
 
     Args:
-        say: told what goes on, a line at a time.
+        archive: the file, with its published size and checksum.
+        urls: addresses, in the order in which they are tried.
+        folder: where to put the file.
+        retries: timeout and number of attempts.
+        progress: show a progress bar.
+        say: called with each line about what is happening.
 
     Raises:
-        UserError: no mirror has it (each is named, with what is wrong), or the disk is full.
+        UserError: all mirrors failed (the message has each error), or the disk is full.
     """
     path = folder / archive.file_name
-    if (whole := _whole(archive, path)) is not None:
-        return whole
+    if (complete := _complete(archive, path)) is not None:
+        return complete
     failures = []
     for url in urls:
-        # A part belongs to its address: two mirrors need not have the same file.
+        # A part belongs to one address, as two mirrors may have different files.
         mark = hashlib.sha256(url.encode()).hexdigest()[:8]
         part = folder / f"{archive.file_name}.{mark}.part"
         try:
-            size, sha256, checked = _from_mirror(archive, url, part, patience, progress, say)
-        except Refused as why:
-            failures.append(f"{url}: {why}")
+            size, sha256, checked = _from_mirror(archive, url, part, retries, progress, say)
+        except MirrorError as error:
+            failures.append(f"{url}: {error}")
             say(failures[-1])
             continue
-        known = {"url": url, "sha256": sha256}
-        note_of(path).write_text(json.dumps(known), encoding="utf-8")
+        write_metadata(path, {"url": url, "sha256": sha256})
         os.replace(part, path)
-        note_of(part).unlink(missing_ok=True)
+        metadata_path(part).unlink(missing_ok=True)
         return Fetched(path, url, size, sha256, checked)
     raise UserError(
-        f"{archive.file_name}: no mirror has it: {'; '.join(failures)}. Get it by hand and give it "
-        "with --from, or name another address with --mirror."
+        f"{archive.file_name}: all mirrors failed: {'; '.join(failures)}. Get it by hand and pass "
+        "it with --from, or pass another address with --mirror."
     )
 
 
-def _whole(archive: Archive, path: Path) -> Fetched | None:
-    """What an earlier run fetched and could not unpack any more, if it is still right."""
-    noted = read_note(path)
-    if not path.is_file() or not noted:
+def _complete(archive: Archive, path: Path) -> Fetched | None:
+    """The archive that an earlier run downloaded but did not unpack, if it is still correct."""
+    metadata = read_metadata(path)
+    if not path.is_file() or not metadata:
         return None
     try:
         sha256, checked = check(archive, path)
     except ValueError:
         return None
-    if sha256 != noted.get("sha256"):
+    if sha256 != metadata.get("sha256"):
         return None
-    return Fetched(path, str(noted.get("url")), size_of(path), sha256, checked)
+    return Fetched(path, str(metadata.get("url")), size_of(path), sha256, checked)
 
 
 def _from_mirror(
     archive: Archive,
     url: str,
     part: Path,
-    patience: Patience,
+    retries: RetryPolicy,
     progress: bool,
     say: Callable[[str], None],
 ) -> tuple[int, str, str]:
-    """Fills ``part``; its size and what :func:`check` says."""
+    """Completes ``part``; returns its size and the result of :func:`check`."""
     failed = 0
-    trusted = True
+    verify = True
     while True:
         before = size_of(part)
         try:
-            _attempt(archive, url, part, patience.timeout, progress, trusted)
-            return _verified(archive, part, continued=before > 0)
-        except Broken as why:
+            _attempt(archive, url, part, retries.timeout, progress, verify)
+            return _verify(archive, part, resumed=before > 0)
+        except TransientError as error:
             failed = 0 if size_of(part) - before >= _PROGRESS else failed + 1
-            if failed >= patience.attempts:
-                raise Refused(f"{why} ({failed} attempts)") from None
-            wait = min(patience.wait * 2 ** max(failed - 1, 0), _LONGEST_WAIT)
-            say(f"{host(url)}: {why}; asking again in {wait:.0f} s")
+            if failed >= retries.attempts:
+                raise MirrorError(f"{error} ({failed} attempts)") from None
+            wait = min(retries.wait * 2 ** max(failed - 1, 0), _MAX_WAIT)
+            say(f"{host(url)}: {error}; trying again in {wait:.0f} s")
             time.sleep(wait)
         except ssl.SSLCertVerificationError as error:
-            if not archive.sha256 or not trusted:
-                raise Refused(
+            if not archive.sha256 or not verify:
+                raise MirrorError(
                     f"its certificate is not valid ({error.verify_message}), and no SHA-256 of "
-                    "the archive is published that would make up for it"
+                    "the archive is published to verify the file instead"
                 ) from None
-            trusted = False  # nobody can forge the archive: its SHA-256 is known
+            verify = False  # a forged archive would not have the published SHA-256
             say(
-                f"{host(url)} has no valid certificate ({error.verify_message}): going on, as the "
-                "SHA-256 of the archive is known and is compared"
+                f"{host(url)} has no valid certificate ({error.verify_message}): continuing, as "
+                "the archive is compared with its published SHA-256"
             )
 
 
-def _verified(archive: Archive, part: Path, *, continued: bool) -> tuple[int, str, str]:
-    """What is here whole is right, or is deleted."""
+def _verify(archive: Archive, part: Path, *, resumed: bool) -> tuple[int, str, str]:
+    """The size and checksum of a complete download; a wrong one is removed."""
     size = size_of(part)
     try:
         if archive.size is not None and size != archive.size:
-            raise ValueError(f"it sent {size:,} bytes, published are {archive.size:,}")
-        if kind(part) is None:
-            raise ValueError("it sent no archive, perhaps a web page")
+            raise ValueError(f"it sent {size:,} bytes instead of {archive.size:,}")
+        if archive_format(part) is None:
+            raise ValueError("it did not send an archive, perhaps a web page")
         return size, *check(archive, part)
-    except ValueError as why:
-        forget(part)
-        # A part that was continued may be of two versions; one that was not is just wrong.
-        raise (Broken if continued else Refused)(str(why)) from None
+    except ValueError as error:
+        remove(part)
+        # A resumed part may mix two versions of the file, so try again from the start.
+        raise (TransientError if resumed else MirrorError)(str(error)) from None
 
 
 def _attempt(
-    archive: Archive, url: str, part: Path, timeout: float, progress: bool, trusted: bool
+    archive: Archive, url: str, part: Path, timeout: float, progress: bool, verify: bool
 ) -> None:
-    """One request, for what is missing of ``part``."""
-    noted = read_note(part)
-    have = size_of(part) if noted.get("validator") else 0
-    if have and have == noted.get("total"):
+    """One request for the rest of ``part``."""
+    metadata = read_metadata(part)
+    received = size_of(part) if metadata.get("validator") else 0
+    if received and received == metadata.get("total"):
         return
     headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": noted["validator"]}
+    if received:
+        headers |= {"Range": f"bytes={received}-", "If-Range": metadata["validator"]}
 
-    def use(answer: Any) -> None:
-        start, total = _begin(answer, have, noted, archive, part)
-        _receive(answer, part, start, total, archive, timeout, progress)
+    def handle(response: Any) -> None:
+        start, total = _check_response(response, received, metadata, archive, part)
+        _receive(response, part, start, total, archive, timeout, progress)
 
     try:
-        ask(url, headers, use, timeout=timeout, trusted=trusted)
-    except urllib.error.HTTPError:  # 416: it has become shorter
-        forget(part)
-        raise Broken("has another file than before") from None
+        request(url, headers, handle, timeout=timeout, verify=verify)
+    except urllib.error.HTTPError:  # 416: the file has become shorter
+        remove(part)
+        raise TransientError("has another file than before") from None
 
 
-def _begin(
-    answer: Any, have: int, noted: dict[str, Any], archive: Archive, part: Path
+def _check_response(
+    response: Any, received: int, metadata: dict[str, Any], archive: Archive, part: Path
 ) -> tuple[int, int | None]:
-    """From which byte on the answer goes, and how many the whole has, if it says so.
+    """The first byte of the response's content, and the size of the file if it is known.
 
-    Notes beside ``part`` what is needed to continue it.
+    Stores the metadata that is needed to resume ``part`` later.
     """
-    encoding = answer.headers.get("Content-Encoding", "identity").lower()
-    packed = archive.file_name.endswith(("gz", "bz2", "xz"))  # some servers name the file's own
-    if encoding != "identity" and not packed:
-        raise Refused(f"sends it with Content-Encoding {encoding}, though that was not asked for")
-    length = answer.headers.get("Content-Length", "")
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    compressed = archive.file_name.endswith(("gz", "bz2", "xz"))  # some servers send its own
+    if encoding != "identity" and not compressed:
+        raise MirrorError(f"sends the unrequested Content-Encoding {encoding}")
+    length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else None
-    if answer.status == 206 and have:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-        if not found or int(found[1]) != have or int(found[2]) != noted.get("total", int(found[2])):
-            forget(part)
-            raise Broken("sends another part than was asked for")
-        total = int(found[2])
-    elif answer.status == 200:
-        have = 0  # it takes no ranges, or has another file by now
+    if response.status == 206 and received:
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        start, total = map(int, match.groups()) if match else (-1, -1)
+        if start != received or total != metadata.get("total", total):
+            remove(part)
+            raise TransientError("sends another range than requested")
+    elif response.status == 200:
+        received = 0  # the server does not support ranges, or has another file now
     else:
-        raise Refused(f"answers {answer.status} {answer.reason}")
+        raise MirrorError(f"answers {response.status} {response.reason}")
     if total is not None and archive.size is not None and total != archive.size:
-        raise Refused(f"offers {total:,} bytes, published are {archive.size:,}")
-    if total is not None and total > MOST_BYTES:
-        raise Refused(f"offers {total:,} bytes, which is too much")
+        raise MirrorError(f"offers {total:,} bytes instead of {archive.size:,}")
+    if total is not None and total > MAX_BYTES:
+        raise MirrorError(f"offers {total:,} bytes, which is too much")
     free = shutil.disk_usage(part.parent).free
-    if total is not None and total - have > free:
+    if total is not None and total - received > free:
         raise UserError(
-            f"{part.parent}: {total - have:,} bytes are to come, {free:,} are free. Free some "
-            "space, or name another folder with --to."
+            f"{part.parent}: {total - received:,} bytes are needed, {free:,} are free. Free some "
+            "space, or choose another folder with --to."
         )
-    if have == 0:
-        etag = answer.headers.get("ETag", "")
+    if received == 0:
+        etag = response.headers.get("ETag", "")
         strong = etag if etag.startswith('"') else ""
-        validator = strong or answer.headers.get("Last-Modified", "")
-        known = {"url": answer.url, "validator": validator}
+        validator = strong or response.headers.get("Last-Modified", "")
+        fresh = {"url": response.url, "validator": validator}
         if total is not None:
-            known["total"] = total
-        note_of(part).write_text(json.dumps(known), encoding="utf-8")
-    return have, total
+            fresh["total"] = total
+        write_metadata(part, fresh)
+    return received, total
 
 
 def _receive(
-    answer: Any,
+    response: Any,
     part: Path,
-    have: int,
+    received: int,
     total: int | None,
     archive: Archive,
     timeout: float,
     progress: bool,
 ) -> None:
-    most = archive.size or total or MOST_BYTES
-    since, lately = time.monotonic(), 0
+    """Appends the response's content to ``part``."""
+    limit = archive.size or total or MAX_BYTES
+    since, recent = time.monotonic(), 0  # for the speed over the last timeout
     with (
-        part.open("ab" if have else "wb") as file,
+        part.open("ab" if received else "wb") as file,
         tqdm(
             total=total,
-            initial=have,
+            initial=received,
             desc=archive.file_name,
             unit="B",
             unit_scale=True,
@@ -246,17 +256,17 @@ def _receive(
             leave=False,
         ) as bar,
     ):
-        while block := answer.read1(_CHUNK):
-            have += len(block)
-            if have > most:
-                forget(part)
-                raise Refused(f"does not stop after {most:,} bytes")
+        while block := response.read1(_CHUNK):
+            received += len(block)
+            if received > limit:
+                remove(part)
+                raise MirrorError(f"does not stop after {limit:,} bytes")
             file.write(block)
             bar.update(len(block))
-            lately += len(block)
+            recent += len(block)
             if (elapsed := time.monotonic() - since) > timeout:
-                if lately < SLOWEST * elapsed:
-                    raise Broken(f"sends less than {SLOWEST} bytes a second")
-                since, lately = time.monotonic(), 0
-    if total is not None and have < total:
-        raise Broken(f"broke off after {have:,} of {total:,} bytes")
+                if recent < MIN_SPEED * elapsed:
+                    raise TransientError(f"sends less than {MIN_SPEED} bytes per second")
+                since, recent = time.monotonic(), 0
+    if total is not None and received < total:
+        raise TransientError(f"stopped after {received:,} of {total:,} bytes")

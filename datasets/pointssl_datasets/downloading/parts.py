@@ -1,30 +1,36 @@
-"""What has arrived of a file, and a note of what it is."""
+"""Partial downloads, and the metadata that is stored beside each."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
-def note_of(part: Path) -> Path:
-    """Beside the file: where it comes from, and what tells whether that has changed."""
+def metadata_path(part: Path) -> Path:
+    """The file with the address of a download, and a validator that changes with the content."""
     return part.with_name(part.name + ".json")
 
 
-def read_note(part: Path) -> dict[str, Any]:
-    """Empty if there is none."""
+def read_metadata(part: Path) -> dict[str, Any]:
+    """The metadata of a download; empty if there is none."""
     try:
-        noted = json.loads(note_of(part).read_text(encoding="utf-8"))
+        metadata = json.loads(metadata_path(part).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return noted if isinstance(noted, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def forget(part: Path) -> None:
-    """The file and its note."""
+def write_metadata(part: Path, metadata: Mapping[str, Any]) -> None:
+    """Stores the metadata of a download."""
+    metadata_path(part).write_text(json.dumps(metadata), encoding="utf-8")
+
+
+def remove(part: Path) -> None:
+    """Removes a download and its metadata."""
     part.unlink(missing_ok=True)
-    note_of(part).unlink(missing_ok=True)
+    metadata_path(part).unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:
-    """0 if it does not exist."""
+    """Size of a file in bytes; 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0

@@ -1,7 +1,7 @@
-"""Archives of strangers, unpacked so that nothing leaves the folder and nothing is half done.
+"""Unpacking untrusted archives: completely or not at all, and never outside of the folder.
 
-Zip, tar, tar.gz, tar.bz2 and tar.xz, recognised by content. A member that leads out of the folder,
-a device, a password, a bomb: nothing at all is unpacked then.
+Zip, tar, tar.gz, tar.bz2 and tar.xz, detected by content. Nothing is unpacked if a member leads out
+of the folder or is a device, or if the archive is encrypted or a decompression bomb.
 """
 
 import errno
@@ -19,8 +19,8 @@ from pointssl_datasets.downloading.archives import DAMAGE, members
 LIMIT_BYTES = 256 * 2**30
 LIMIT_FILES = 2_000_000
 LIMIT_DEPTH = 32
-MOST_RATIO = 200  # of unpacked to packed; text of numbers packs 3 to 10 times smaller
-SMALL = 2**26  # so much may be unpacked at any ratio
+MAX_RATIO = 200  # of unpacked to packed size; for text of numbers it is 3 to 10
+SMALL = 2**26  # bytes; the ratio is not checked below
 _CHUNK = 2**20
 
 
@@ -32,22 +32,23 @@ def unpack(
     limit_files: int = LIMIT_FILES,
     progress: bool = False,
 ) -> Path:
-    """``folder``, which must not exist, with everything that ``archive`` holds, or not at all.
+    """Unpacks ``archive`` into ``folder``, which must not exist, completely or not at all.
 
     ``__MACOSX``, ``.DS_Store`` and ``._*`` are left out, and so is a file whose name differs from
-    an earlier one by upper and lower case alone. Links become further names of the files they
-    point to. Owners, permissions and times are not taken over.
+    an earlier one only in case. Links become hard links to the files that they point to. Owners,
+    permissions and times are ignored.
 
     Args:
-        limit_bytes: stop when more than that was written.
-        limit_files: stop when the archive has more members.
+        limit_bytes: refuse archives with more content.
+        limit_files: refuse archives with more members.
+        progress: show a progress bar.
 
     Raises:
-        DataError: it is no archive, damaged, encrypted, too large, or leads out of the folder.
-        UserError: it can't be read, or ``folder`` not written (it exists, the disk is full).
+        DataError: it is not an archive, damaged, encrypted, too large, or leads out of the folder.
+        UserError: it can't be read, or ``folder`` can't be written (it exists, the disk is full).
     """
     if folder.exists():
-        raise UserError(f"{folder} is already there, and is not overwritten. Move it away first.")
+        raise UserError(f"{folder} exists already and is not overwritten. Move it away first.")
     temporary = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +69,8 @@ def unpack(
 
 def _os_error(error: OSError, archive: Path, folder: Path) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return UserError(f"{folder.parent}: {error.strerror} while {archive.name} was unpacked.")
-    if error.errno is None:  # bz2 complains of its data so
+        return UserError(f"{folder.parent}: {error.strerror} while unpacking {archive.name}.")
+    if error.errno is None:  # raised by bz2 for damaged data
         return DataError(f"{archive}: truncated or damaged ({error}). Get it again.")
     return UserError(f"{archive}: cannot be unpacked: {error.filename or ''}: {error.strerror}")
 
@@ -78,15 +79,15 @@ def _extract(
     archive: Path, folder: Path, limit_bytes: int, limit_files: int, progress: bool
 ) -> None:
     packed = archive.stat().st_size
-    limit = min(limit_bytes, max(SMALL, MOST_RATIO * packed))
+    limit = min(limit_bytes, max(SMALL, MAX_RATIO * packed))
     written = count = 0
     seen: set[str] = set()
     links: list[tuple[Path, Path, str]] = []
     bar = tqdm(
         desc=f"unpack {archive.name}", unit="file", disable=None if progress else True, leave=False
     )
-    with bar, members(archive) as entries:
-        for member in entries:
+    with bar, members(archive) as content:
+        for member in content:
             count += 1
             bar.update()
             if count > limit_files:
@@ -110,35 +111,37 @@ def _extract(
                 links.append((path, folder.joinpath(*target), member.name))
                 continue
             assert member.content is not None
-            with path.open("xb") as file, member.content as content:
-                while block := content.read(_CHUNK):
+            with path.open("xb") as file, member.content as source:
+                while block := source.read(_CHUNK):
                     written += len(block)
                     if written > limit:
                         raise DataError(
-                            f"{archive}: unpacks to more than {limit:,} bytes from {packed:,}: "
-                            "that is a bomb, or another archive than expected. Not unpacked."
+                            f"{archive}: unpacks from {packed:,} to more than {limit:,} bytes: "
+                            "a decompression bomb, or not the expected archive. Not unpacked."
                         )
                     file.write(block)
-    for path, source, name in links:  # after the files, which they may precede
-        if not source.is_file():
-            raise DataError(f"{archive}: the link {name!r} points to no file in it. Not unpacked.")
+    for path, file_path, name in links:  # last, as a link may precede its file
+        if not file_path.is_file():
+            raise DataError(
+                f"{archive}: the link {name!r} does not point to a file in it. Not unpacked."
+            )
         try:
-            os.link(source, path)
-        except OSError:  # some file systems know no further names
-            shutil.copyfile(source, path)
+            os.link(file_path, path)
+        except OSError:  # the file system has no hard links
+            shutil.copyfile(file_path, path)
 
 
 def _parts(name: str, archive: Path, whose: str = "") -> list[str]:
-    """The path's parts below the folder.
+    """The parts of a path, relative to the folder.
 
     Raises:
-        DataError: it leads out of the folder, or is no sane path.
+        DataError: it leads out of the folder, is too deep, or has control characters.
     """
     parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or ".." in parts:
         raise DataError(f"{archive}: {whose}{name!r} leads out of the folder. Not unpacked.")
     if len(parts) > LIMIT_DEPTH or any(ord(letter) < 32 for letter in name):
-        raise DataError(f"{archive}: {whose}{name[:200]!r} is no sane path. Not unpacked.")
+        raise DataError(f"{archive}: {whose}{name[:200]!r} is not a valid path. Not unpacked.")
     return parts
 
 

@@ -1,1 +1,1 @@
-"""Which clouds and images lie in a folder, and in which split."""
+"""Layouts of datasets on disk: folders of clouds, their images, and lists of files."""

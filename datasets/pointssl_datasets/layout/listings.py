@@ -1,22 +1,22 @@
-"""Text files that list what belongs to a split, and what is said when the listed is not there."""
+"""Text files that list the files of a split, and errors for listed files that do not exist."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from pointssl_datasets.base.errors import DataError
 
-_NAMED = 5  # of what is missing; the rest is counted
+_EXAMPLES = 5  # names of missing files in a message; the rest is counted
 
 
 def read_lines(path: Path, layout: str) -> list[str]:
-    """The lines of a text file that are not blank, without white space around them.
+    """The lines of a text file that are not blank, stripped.
 
     Args:
         path: the file.
-        layout: what was expected of the folder, for the message.
+        layout: the expected layout of the folder, for the message.
 
     Raises:
-        DataError: the file is missing, empty or no text.
+        DataError: the file is missing, empty or not text.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -24,38 +24,38 @@ def read_lines(path: Path, layout: str) -> list[str]:
         raise DataError(f"{path}: {error.strerror}. Expected {layout}.") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not a text file") from None
-    found = [line.strip() for line in lines if line.strip()]
-    if not found:
+    filled = [line.strip() for line in lines if line.strip()]
+    if not filled:
         raise DataError(f"{path}: the file is empty. Expected {layout}.")
-    return found
+    return filled
 
 
 def require_files(paths: Sequence[Path], listing: Path, hint: str = "") -> None:
-    """Every path is a file.
+    """Checks that every path is a file.
 
     Args:
-        paths: what is listed.
+        paths: the listed files.
         listing: the file that lists them, for the message.
-        hint: ends the message.
+        hint: end of the message.
 
     Raises:
-        DataError: some are not there: how many, of how many, and the names of five.
+        DataError: some are missing; the message has their number and up to five names.
     """
     absent = [path for path in paths if not path.is_file()]
     if absent:
-        named = ", ".join(path.name for path in absent[:_NAMED])
-        more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        examples = ", ".join(path.name for path in absent[:_EXAMPLES])
+        more = f" and {len(absent) - _EXAMPLES} more" if len(absent) > _EXAMPLES else ""
         raise DataError(
             f"{listing}: {len(absent)} of the {len(paths)} files that it lists are missing: "
-            f"{named}{more}. {hint or 'Complete the download.'}"
+            f"{examples}{more}. {hint or 'Complete the download.'}"
         )
 
 
 def require_unique(names: Sequence[str], listing: Path) -> None:
-    """No name twice.
+    """Checks that no name occurs twice.
 
     Raises:
-        DataError: names the first that is.
+        DataError: one does; the message has the first.
     """
     seen: set[str] = set()
     for name in names:

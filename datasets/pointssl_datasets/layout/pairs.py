@@ -1,4 +1,4 @@
-"""Clouds on disk that may have pictures: what is unpaired, and how one of them is read."""
+"""Cloud files with images: pairing, unpaired clouds and images, and reading."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,25 +9,29 @@ from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.source import Cloud
 from pointssl_datasets.files.readers import read_cloud
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class Unpaired(DataError):
-    """Clouds without pictures, and pictures without a cloud: the names of all of them."""
+    """Clouds without images, and images without a cloud.
 
-    def __init__(self, message: str, clouds: Sequence[str], pictures: Sequence[str]) -> None:
+    Attributes:
+        clouds, images: the names of all of them.
+    """
+
+    def __init__(self, message: str, clouds: Sequence[str], images: Sequence[str]) -> None:
         super().__init__(message)
-        self.clouds, self.pictures = tuple(clouds), tuple(pictures)
+        self.clouds, self.images = tuple(clouds), tuple(images)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A cloud or mesh file, its name within the split, its class, and its pictures in order."""
+    """A cloud or mesh file and its images."""
 
-    name: str
+    name: str  # unique within the split
     path: Path
-    label: int | None  # None: there are no classes
-    images: list[Path] = field(default_factory=list)
+    label: int | None  # None if there are no classes
+    images: list[Path] = field(default_factory=list)  # in order
 
 
 def pair_up(
@@ -37,46 +41,48 @@ def pair_up(
     where: Path,
     skip: frozenset[str] = frozenset(),
 ) -> tuple[list[Item], list[str]]:
-    """The items that are paired, and notes about those left out.
+    """The items that have images, and notes about those left out.
 
     Args:
-        items: clouds; those without pictures count as unpaired.
-        orphans: names of pictures, or of folders of pictures, that belong to no cloud.
+        items: clouds; those without images count as unpaired.
+        orphans: names of images, or of folders of images, that belong to no cloud.
         on_unpaired: ``"error"`` or ``"skip"``.
         where: the folder, for the message.
-        skip: names of clouds and orphans that a skip list leaves out: nobody asks for their pair.
+        skip: names in a skip list; these clouds and orphans do not count as unpaired.
 
     Raises:
         Unpaired: something is unpaired and ``on_unpaired`` is ``"error"``.
+        UsageError: another value of ``on_unpaired``.
     """
     if on_unpaired not in ("error", "skip"):
         raise UsageError(f"--on-unpaired {on_unpaired!r}: choose error or skip")
-    bare = [item.name for item in items if not item.images and item.name not in skip]
+    unpaired = [item.name for item in items if not item.images and item.name not in skip]
     orphans = [name for name in orphans if name not in skip]
-    said = []
-    if bare:
-        said.append(f"{len(bare)} of {len(items)} clouds without pictures ({_some(bare)})")
+    problems = []
+    if unpaired:
+        count = f"{len(unpaired)} of {len(items)}"
+        problems.append(f"clouds without images: {count} ({_examples(unpaired)})")
     if orphans:
-        said.append(f"{len(orphans)} pictures without a cloud ({_some(orphans)})")
-    if said and on_unpaired == "error":
+        problems.append(f"images without a cloud: {len(orphans)} ({_examples(orphans)})")
+    if problems and on_unpaired == "error":
         raise Unpaired(
-            f"{where}: {'; '.join(said)}. Complete the data, or leave them out with "
+            f"{where}: {'; '.join(problems)}. Complete the data, or leave them out with "
             "--on-unpaired skip.",
-            bare,
+            unpaired,
             orphans,
         )
     paired = [item for item in items if item.images]
     if not paired:
-        raise DataError(f"{where}: {'; '.join(said) or 'no clouds'}: nothing is left")
-    return paired, [f"left out: {line}" for line in said]
+        raise DataError(f"{where}: {'; '.join(problems) or 'no clouds'}: nothing is left")
+    return paired, [f"left out: {problem}" for problem in problems]
 
 
 def item_reader(items: Sequence[Item], mesh_points: int) -> Callable[[int], Cloud]:
-    """``read`` of a :class:`~pointssl_datasets.base.source.Source` of these items.
+    """The ``read`` of a :class:`~pointssl_datasets.base.source.Source` of these items.
 
     Args:
         items: in order.
-        mesh_points: points that are drawn from an item that is a mesh.
+        mesh_points: number of points that are sampled from a mesh.
     """
 
     def read(index: int) -> Cloud:
@@ -91,12 +97,12 @@ def item_reader(items: Sequence[Item], mesh_points: int) -> Callable[[int], Clou
 
 
 def is_image(name: str) -> bool:
-    """By the suffix of the file's name; hidden files (``._m1.jpg`` of macOS) are none."""
-    return os.path.splitext(name)[1].lower() in PICTURES and not name.startswith(".")
+    """Whether a file of this name is an image, by its suffix; hidden files are not."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, sorted; empty if there is no such folder."""
+    """The images directly in a folder, sorted; none if the folder does not exist."""
     try:
         return [folder / name for name in sorted(os.listdir(folder)) if is_image(name)]
     except (FileNotFoundError, NotADirectoryError):
@@ -105,5 +111,5 @@ def images_in(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: cannot be listed: {error.strerror}") from None
 
 
-def _some(names: Sequence[str]) -> str:
+def _examples(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -18,7 +18,7 @@ from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.paths import cache_root
 from pointssl_datasets.base.source import Cloud, Source
-from pointssl_datasets.base.validation import mismatches
+from pointssl_datasets.base.validation import field_errors
 from pointssl_datasets.files.fields import check_xyz
 from pointssl_datasets.packing.arrays import FIELDS, VERSION, Field, read_meta
 from pointssl_datasets.packing.cache import built_folder
@@ -196,7 +196,7 @@ def _prepared(source: Source, index: int, name: str, normalise: str) -> Cloud:
     turn, cloud = TO_Y_UP[source.up_axis], _read(source, index)
     where = f"{source.dataset}: {name}"
     xyz = check_xyz(cloud["xyz"], where)
-    for _, wrong in mismatches(Cloud(**{**cloud, "xyz": xyz}), source):
+    for _, wrong in field_errors(Cloud(**{**cloud, "xyz": xyz}), source):
         raise DataError(f"{where}: {wrong}")
     xyz = (unit_sphere(xyz) if normalise == "unit-sphere" else xyz) @ turn.T
     ready = Cloud(name=name, xyz=xyz, label=int(cloud.get("label", -1)))

@@ -1,1 +1,1 @@
-"""Rooms, and the blocks that they are cut into."""
+"""Rooms, and the blocks they are cut into."""

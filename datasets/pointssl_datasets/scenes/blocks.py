@@ -1,8 +1,8 @@
 """Rooms cut into upright blocks, as PointNet (Qi et al., CVPR 2017) and DGCNN segment scenes.
 
-A block is a square of the floor plan with all that stands on it. Its coordinates are in metres:
-in the plane from the middle of the square that begins where the block's points begin, in height
-from the room's floor. ``place`` is where a point is in the room, 0-1 of the room's extent.
+A block is a square of the floor plan with everything above it. Coordinates are in metres: in the
+plane from the middle of the square, which begins where the points of the block begin; in height
+from the floor of the room. ``place`` is the position in the room, 0-1 of the room's extent.
 """
 
 import dataclasses
@@ -25,35 +25,35 @@ from pointssl_datasets.packing.arrays import VERSION, read_meta
 from pointssl_datasets.packing.cache import built_folder
 from pointssl_datasets.packing.pack import write_packed
 
-FEWEST = 100  # points of a block that is trained on, as in PointNet's preparation
+FEWEST = 100  # points of a block for training, as in PointNet's preparation
 _CUT_VERSION = "1"
-_SLACK = 1e-4  # of a stride: a sliver that rounding leaves over is no block of its own
+_SLACK = 1e-4  # of a stride: a smaller remainder, due to rounding, is not a block of its own
 
 Rows = NDArray[np.int64]
 
 
 class Room(NamedTuple):
-    """A room as it is stored, and how its points lie in it."""
+    """A room as it is stored, and its bounding box."""
 
     cloud: Cloud
-    low: NDArray[np.float32]  # (3,), the corner with the least coordinates
+    low: NDArray[np.float32]  # (3,), the corner with the smallest coordinates
     extent: NDArray[np.float32]  # (3,)
 
 
 def measure(cloud: Cloud) -> Room:
-    """``cloud`` with its corner and extent; what is flat has the extent 1, as place is over it."""
+    """``cloud`` with its bounding box; a flat axis has the extent 1, as ``place`` divides by it."""
     low, high = cloud["xyz"].min(axis=0), cloud["xyz"].max(axis=0)
     return Room(cloud, low, np.where(high > low, high - low, np.float32(1)))
 
 
 def cut(xyz: NDArray[np.float32], up: int, size: float, stride: float) -> Iterator[Rows]:
-    """The rows of each block that has points, ascending; every point is in one block at least.
+    """The rows of each block that has points, ascending; every point is in at least one block.
 
     Args:
         xyz: ``(N, 3)``, in metres.
         up: which of the three axes points up.
         size: side of a block.
-        stride: from block to block, at most ``size``; less, and the blocks overlap.
+        stride: distance from block to block, at most ``size``; if less, the blocks overlap.
     """
     along, across = (xyz[:, axis] - xyz[:, axis].min() for axis in range(3) if axis != up)
     for strip in _intervals(along, np.arange(len(xyz)), size, stride):
@@ -64,25 +64,27 @@ def cut(xyz: NDArray[np.float32], up: int, size: float, stride: float) -> Iterat
 def _intervals(
     values: NDArray[np.float32], rows: Rows, size: float, stride: float, high: float | None = None
 ) -> Iterator[Rows]:
-    """Those of ``rows`` whose ``values`` are in [0, size), [stride, stride + size) and so on to
-    ``high``, their largest value by default; the last interval has no end."""
+    """The ``rows`` whose ``values`` are in [0, size), [stride, stride + size) and so on.
+
+    The intervals reach to ``high``, by default the largest value; the last one has no upper end.
+    """
     order = np.argsort(values, kind="stable")
     count = count_blocks(float(values.max() if high is None else high), size, stride)
     starts = np.arange(count) * stride
     ends = np.where(np.arange(count) < count - 1, starts + size, np.inf)
-    edges = np.stack([starts, ends]).astype(np.float32)  # as the values, which are not copied then
+    edges = np.stack([starts, ends]).astype(np.float32)  # the type of the values: no copy
     for first, last in np.searchsorted(values[order], edges).T:
         if first < last:
             yield rows[order[first:last]]
 
 
 def count_blocks(extent: float, size: float, stride: float) -> int:
-    """How many blocks stand side by side along an extent; at least one."""
+    """Number of blocks along an extent; at least one."""
     return max(0, math.ceil((extent - size) / stride - _SLACK)) + 1
 
 
 def block_of(room: Room, rows: Rows, up: int, size: float) -> Cloud:
-    """The block that ``rows (M,)`` of a room make, in the room's own axes."""
+    """The block of the ``rows (M,)`` of a room, in the room's own axes."""
     cloud = room.cloud
     xyz = cloud["xyz"][rows] - room.low
     place = xyz / room.extent
@@ -105,16 +107,15 @@ def pack_blocks(
     progress: bool,
     fewest: int = FEWEST,
 ) -> Path:
-    """A packed folder of the blocks of all rooms; cut once, opened at once from then on.
+    """A packed folder of the blocks of all rooms, which is cached.
 
-    A block is called ``ROOM/00012`` after its room, counted from 0. Memory holds a room and
-    the next.
+    A block is named ``ROOM/00012`` after its room, counted from 0. At most two rooms are in memory.
 
     Args:
         rooms: whole rooms in metres, with part labels.
         size, stride: see :func:`cut`.
-        cache_dir, progress: as :func:`~pointssl_datasets.packing.pack.pack` has them.
-        fewest: blocks of fewer points are left out, and counted in the notes of the folder.
+        cache_dir, progress: see :func:`~pointssl_datasets.packing.pack.pack`.
+        fewest: blocks with fewer points are left out, and counted in the notes of the folder.
 
     Raises:
         DataError: a room is bad, no block is left, or the cache can't be written.
@@ -136,15 +137,15 @@ def pack_blocks(
 def list_blocks(
     rooms: Source, size: float, stride: float, fewest: int = FEWEST, *, progress: bool = False
 ) -> Source:
-    """The blocks of all rooms as a source, fast where they are read in order.
+    """The blocks of all rooms as a source, fast if they are read in order.
 
     Raises:
         DataError: a room is bad, or no block has ``fewest`` points.
     """
     up = "xyz".index(rooms.up_axis)
     names: list[str] = []
-    where: list[tuple[int, int]] = []  # room, and number of the block in it
-    sparse, small = [0, 0], 0  # blocks that are left out and their points; rooms of one block
+    places: list[tuple[int, int]] = []  # number of the room, number of the block in it
+    sparse, lost, small = 0, 0, 0  # blocks that are left out, their points; narrow rooms
 
     @lru_cache(maxsize=1)
     def opened(room: int) -> tuple[Room, list[Rows]]:
@@ -157,30 +158,30 @@ def list_blocks(
         small += bool((np.delete(room.extent, up) < size).any())
         for place, rows in enumerate(blocks):
             if len(rows) < fewest:
-                sparse[0] += 1
-                sparse[1] += len(rows)
+                sparse += 1
+                lost += len(rows)
                 continue
             names.append(f"{name}/{place:05d}")
-            where.append((number, place))
+            places.append((number, place))
     if not names:
         raise DataError(
-            f"{rooms.dataset}: none of the {sparse[0]} blocks of {size:g} m in {rooms.count} rooms "
-            f"has {fewest} points. Are the coordinates metres? Try a larger --block-size."
+            f"{rooms.dataset}: none of the {sparse} blocks of {size:g} m in {rooms.count} rooms "
+            f"has {fewest} points. Are the coordinates in metres? Try a larger --block-size."
         )
     notes = list(rooms.notes)
-    if sparse[0]:
+    if sparse:
         notes.append(
-            f"{sparse[0]} of {sparse[0] + len(names)} blocks have fewer than {fewest} points and "
-            f"are left out of training ({sparse[1]} points)"
+            f"{sparse} of {sparse + len(names)} blocks have fewer than {fewest} points and "
+            f"are left out of training ({lost} points)"
         )
     if small:
         notes.append(
             f"{small} of {rooms.count} rooms are narrower than a block of {size:g} m: are the "
-            "coordinates metres?"
+            "coordinates in metres?"
         )
 
     def read(index: int) -> Cloud:
-        number, place = where[index]
+        number, place = places[index]
         room, blocks = opened(number)
         return block_of(room, blocks[place], up, size)
 

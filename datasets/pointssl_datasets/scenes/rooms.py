@@ -1,6 +1,6 @@
-"""Rooms to be segmented whole: the points of each, and the blocks in which a network sees them.
+"""Rooms for segmentation: the points of each, and the blocks that are the input of a network.
 
-A point may lie in several blocks; ``rows`` say which point of the room each point of a block is.
+A point may be in several blocks; ``rows`` are the points of the room that form a block.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ class Scene(NamedTuple):
     Attributes:
         xyz: ``(N, 3)``, in metres.
         part: ``(N,)``.
-        blocks: ``(rows (M,), block of M points)``, one after the other, to be gone through once.
+        blocks: iterator of ``(rows (M,), block of M points)``.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Scenes(NamedTuple):
 
     Attributes:
         names: of the rooms.
-        read: room number i, always the same.
-        counts: what one point of them is, for the user.
+        read: returns room number i, always the same.
+        counts: which points are counted in a score, as a sentence for the user.
     """
 
     names: list[str]
@@ -46,25 +46,25 @@ class Scenes(NamedTuple):
 
 
 def open_scenes(source: Source, size: float, stride: float) -> Scenes:
-    """The rooms of a source of rooms, cut into blocks, or of a source of blocks, joined.
+    """The rooms of a source: rooms are cut into blocks, blocks are joined to rooms.
 
     Args:
-        source: with part labels; clouds called ``ROOM/NUMBER`` with a ``place`` are blocks.
+        source: with part labels; clouds named ``ROOM/NUMBER`` with a ``place`` are blocks.
         size, stride: of the blocks that rooms are cut into, see :func:`~.blocks.cut`.
 
     Raises:
-        DataError: the first block does not say where its points are in the room.
+        DataError: the ``place`` of the first block does not distinguish its points.
     """
     return _join(source) if holds_blocks(source) else _cut(source, size, stride)
 
 
 def holds_blocks(source: Source) -> bool:
-    """Whether the clouds are blocks of rooms."""
+    """Whether the clouds of a source are blocks of rooms."""
     return "/" in source.names[0]
 
 
 def room_of(name: str) -> str:
-    """``"Area_1_office_1"`` of the block ``"Area_1_office_1/00012"``."""
+    """The room of a block: ``"Area_1_office_1"`` of ``"Area_1_office_1/00012"``."""
     return name.partition("/")[0]
 
 
@@ -103,24 +103,24 @@ def _join(source: Source) -> Scenes:
 
 
 def join(name: str, clouds: list[Cloud], source: Source) -> Scene:
-    """The room that blocks make up, in which points of one ``place`` are one point.
+    """The room that consists of the given blocks. Points with the same ``place`` are one point.
 
-    Where blocks disagree about its label, the first one's counts.
+    If blocks disagree about the label of a point, the first block decides.
 
     Raises:
-        DataError: the blocks do not say where their points are in the room.
+        DataError: the ``place`` of the first block does not distinguish its points.
     """
     _require_places(name, clouds[0], source)
     xyz, place = clouds[0]["xyz"], clouds[0]["place"]
     places = np.concatenate([cloud["place"] for cloud in clouds])
     unique, first, rows = np.unique(places, axis=0, return_index=True, return_inverse=True)
     ends = np.cumsum([len(cloud["xyz"]) for cloud in clouds])
-    rows = rows.reshape(-1)  # NumPy 2.0 has it as a column
+    rows = rows.reshape(-1)  # NumPy 2.0 returns a column
     blocks = (
         (rows[end - len(cloud["xyz"]) : end], _y_up(cloud, source))
         for end, cloud in zip(ends, clouds, strict=True)
     )
-    # The room's extent, which the files do not tell: a metre is the same in any of its blocks.
+    # The room's extent is not in the files, but any block gives the length of a unit of place.
     widest = np.maximum(np.ptp(place, axis=0), 1e-6)
     part = np.concatenate([cloud["part"] for cloud in clouds])[first]
     metres = (unique * (np.ptp(xyz, axis=0) / widest)).astype(np.float32)
@@ -131,8 +131,8 @@ def _require_places(name: str, block: Cloud, source: Source) -> None:
     places, points = (len(np.unique(block[field], axis=0)) for field in ("place", "xyz"))  # type: ignore[literal-required]
     if 2 * places < points:
         raise DataError(
-            f"{source.dataset}: {name}: columns 7 to 9 of its blocks do not tell its points apart: "
-            "expected the place within the room, by which overlapping blocks are joined"
+            f"{source.dataset}: {name}: columns 7 to 9 of its blocks do not distinguish its "
+            "points: expected the position in the room, by which overlapping blocks are joined"
         )
 
 

@@ -1,1 +1,1 @@
-"""From ``--data NAME`` to clouds that are served: opening, torch datasets, mixtures, finding."""
+"""From ``--data NAME`` to samples: opening datasets, torch datasets, mixtures, local datasets."""

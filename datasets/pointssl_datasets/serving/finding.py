@@ -1,4 +1,4 @@
-"""Which datasets lie below a folder, and how much of them."""
+"""Which datasets are in a folder, and how many clouds they have."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +11,14 @@ _SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """One dataset as it lies in a folder; no splits: it does not."""
+class LocalDataset:
+    """A dataset as found in a folder; without splits, it was not found."""
 
     name: str
     folder: Path | None = None
-    splits: dict[str, int] = field(default_factory=dict)  # clouds of each that can be listed
+    splits: dict[str, int] = field(default_factory=dict)  # split -> clouds, of those that open
     classes: int = 0
-    why: str = ""  # the first split could not be opened
+    error: str = ""  # of the first split that could not be opened
 
     def __str__(self) -> str:
         """``"9840 train, 2468 test in 40 classes"``, or ``"not found"``."""
@@ -28,32 +28,32 @@ class Found:
         return f"{counts} in {self.classes} classes" if self.classes else counts
 
 
-def find(name: str, root: Path | None) -> Found:
-    """What of the dataset ``name`` can be opened in ``root``, in the folder directly below it that
-    fits, or in the one that a download makes there. Never raises for what is absent or damaged.
+def find_dataset(name: str, root: Path | None) -> LocalDataset:
+    """The dataset ``name`` in ``root``, in a folder directly below it, or where a download puts it.
 
-    Generated datasets are everywhere. Any folder would do for ``folder``, so it is never found.
+    Nothing is raised if it is missing or damaged. Generated datasets are found everywhere, and
+    ``folder`` nowhere, as it can be any folder.
     """
     entry = CATALOGUE.get(name, Entry(title=name, layout="", up_axis="y"))
     if name == "folder":
-        return Found(name=name, why="any folder will do")
+        return LocalDataset(name=name, error="it can be any folder")
     places = [root]
     if root is not None and entry.folder and (root / entry.folder).is_dir():
         places.append(root / entry.folder)
-    tried = [_open(name, place, entry) for place in places]
-    return next((found for found in tried if found.splits), tried[0])
+    candidates = [_open(name, place, entry) for place in places]
+    return next((local for local in candidates if local.splits), candidates[0])
 
 
-def _open(name: str, root: Path | None, entry: Entry) -> Found:
+def _open(name: str, root: Path | None, entry: Entry) -> LocalDataset:
     splits: dict[str, int] = {}
     classes = 0
-    why = ""
+    first_error = ""
     for split in entry.clouds or _SPLITS:
         try:
             source = open_source(name, root, split, on_unpaired="skip")
         except (UserError, OSError) as error:
-            why = why or str(error)
+            first_error = first_error or str(error)
             continue
         splits[split] = source.count
         classes = len(source.classes)
-    return Found(name=name, folder=root, splits=splits, classes=classes, why=why)
+    return LocalDataset(name=name, folder=root, splits=splits, classes=classes, error=first_error)

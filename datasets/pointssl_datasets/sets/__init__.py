@@ -1,1 +1,1 @@
-"""One file per dataset."""
+"""The datasets, one file each: an opener and its catalogue entry."""

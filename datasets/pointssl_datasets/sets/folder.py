@@ -1,16 +1,15 @@
-"""Your own clouds and meshes: a folder per split and class, in any of the usual ways.
+"""``folder``: your own clouds and meshes in folders by split and class, in any usual layout.
 
 | layout | |
 | --- | --- |
 | ``root/{train,test}/CLASS/name.EXT`` | as distributed for most benchmarks |
-| ``root/CLASS/{train,test}/name.EXT`` | as ModelNet has it |
-| ``root/CLASS/name.EXT`` | a fifth of each class is for test, chosen by a hash of the names |
+| ``root/CLASS/{train,test}/name.EXT`` | as in ModelNet |
+| ``root/CLASS/name.EXT`` | a fifth of each class is test, chosen by a hash of the names |
 | ``root/{train,test}/name.EXT`` | without classes, for pretraining |
 | ``root/name.EXT`` | without classes; all of it is train |
 
-Beside ``train`` and ``test`` there may be ``val``. Pictures lie beside a cloud ``m1.npy`` as
-``m1.jpg``, as ``m1_*.png``, or in a folder ``m1/``; what a ``.mtl`` file names is a texture and no
-picture.
+Beside ``train`` and ``test`` there may be ``val``. The images of a cloud ``m1.npy`` are ``m1.jpg``,
+``m1_*.png``, or in a folder ``m1/``. Files that a ``.mtl`` file refers to are textures, not images.
 """
 
 import hashlib
@@ -33,7 +32,7 @@ _LAYOUT = (
     f"root/CLASS/name.EXT or root/name.EXT, with EXT one of {' '.join(SUFFIXES)}"
 )
 
-_Classes = Mapping[str, Listing]  # by name of the class; "" where there are no classes
+_Classes = Mapping[str, Listing]  # class name -> listing; "" if there are no classes
 
 ENTRIES = {
     "folder": Entry(
@@ -58,14 +57,14 @@ def open_folder(
 
     Args:
         root: the folder; see :func:`~pointssl_datasets.base.paths.data_root`.
-        split: ``"train"``, ``"test"``, or ``"val"`` where there is one.
-        on_unpaired: ``"error"`` or ``"skip"`` clouds without pictures where others have some.
-        mesh_points: points drawn from every mesh; None: 4096.
-        skip: names of clouds or pictures that need no counterpart.
+        split: ``"train"``, ``"test"``, or ``"val"`` if it exists.
+        on_unpaired: ``"error"`` or ``"skip"``, for clouds without images if others have some.
+        mesh_points: points sampled from every mesh; None: 4096.
+        skip: names of clouds or images that may be unpaired.
 
     Raises:
-        DataError: no clouds, two clouds of one name, unpaired pictures (``on_unpaired="error"``).
-        UsageError: a split that there is not.
+        DataError: no clouds, two clouds of one name, unpaired images (``on_unpaired="error"``).
+        UsageError: a split that does not exist.
     """
     if split not in SPLITS:
         raise UsageError(f"folder has the splits train, val and test, not {split!r}")
@@ -111,33 +110,33 @@ def open_folder(
 
 
 def _key(paths: Sequence[Path], *more: str) -> str:
-    """A link to a file that is gone is a damaged cloud: that is said when it is read, not here."""
+    """:func:`stat_key` that accepts broken links; reading such a cloud raises an error later."""
     try:
         return stat_key(paths, *more)
     except DataError:
-        there = {path for path in paths if path.exists()}
-        gone = [str(path) for path in paths if path not in there]
-        return stat_key([path for path in paths if path in there], *gone, *more)
+        existing = {path for path in paths if path.exists()}
+        broken = [str(path) for path in paths if path not in existing]
+        return stat_key([path for path in paths if path in existing], *broken, *more)
 
 
 def _find(folder: Path, split: str) -> tuple[Path, _Classes, list[str], list[str]]:
-    """Where the split lies, its listings by class, the classes of all splits, and notes."""
+    """The folder of the split, its listings by class, the classes of all splits, and notes."""
     folders = subfolders(folder)
     nested = {name: _splits_in(folder / name) for name in folders}
     if any(below for name, below in nested.items() if name not in SPLITS):
         return _find_nested(folder, split, nested)
     if any(_has_classes(folder / name) for name in SPLITS):
         _require(split, folders, folder)
-        found = {name: _classes_in(folder / name) for name in SPLITS}
-        classes = sorted({name for listings in found.values() for name in listings})
-        return folder / split, found[split], classes, []
+        by_split = {name: _classes_in(folder / name) for name in SPLITS}
+        classes = sorted({name for listings in by_split.values() for name in listings})
+        return folder / split, by_split[split], classes, []
     filled = [name for name in folders if has_clouds(folder / name) or _has_classes(folder / name)]
     if filled and set(filled) <= set(SPLITS):
         _require(split, folders, folder)
         return folder / split, {"": list_clouds(folder / split)}, [], []
-    everything = _classes_in(folder)
-    loose_here = has_clouds(folder)
-    if loose_here and not any(listing.clouds for listing in everything.values()):
+    by_class = _classes_in(folder)
+    without_class = has_clouds(folder)
+    if without_class and not any(listing.clouds for listing in by_class.values()):
         if split != "train":
             raise UsageError(
                 f"{folder} has no classes and no split {split!r}: all of it is for pretraining "
@@ -146,19 +145,19 @@ def _find(folder: Path, split: str) -> tuple[Path, _Classes, list[str], list[str
         return folder, {"": list_clouds(folder)}, [], []
     if split == "val":
         raise UsageError(f"{folder} has the splits train and test, not 'val'")
-    notes = [f"{folder}: ignored the clouds that lie in no class folder"] if loose_here else []
+    notes = [f"{folder}: ignored the clouds outside of class folders"] if without_class else []
     notes.append(
-        f"{folder} has no train and test folders: a fifth of each class is for test, chosen "
-        "by a hash of the names"
+        f"{folder} has no train and test folders: a fifth of each class is test, chosen by a hash "
+        "of the names"
     )
-    shares = {name: _share(listing, split) for name, listing in everything.items()}
-    return folder, shares, sorted(everything), notes
+    shares = {name: _share(listing, split) for name, listing in by_class.items()}
+    return folder, shares, sorted(by_class), notes
 
 
 def _find_nested(
     folder: Path, split: str, nested: Mapping[str, list[str]]
 ) -> tuple[Path, _Classes, list[str], list[str]]:
-    """Of ``root/CLASS/{train,test}``; ``nested`` has the splits of each class."""
+    """:func:`_find` for ``root/CLASS/{train,test}``; ``nested`` has the splits of each class."""
     _require(split, [name for below in nested.values() for name in below], folder)
     chosen = {
         name: list_clouds(folder / name / split) for name, below in nested.items() if split in below
@@ -169,38 +168,38 @@ def _find_nested(
     return folder, chosen, classes, notes if loose else []
 
 
-def _require(split: str, found: Collection[str], folder: Path) -> None:
-    if split not in found and split == "val":
+def _require(split: str, existing: Collection[str], folder: Path) -> None:
+    if split not in existing and split == "val":
         raise UsageError(f"{folder} has the splits train and test, not 'val'")
-    if split not in found:
+    if split not in existing:
         raise DataError(f"{folder} has no folder {split!r}. Expected {_LAYOUT}.")
 
 
 def _has_classes(folder: Path) -> bool:
-    """A class that happens to be called ``train`` holds clouds; a split holds folders of them."""
+    """Whether a folder is a split with classes; a class that happens to be named train is not."""
     return any(has_clouds(folder / name) for name in subfolders(folder))
 
 
 def _classes_in(folder: Path) -> dict[str, Listing]:
-    """By class name; folders that hold neither clouds nor pictures are no classes."""
+    """The listings of all classes; folders with neither clouds nor images are not classes."""
     listings = {name: list_clouds(folder / name) for name in subfolders(folder)}
-    found = {name: lst for name, lst in listings.items() if lst.clouds or lst.orphans}
-    for name in found:
+    classes = {name: lst for name, lst in listings.items() if lst.clouds or lst.orphans}
+    for name in classes:
         check_name(name, folder)
-    return found
+    return classes
 
 
 def _splits_in(folder: Path) -> list[str]:
-    """Those of train, val and test that are folders with clouds; ``m1/`` of pictures is none."""
+    """The splits that are folders with clouds; a folder ``m1/`` of images is not a split."""
     return [name for name in SPLITS if has_clouds(folder / name)]
 
 
 def _share(listing: Listing, split: str) -> Listing:
-    """The part of an unsplit class that belongs to ``split``; orphans stay with train."""
+    """The clouds of a class that are in ``split``, if there are no split folders."""
     order = sorted(listing.clouds, key=lambda stem: hashlib.sha256(stem.encode()).digest())
     count = round(_TEST_SHARE * len(order)) or int(len(order) > 1)
-    mine = set(order[:count] if split == "test" else order[count:])
-    clouds = {stem: path for stem, path in listing.clouds.items() if stem in mine}
+    chosen = set(order[:count] if split == "test" else order[count:])
+    clouds = {stem: path for stem, path in listing.clouds.items() if stem in chosen}
     if split == "test":
-        return Listing(clouds, listing.images)
+        return Listing(clouds, listing.images)  # orphans are in train
     return Listing(clouds, listing.images, listing.orphans, listing.foreign)

@@ -1,8 +1,8 @@
 """ModelNet in the layout of ``modelnet40_ply_hdf5_2048`` (Qi et al., PointNet, CVPR 2017).
 
-``train_files.txt`` and ``test_files.txt`` list HDF5 files; each holds ``data (M, N, 3)``,
-``label (M, 1)`` and perhaps ``normal (M, N, 3)``; ``shape_names.txt`` names the classes. Any
-number of classes and of points will do.
+``train_files.txt`` and ``test_files.txt`` list HDF5 files with ``data (M, N, 3)``,
+``label (M, 1)`` and optionally ``normal (M, N, 3)``; ``shape_names.txt`` lists the classes. Any
+number of classes and of points is accepted.
 """
 
 import json
@@ -72,7 +72,7 @@ def open_modelnet(
     """ModelNet40, y-up as distributed with PointNet.
 
     Raises:
-        DataError: the folder or a file is missing, damaged or laid out otherwise than expected.
+        DataError: the folder or a file is missing, damaged or in an unexpected layout.
         UsageError: a split other than train and test.
     """
     if split not in ("train", "test"):
@@ -81,12 +81,14 @@ def open_modelnet(
     folder = find_layout(given, lambda f: (f / f"{split}_files.txt").is_file(), name, _LAYOUT)
     classes = read_lines(folder / "shape_names.txt", _LAYOUT)
     listing = folder / f"{split}_files.txt"
-    # The lists name data/modelnet40_ply_hdf5_2048/x.h5: only x.h5 counts.
+    # The lists have data/modelnet40_ply_hdf5_2048/x.h5: only x.h5 counts.
     paths = [folder / Path(line).name for line in read_lines(listing, _LAYOUT)]
     require_files(paths, listing)
     shards = open_shards(paths, {"data": (None, 3), "label": ()}, {"normal": (None, 3)})
     if not shards.count:
-        raise DataError(f"{listing}: the files that it lists hold no clouds. Download them again.")
+        raise DataError(
+            f"{listing}: the files that it lists contain no clouds. Download them again."
+        )
     names = _names(shards)
     notes = []
     if len(classes) != official:
@@ -118,18 +120,20 @@ def open_modelnet(
 
 
 def open_modelnet10(root: Path | None, split: str) -> Source:
-    """ModelNet10 in the same layout; z-up, as Princeton's meshes are. See :func:`open_modelnet`."""
+    """ModelNet10 in the same layout; z-up like Princeton's meshes. See :func:`open_modelnet`."""
     return open_modelnet(root, split, name="modelnet10", up="z", official=10)
 
 
 def _names(shards: Shards) -> list[str]:
-    """From a list beside each file, or its own ids, if there is one for each row and they are
-    unique; else file and row."""
+    """Names of all clouds: from a list beside each file, or from the file's ids.
+
+    If these are not unique, or some are missing, a name consists of file and row.
+    """
     names: list[str] = []
     for path, start, end in zip(shards.paths, shards.starts, shards.starts[1:], strict=False):
         names += _names_from_json(path, end - start) or _ids(path)
-    good = len(names) == len(set(names)) == shards.count
-    return names if good else shards.names
+    complete = len(names) == len(set(names)) == shards.count
+    return names if complete else shards.names
 
 
 def _ids(path: Path) -> list[str]:
@@ -141,7 +145,7 @@ def _ids(path: Path) -> list[str]:
 
 
 def _names_from_json(path: Path, count: int) -> list[str] | None:
-    """``ply_data_train_0_id2file.json`` beside ``ply_data_train0.h5``: one mesh name per row."""
+    """Names from ``ply_data_train_0_id2file.json`` beside ``ply_data_train0.h5``, one per row."""
     stem = path.stem.rstrip("0123456789")
     file = path.with_name(f"{stem}_{path.stem[len(stem) :]}_id2file.json")
     if not file.is_file():

@@ -15,7 +15,7 @@ from pointssl_datasets.files.text_table import read_table
 from pointssl_datasets.layout.listings import read_lines, require_files, require_unique
 from pointssl_datasets.sets.modelnet import HOME, TERMS
 
-POINTS = 10_000  # of every shape; a text file that is cut short would otherwise look whole
+POINTS = 10_000  # of every shape; without this check a truncated text file would be accepted
 _NAME = "modelnet40-normal"
 _CLASSES = "modelnet40_shape_names.txt"
 _LAYOUT = (

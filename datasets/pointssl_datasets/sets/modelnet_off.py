@@ -1,6 +1,6 @@
 """ModelNet10 and ModelNet40 as Princeton distributes them: meshes ``CLASS/{train,test}/name.off``.
 
-Wu et al., 3D ShapeNets, CVPR 2015. z-up. Any number of classes will do.
+Wu et al., 3D ShapeNets, CVPR 2015. z-up. Any number of classes is accepted.
 """
 
 from pathlib import Path
@@ -52,15 +52,15 @@ ENTRIES = {
 
 
 def open_modelnet_off(root: Path | None, split: str, *, mesh_points: int | None = None) -> Source:
-    """The original meshes, z-up; points are drawn by area, with normals.
+    """The original meshes, z-up; points are sampled uniformly by area, with normals.
 
     Args:
-        root: ``ModelNet10``, ``ModelNet40``, or the folder above.
+        root: ``ModelNet10``, ``ModelNet40``, or the folder that contains it.
         split: ``"train"`` or ``"test"``.
-        mesh_points: points drawn from every mesh; None: 4096.
+        mesh_points: points sampled from every mesh; None: 4096.
 
     Raises:
-        DataError: there are no such folders, or no meshes for the split.
+        DataError: no folders of this layout, or no meshes for the split.
         UsageError: a split other than train and test.
     """
     if split not in ("train", "test"):

@@ -1,4 +1,4 @@
-"""``packed``: what ``pointssl data convert`` wrote, opened at once however many clouds it holds."""
+"""``packed``: the output of ``pointssl data convert``, which opens at once, whatever its size."""
 
 import hashlib
 from pathlib import Path
@@ -32,11 +32,13 @@ ENTRIES = {
 
 
 def open_packed(root: Path | None, split: str) -> Source:
-    """``root/SPLIT``, or ``root`` itself, of :mod:`pointssl_datasets.packing.arrays`.
+    """The packed folder ``root/SPLIT``, or ``root`` itself.
+
+    :mod:`pointssl_datasets.packing.arrays` has the layout.
 
     Raises:
-        DataError: there is no such folder, it is of another version, or its arrays do not fit.
-        UsageError: the folder holds another split.
+        DataError: there is no such folder, it has another version, or its arrays are inconsistent.
+        UsageError: the folder contains another split.
     """
     given = data_root(root, "packed")
     folder = given if (given / "meta.json").is_file() else given / split
@@ -48,11 +50,11 @@ def open_packed(root: Path | None, split: str) -> Source:
     meta = read_meta(folder)
     if meta.get("version") != VERSION:
         raise DataError(
-            f"{folder}: of format {meta.get('version', '1')}, this is for format {VERSION}. "
+            f"{folder}: has format {meta.get('version', '1')}, but format {VERSION} is expected. "
             "Convert the dataset again."
         )
     if meta["split"] != split:
-        raise UsageError(f"{folder}: holds the split {meta['split']!r}, not {split!r}")
+        raise UsageError(f"{folder}: contains the split {meta['split']!r}, not {split!r}")
     arrays = {
         name: read_array(folder, name) for name in FIELDS if (folder / f"{name}.npy").exists()
     }
@@ -64,10 +66,10 @@ def open_packed(root: Path | None, split: str) -> Source:
     if not ascending or lengths != {offsets[-1]} or len(offsets) - 1 != len(names) or (
         len(labels) != len(names)
     ):  # fmt: skip
-        raise DataError(f"{folder}: its arrays do not fit together. Convert the dataset again.")
+        raise DataError(f"{folder}: its arrays are inconsistent. Convert the dataset again.")
 
     up_axis = meta["up_axis_of_files"]
-    back = TO_Y_UP[up_axis]  # as the files had it, and as the meshes still have it
+    turn_back = TO_Y_UP[up_axis]  # to the axes of the original files, which the meshes still have
     images, meshes = read_paths(folder, "images"), read_paths(folder, "mesh")
 
     def read(index: int) -> Cloud:
@@ -75,9 +77,9 @@ def open_packed(root: Path | None, split: str) -> Source:
         cloud = Cloud(label=int(labels[index]), images=images[index])
         for name, array in arrays.items():
             values = np.array(array[rows])
-            cloud[name] = values @ back if name in TURNED else values
+            cloud[name] = values @ turn_back if name in TURNED else values
         mesh = meshes[index]
-        if mesh and mesh[0].is_file():  # it may have been left on another machine
+        if mesh and mesh[0].is_file():  # it may be on another machine
             cloud["mesh"] = mesh[0]
         return cloud
 

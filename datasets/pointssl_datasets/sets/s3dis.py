@@ -3,7 +3,7 @@
 * ``indoor3d_sem_seg_hdf5_data``, PointNet's blocks of one square metre: ``all_files.txt`` lists
   ``ply_data_all_0.h5`` etc. with ``data (M, 4096, 9)`` and ``label (M, 4096)``; line ``i`` of
   ``room_filelist.txt`` is the room of block ``i``. Columns: x y z in metres, from the middle of
-  the block and from the floor; r g b in 0-1; and the place within the room, 0-1 of its extent.
+  the block and from the floor; r g b in 0-1; the position in the room, 0-1 of its extent.
 * Rooms as arrays, ``Area_1_office_1.npy``: ``(N, 7)`` with x y z in metres, r g b in 0-255
   (or 0-1), class.
 """
@@ -30,13 +30,13 @@ CLASSES = (
     "WC", "auditorium", "conferenceRoom", "copyRoom", "hallway", "lobby", "lounge", "office",
     "openspace", "pantry", "storage",
 )  # fmt: skip
-"""Types of rooms: the label of a whole cloud."""
+"""Types of rooms: the label of a cloud."""
 PARTS = (
     "ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa",
     "bookcase", "board", "clutter",
 )  # fmt: skip
 SPLITS = {"train": "12346", "test": "5", **{f"area_{area}": area for area in "123456"}}
-"""The areas of each split; to hold out area 5 is the custom."""
+"""The areas of each split; holding out area 5 is the usual protocol."""
 
 _NAME = "s3dis"
 _LAYOUT = (
@@ -69,10 +69,10 @@ ENTRIES = {
 def open_s3dis(root: Path | None, split: str) -> Source:
     """Blocks or rooms with colours, part labels and the type of the room; z-up.
 
-    A block is called ``Area_1_office_1/00012``, the twelfth of its room counted from 0.
+    A block is named ``Area_1_office_1/00012``: number 12 of its room, counted from 0.
 
     Raises:
-        DataError: neither layout is there, or listed files are missing.
+        DataError: neither layout is found, or listed files are missing.
         UsageError: a split other than train, test and area_1 to area_6.
     """
     if split not in SPLITS:
@@ -81,7 +81,7 @@ def open_s3dis(root: Path | None, split: str) -> Source:
     is_blocks = (folder / "room_filelist.txt").is_file()
     names, paths, read = (_open_blocks if is_blocks else _open_rooms)(folder, SPLITS[split])
     if not names:
-        raise DataError(f"{folder}: nothing of the split {split!r}. Complete the download.")
+        raise DataError(f"{folder}: no clouds of the split {split!r}. Complete the download.")
     return Source(
         dataset=_NAME,
         split=split,
@@ -95,10 +95,10 @@ def open_s3dis(root: Path | None, split: str) -> Source:
 
 
 def find_areas(root: Path | None) -> tuple[int, ...]:
-    """Which of the areas 1 to 6 are there.
+    """The numbers of the areas, 1 to 6, that exist in a folder.
 
     Raises:
-        DataError: neither layout is there.
+        DataError: neither layout is found.
     """
     folder = find_layout(data_root(root, _NAME), _fits, _NAME, _LAYOUT)
     listing = folder / "room_filelist.txt"
@@ -106,8 +106,8 @@ def find_areas(root: Path | None) -> tuple[int, ...]:
         names = read_lines(listing, _LAYOUT)
     else:
         names = [path.stem for path in folder.glob("Area_*.npy")]
-    found = (_ROOM.fullmatch(name) for name in names)
-    return tuple(sorted({int(match[1]) for match in found if match is not None}))
+    matches = (_ROOM.fullmatch(name) for name in names)
+    return tuple(sorted({int(match[1]) for match in matches if match is not None}))
 
 
 def _fits(folder: Path) -> bool:
@@ -123,8 +123,8 @@ def _open_blocks(folder: Path, areas: str) -> _Listed:
     rooms = read_lines(rooms_file, _LAYOUT)
     if len(rooms) != shards.count:
         raise DataError(
-            f"{rooms_file}: names the rooms of {len(rooms)} blocks, but the files of "
-            f"{listing.name} hold {shards.count}. Download the folder again."
+            f"{rooms_file}: lists the rooms of {len(rooms)} blocks, but the files in "
+            f"{listing.name} contain {shards.count}. Download the folder again."
         )
     rows, names, seen = [], [], Counter[str]()
     for row, room in enumerate(rooms):
@@ -156,8 +156,8 @@ def _open_rooms(folder: Path, areas: str) -> _Listed:
     def read(index: int) -> Cloud:
         path = paths[index]
         table = _read_room(path)
-        most = 255.0 if table[:, 3:6].max(initial=0) > 1 else 1.0  # some store colours from 0 to 1
-        return _cloud(table[:, :3], table[:, 3:6] / most, table[:, 6], path.stem, str(path))
+        scale = 255.0 if table[:, 3:6].max(initial=0) > 1 else 1.0  # some files have 0 to 1
+        return _cloud(table[:, :3], table[:, 3:6] / scale, table[:, 6], path.stem, str(path))
 
     return [path.stem for path in paths], paths, read
 
@@ -175,10 +175,10 @@ def _read_room(path: Path) -> NDArray[Any]:
 def _cloud(
     xyz: NDArray[Any], colours: NDArray[Any], part: NDArray[Any], room: str, where: str
 ) -> Cloud:
-    """Checks one block or room; ``colours (N, 3)`` in 0-1, ``room`` as ``Area_1_office_1``."""
-    kind = room.split("_")[2]
-    if kind not in CLASSES:
-        raise DataError(f"{where}: {kind!r} is not one of the {len(CLASSES)} types of rooms")
+    """A checked block or room; ``colours (N, 3)`` in 0-1, ``room`` e.g. ``Area_1_office_1``."""
+    room_type = room.split("_")[2]
+    if room_type not in CLASSES:
+        raise DataError(f"{where}: {room_type!r} is not one of the {len(CLASSES)} types of rooms")
     xyz = check_xyz(xyz, where)
     if part.shape != (len(xyz),):
         raise DataError(f"{where}: {len(part)} point labels for {len(xyz)} points")
@@ -191,5 +191,5 @@ def _cloud(
         xyz=xyz,
         colours=np.ascontiguousarray(colours, dtype=np.float32),
         part=whole_numbers(part, range(len(PARTS)), where, "point label"),
-        label=CLASSES.index(kind),
+        label=CLASSES.index(room_type),
     )

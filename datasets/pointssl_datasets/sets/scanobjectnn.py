@@ -1,8 +1,8 @@
-"""ScanObjectNN: scanned objects in 15 classes (Uy et al., ICCV 2019), as its ``h5_files``.
+"""ScanObjectNN: scanned objects in 15 classes (Uy et al., ICCV 2019), from its ``h5_files``.
 
 Three variants: ``obj_bg`` (with background points), ``obj_only`` (without) and ``pb_t50_rs``, the
-hardest: boxes moved by up to half their size, rotated about the vertical and scaled. A file has
-``data (M, 2048, 3)``, ``label (M,)`` and ``mask (M, 2048)``, which is -1 on the background.
+hardest: boxes shifted by up to half their size, rotated about the vertical and scaled. A file has
+``data (M, 2048, 3)``, ``label (M,)`` and ``mask (M, 2048)``, which is -1 for background.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ PARTS = ("background", "object")
 
 class _Variant(NamedTuple):
     folder: str
-    ending: str  # of the files' names
+    suffix: str  # of the files' names
     counts: dict[str, int]  # official number of clouds per split
 
 
@@ -78,7 +78,7 @@ ENTRIES = {
 
 
 def open_obj_bg(root: Path | None, split: str) -> Source:
-    """Objects with the background around them: 2309 to train, 581 to test; y-up.
+    """Objects with background: 2309 for training, 581 for testing; y-up.
 
     Raises:
         DataError: the file is missing or damaged, or its number of clouds is not the official one.
@@ -93,7 +93,10 @@ def open_obj_only(root: Path | None, split: str) -> Source:
 
 
 def open_pb_t50_rs(root: Path | None, split: str) -> Source:
-    """Five moved, rotated and scaled boxes of each object: 11416 and 2882. Raises as above."""
+    """Five shifted, rotated and scaled boxes of each object: 11416 for training, 2882 for testing.
+
+    Raises as :func:`open_obj_bg` does.
+    """
     return _open("pb_t50_rs", root, split)
 
 
@@ -101,27 +104,27 @@ def _open(variant: str, root: Path | None, split: str) -> Source:
     name = f"scanobjectnn-{variant}"
     if split not in _PLAIN:
         raise UsageError(f"{name} has the splits train and test, not {split!r}")
-    where, ending, _ = _VARIANTS[variant]
-    file = f"{'training' if split == 'train' else 'test'}_objectdataset{ending}.h5"
+    subfolder, suffix, _ = _VARIANTS[variant]
+    file = f"{'training' if split == 'train' else 'test'}_objectdataset{suffix}.h5"
     folder = find_layout(
         data_root(root, name),
-        lambda f: _within(f, where, file) is not None,
+        lambda f: _find_file(f, subfolder, file) is not None,
         name,
-        f"h5_files/{where}/{file}",
+        f"h5_files/{subfolder}/{file}",
     )
-    path = _within(folder, where, file)
+    path = _find_file(folder, subfolder, file)
     assert path is not None  # find_layout just found it
     shards = open_shards([path], {"data": (None, 3), "label": ()}, {"mask": (None,)})
     _check_count(path, variant, split, shards.count)
 
     def read(index: int) -> Cloud:
-        at = shards.where(index)
+        where = shards.where(index)
         xyz, label, *mask = shards.read(index)
-        label = whole_numbers(label, range(len(CLASSES)), at, "label")
-        cloud = Cloud(xyz=check_xyz(xyz, at), label=int(label.item()))
+        label = whole_numbers(label, range(len(CLASSES)), where, "label")
+        cloud = Cloud(xyz=check_xyz(xyz, where), label=int(label.item()))
         if mask:
             if mask[0].shape != (len(xyz),):
-                raise DataError(f"{at}: 'mask' has {len(mask[0])} values for {len(xyz)} points")
+                raise DataError(f"{where}: 'mask' has {len(mask[0])} values for {len(xyz)} points")
             cloud["part"] = (mask[0] != -1).astype(np.int64)
         return cloud
 
@@ -137,39 +140,39 @@ def _open(variant: str, root: Path | None, split: str) -> Source:
     )
 
 
-def _within(folder: Path, where: str, file: str) -> Path | None:
-    """The file, whether ``folder`` is what was unpacked, its ``h5_files``, or ``where`` itself.
+def _find_file(folder: Path, subfolder: str, file: str) -> Path | None:
+    """The file, if ``folder`` is the unpacked archive, its ``h5_files``, or ``subfolder`` itself.
 
-    ``main_split`` and ``main_split_nobg`` hold files of the same names: without the name of the
-    folder nobody could tell them apart.
+    ``main_split`` and ``main_split_nobg`` contain files of the same names, so that only the name of
+    the folder distinguishes them.
     """
-    tried = [folder / "h5_files" / where / file, folder / where / file]
-    if folder.name == where:
-        tried.append(folder / file)
-    return next((path for path in tried if path.is_file()), None)
+    candidates = [folder / "h5_files" / subfolder / file, folder / subfolder / file]
+    if folder.name == subfolder:
+        candidates.append(folder / file)
+    return next((path for path in candidates if path.is_file()), None)
 
 
-def _check_count(path: Path, variant: str, split: str, found: int) -> None:
-    """A file under the wrong name gives a number that compares with nothing."""
+def _check_count(path: Path, variant: str, split: str, count: int) -> None:
+    """Refuses a file of another variant or split, whose accuracy compares with nothing."""
     official = _VARIANTS[variant].counts[split]
-    if found == official:
+    if count == official:
         return
     other = "test" if split == "train" else "train"
     same = [
         f"{name} {part}"
         for name, known in _VARIANTS.items()
-        for part, count in known.counts.items()
-        if count == found
+        for part, number in known.counts.items()
+        if number == count
     ]
-    if found == _VARIANTS[variant].counts[other]:
-        likely = f"as many as its {other} split has, so that the two files may be swapped"
+    if count == _VARIANTS[variant].counts[other]:
+        guess = f"as many as in its {other} split: the two files may be swapped"
     elif same:
-        likely = f"as many as {' or '.join(same)} has: it may be that file under another name"
-    elif found < official:
-        likely = "fewer: it may be incomplete, or of one of the splits 1 to 4"
+        guess = f"as many as in {' or '.join(same)}: it may be that file under another name"
+    elif count < official:
+        guess = "fewer: the file may be incomplete, or from one of the splits 1 to 4"
     else:
-        likely = "more: it may be of another variant, or several files joined"
+        guess = "more: it may be another variant, or several files joined"
     raise DataError(
-        f"{path}: {found} clouds, but scanobjectnn-{variant} officially has {official} to {split}. "
-        f"These are {likely}. Take the file from the official h5_files."
+        f"{path}: {count} clouds, but scanobjectnn-{variant} officially has {official} for "
+        f"{split}. These are {guess}. Take the file from the official h5_files."
     )

@@ -1,4 +1,4 @@
-"""What the datasets made of ShapeNet (Chang et al., 2015) share: its categories and its terms."""
+"""Categories and terms of ShapeNet (Chang et al., 2015), for the datasets made from it."""
 
 SYNSETS = {
     "02691156": "airplane", "02747177": "trash bin", "02773838": "bag", "02801938": "basket",

@@ -1,8 +1,8 @@
 """ShapeNet-55: 52,470 clouds of ShapeNetCore in 55 classes, as Point-BERT distributes them.
 
-``ShapeNet-55/train.txt`` and ``test.txt`` list ``<synset>-<id>.npy``; the arrays ``(8192, 3)`` lie
-in ``shapenet_pc`` (Yu et al., PoinTr, ICCV 2021, and Point-BERT, CVPR 2022). The clouds were drawn
-from ShapeNetCore's aligned meshes, whose up direction is +y, and keep their axes.
+``ShapeNet-55/train.txt`` and ``test.txt`` list ``<synset>-<id>.npy``; the arrays ``(8192, 3)`` are
+in ``shapenet_pc`` (Yu et al., PoinTr, ICCV 2021, and Point-BERT, CVPR 2022). The clouds were
+sampled from ShapeNetCore's aligned meshes and keep their axes, +y up.
 """
 
 from pathlib import Path
@@ -39,7 +39,7 @@ ENTRIES = {
 
 
 def open_shapenet55(root: Path | None, split: str) -> Source:
-    """One split, y-up. A cloud is called ``<synset>/<id>``, as everywhere with ShapeNet.
+    """One split, y-up. Clouds are named ``<synset>/<id>``, as in all datasets from ShapeNet.
 
     Raises:
         DataError: the folder, a list or a listed file is missing.

@@ -1,7 +1,7 @@
-"""ShapeNet clouds beside rendered pictures, as CrossPoint lays them out.
+"""ShapeNet clouds with rendered images, in the layout of CrossPoint.
 
 ``ShapeNet/<synset>/<id>.ply`` and ``ShapeNetRendering/<synset>/<id>/rendering/*.png`` (Afham et
-al., CrossPoint, CVPR 2022; pictures of Choy et al., 3D-R2N2, ECCV 2016).
+al., CrossPoint, CVPR 2022; images of Choy et al., 3D-R2N2, ECCV 2016).
 """
 
 from pathlib import Path
@@ -39,10 +39,10 @@ def open_shapenet_render(
     mesh_points: int | None = None,
     skip: frozenset[str] = frozenset(),
 ) -> Source:
-    """Every pair of cloud and pictures; y-up. There is one split: CrossPoint pretrains on all.
+    """All pairs of a cloud and its images; y-up. The only split is train, for pretraining.
 
     Raises:
-        DataError: missing folders, no clouds, unpaired pictures (``on_unpaired="error"``).
+        DataError: missing folders, no clouds, unpaired images (``on_unpaired="error"``).
         UsageError: a split other than train.
     """
     if split != "train":
@@ -59,13 +59,13 @@ def open_shapenet_render(
     rendering = folder / "ShapeNetRendering"
     synsets = sorted({path.parent.name for path in clouds.values()})
     items = [
-        Item(name, path, synsets.index(path.parent.name), _pictures(rendering / name))
+        Item(name, path, synsets.index(path.parent.name), _images(rendering / name))
         for name, path in clouds.items()
     ]
     orphans = [
         name
         for name in _shape_folders(rendering)
-        if name not in clouds and _pictures(rendering / name)
+        if name not in clouds and _images(rendering / name)
     ]
     items, notes = pair_up(items, orphans, on_unpaired, folder, skip)
     points = mesh_points or MESH_POINTS
@@ -96,11 +96,11 @@ def _clouds(folder: Path) -> dict[str, Path]:
 
 
 def _shape_folders(rendering: Path) -> list[str]:
-    """``"<synset>/<id>"`` of every folder where pictures may be."""
+    """``"<synset>/<id>"`` of every folder that may contain images."""
     synsets = subfolders(rendering)
     return [f"{synset}/{shape}" for synset in synsets for shape in subfolders(rendering / synset)]
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The pictures in ``<id>/rendering``, or else directly in ``<id>``."""
+def _images(folder: Path) -> list[Path]:
+    """The images in ``<id>/rendering``, or else directly in ``<id>``."""
     return images_in(folder / "rendering") or images_in(folder)

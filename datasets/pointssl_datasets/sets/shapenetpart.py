@@ -6,8 +6,8 @@
   ``points_label/<id>.seg``, parts numbered from 1 within the category.
 * ``..._v0_normal``: ``<synset>/<id>.txt`` with lines ``x y z nx ny nz part``, parts 0 to 49.
 
-The last two keep their splits in ``train_test_split/shuffled_train_file_list.json`` etc. A part
-``p`` of the second layout is ``first part of the category + p - 1`` of the others.
+The last two have their splits in ``train_test_split/shuffled_train_file_list.json`` etc. Part ``p``
+of the second layout is part ``first part of the category + p - 1`` of the others.
 """
 
 import json
@@ -33,14 +33,17 @@ SYNSETS = (
     "02691156", "02773838", "02954340", "02958343", "03001627", "03261776", "03467517", "03624134",
     "03636649", "03642806", "03790512", "03797390", "03948459", "04099429", "04225987", "04379243",
 )  # fmt: skip
-"""Of the categories, in the order of ``CLASSES``."""
+"""Synsets of the categories, in the order of ``CLASSES``."""
 
 _NAME = "shapenetpart"
 _LAYOUT = (
     "ply_data_train0.h5 ..., or <synset>/points/<id>.pts with <synset>/points_label/<id>.seg, or "
     "<synset>/<id>.txt"
 )
-_OTHERS = ("shape_names.txt", "all_files.txt")  # ModelNet and S3DIS call their .h5 files alike
+_OTHERS = (
+    "shape_names.txt",
+    "all_files.txt",
+)  # of ModelNet and S3DIS, with .h5 files of the same names
 _Listed = tuple[list[str], list[Path], Callable[[int], Cloud], list[str]]
 _NORMAL = "shapenetcore_partanno_segmentation_benchmark_v0_normal.zip"
 
@@ -92,7 +95,7 @@ def open_shapenetpart(root: Path | None, split: str) -> Source:
     """One split, y-up; ``trainval`` is train, then val. The label is the category.
 
     Raises:
-        DataError: no folder of one of the layouts, or lists or listed files are missing.
+        DataError: none of the layouts is found, or lists or listed files are missing.
         UsageError: a split other than train, val, test and trainval.
     """
     if split not in SPLITS:
@@ -117,13 +120,13 @@ def open_shapenetpart(root: Path | None, split: str) -> Source:
 
 
 def _layout(folder: Path) -> str | None:
-    """Which of the three a folder is, if any."""
+    """The layout of a folder, ``"hdf5"``, ``"points"`` or ``"normal"``; None if it has none."""
     if any(folder.glob("ply_data_*.h5")) and not any((folder / name).is_file() for name in _OTHERS):
         return "hdf5"
-    here = [folder / synset for synset in SYNSETS if (folder / synset).is_dir()]
-    if any((synset / "points").is_dir() for synset in here):
+    synsets = [folder / synset for synset in SYNSETS if (folder / synset).is_dir()]
+    if any((synset / "points").is_dir() for synset in synsets):
         return "points"
-    return "normal" if any(any(synset.glob("*.txt")) for synset in here) else None
+    return "normal" if any(any(synset.glob("*.txt")) for synset in synsets) else None
 
 
 def _open_hdf5(folder: Path, split: str) -> _Listed:
@@ -131,17 +134,17 @@ def _open_hdf5(folder: Path, split: str) -> _Listed:
     for name in SPLITS[split]:
         listing = folder / f"{name}_hdf5_file_list.txt"
         if listing.is_file():
-            found = [folder / Path(line).name for line in read_lines(listing, _LAYOUT)]
-            require_files(found, listing)
+            files = [folder / Path(line).name for line in read_lines(listing, _LAYOUT)]
+            require_files(files, listing)
         else:
-            found = sorted(folder.glob(f"ply_data_{name}*.h5"))
-            notes.append(f"{listing} is missing: took {len(found)} files by their names")
-        if not found:
+            files = sorted(folder.glob(f"ply_data_{name}*.h5"))
+            notes.append(f"{listing} is missing: took {len(files)} files by their names")
+        if not files:
             raise DataError(
-                f"{folder}: nothing of the split {name!r}: neither {listing.name} nor "
+                f"{folder}: no files of the split {name!r}: neither {listing.name} nor "
                 f"ply_data_{name}0.h5. Complete the download."
             )
-        paths += found
+        paths += files
     shards = open_shards(paths, {"data": (None, 3), "label": (), "pid": (None,)})
     require_unique([path.name for path in paths], folder)
 
@@ -194,9 +197,9 @@ def _open_text(folder: Path, split: str, normal: bool) -> _Listed:
 
 
 def _from_json(listing: Path) -> list[str]:
-    """``"<synset>/<id>"`` of a list of ``"shape_data/<synset>/<id>"``."""
+    """The names ``"<synset>/<id>"`` in a JSON list of ``"shape_data/<synset>/<id>"``."""
     if not listing.is_file():
-        raise DataError(f"{listing}: no such file, hence no such split. Complete the download.")
+        raise DataError(f"{listing}: no such file, and so no such split. Complete the download.")
     try:
         listed = json.loads(listing.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -239,7 +242,7 @@ def _read_normal(path: Path, label: int) -> Cloud:
 def _cloud(
     xyz: NDArray[Any], part: NDArray[Any], label: int, where: str, *, first: int | None = None
 ) -> Cloud:
-    """A cloud whose parts must be those of its category, which are numbered from ``first``."""
+    """A checked cloud; its parts must be those of its category, numbered from ``first``."""
     xyz = check_xyz(xyz, where)
     if part.shape != (len(xyz),):
         raise DataError(f"{where}: {len(part)} part labels for {len(xyz)} points")

@@ -139,7 +139,7 @@ def _paired(config: CheckConfig, split: str, skip_list: Path | None, findings: F
     try:
         return opened(on_unpaired="error")
     except Unpaired as error:
-        clouds, pictures = error.clouds, error.pictures
+        clouds, pictures = error.clouds, error.images
     try:
         source = opened(on_unpaired="skip")
     except DataError:  # no cloud has pictures: what is wrong is that a few lie about

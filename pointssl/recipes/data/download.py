@@ -1,4 +1,4 @@
-"""`pointssl data download`: a dataset from the net, or from archives that are here."""
+"""`pointssl data download`: a dataset from the internet, or from local archives."""
 
 import os
 import sys
@@ -7,18 +7,18 @@ from pathlib import Path
 from pointssl.config.data import DownloadConfig
 from pointssl_datasets.base.errors import UsageError, UserError
 from pointssl_datasets.catalogue import Entry
-from pointssl_datasets.downloading.download import download, entry_of
-from pointssl_datasets.downloading.fetch import Patience
+from pointssl_datasets.downloading.download import download, downloadable_entry
+from pointssl_datasets.downloading.fetch import RetryPolicy
 
 
-def run(config: DownloadConfig, patience: Patience = Patience()) -> Path:
-    """The folder that holds the dataset now.
+def run(config: DownloadConfig, retries: RetryPolicy = RetryPolicy()) -> Path:
+    """Downloads the dataset and returns its folder.
 
     Raises:
-        UsageError: unknown name, nothing to download, or terms that nobody accepted.
-        UserError: no mirror has it, the disk is full, or an archive is not what it ought to be.
+        UsageError: unknown name, nothing to download, or the terms are not accepted.
+        UserError: all mirrors failed, the disk is full, or an archive is damaged.
     """
-    entry = entry_of(config.name)
+    entry = downloadable_entry(config.name)
     root = (config.to or Path(os.environ.get("POINTSSL_DATA") or "data")).expanduser()
     if root.exists() and not root.is_dir():
         raise UserError(f"--to {root}: is a file, not a folder")
@@ -28,14 +28,14 @@ def run(config: DownloadConfig, patience: Patience = Patience()) -> Path:
             root.absolute(),
             archives=config.archive,
             mirrors=config.mirror,
-            agree=lambda: _ask(config, entry),
+            accept_terms=lambda: _accept_terms(config, entry),
             keep_archive=config.keep_archive,
             progress=config.progress,
-            patience=patience,
+            retries=retries,
             say=_say,
         )
     except KeyboardInterrupt:
-        _say("What has arrived is kept: the same command goes on from there.")
+        _say("The part that has arrived is kept: the same command resumes the download.")
         raise
 
 
@@ -48,10 +48,13 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _ask(config: DownloadConfig, entry: Entry) -> None:
-    """Shows the terms; they are to be accepted before anything is fetched.
+def _accept_terms(config: DownloadConfig, entry: Entry) -> None:
+    """Shows the terms of use, and asks the user to accept them unless they are already accepted.
 
-    Whoever brings the archive has agreed to them where it came from.
+    A user who supplies the archive has accepted them when downloading it.
+
+    Raises:
+        UsageError: the terms are not accepted.
     """
     if not entry.terms:
         return
@@ -62,8 +65,8 @@ def _ask(config: DownloadConfig, entry: Entry) -> None:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
-            f"{config.name}: read its terms ({entry.home}), and if you agree run the command "
+            f"{config.name}: read its terms ({entry.home}), and if you agree, run the command "
             "again with --accept-terms"
         )
     if input("Do you agree? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise UsageError(f"{config.name}: not downloaded, as its terms are not accepted")
+        raise UsageError(f"{config.name}: not downloaded, as its terms were not accepted")

@@ -10,7 +10,7 @@ from pointssl.config.data import ListConfig
 from pointssl_datasets import DATASETS
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.catalogue import CATALOGUE, Entry, find_entry
-from pointssl_datasets.serving.finding import Found, find
+from pointssl_datasets.serving.finding import LocalDataset, find_dataset
 
 _HINT = (
     "`pointssl data list NAME` has layout and terms, `data download NAME` gets it, --data "
@@ -30,7 +30,7 @@ def run(config: ListConfig) -> dict[str, dict[str, Any]]:
     if config.data_root is not None and not root.is_dir():
         raise DataError(f"--data-root {config.data_root}: no such folder")
     entries = CATALOGUE if config.name is None else {config.name: find_entry(config.name)}
-    return {name: _facts(entry, find(name, root)) for name, entry in entries.items()}
+    return {name: _facts(entry, find_dataset(name, root)) for name, entry in entries.items()}
 
 
 def main(config: ListConfig) -> None:
@@ -42,10 +42,10 @@ def main(config: ListConfig) -> None:
 def found_here(root: Path | None) -> dict[str, str]:
     """``"9840 train, 2468 test in 40 classes"`` or ``"not found"``, of each that has a layout."""
     laid_out = [name for name in DATASETS if CATALOGUE[name].origin != "generated"]
-    return {name: str(find(name, root)) for name in laid_out if name != "folder"}
+    return {name: str(find_dataset(name, root)) for name in laid_out if name != "folder"}
 
 
-def _facts(entry: Entry, found: Found) -> dict[str, Any]:
+def _facts(entry: Entry, found: LocalDataset) -> dict[str, Any]:
     clouds: Any = dict(entry.clouds)
     if entry.by_classes:
         clouds = {f"{count} classes": dict(each) for count, each in entry.by_classes.items()}

@@ -43,7 +43,7 @@ def test_loaders_leave_out_what_is_listed(tmp_path):
     def load(split, **more):
         return load_dataset("folder", root, split, points=32, cache_dir=tmp_path / "c", **more)
 
-    with pytest.raises(DataError, match=r"unpaired|without pictures"):
+    with pytest.raises(DataError, match=r"unpaired|without images"):
         load("train")
     names = ["bed/m1", "chair/m2", "lamp/m3.png"]
     write_skips(root / FILE_NAME, [Skip("folder", "train", name, "broken") for name in names])

@@ -37,11 +37,11 @@ from pointssl.recipes.data import download as recipe
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.catalogue import CATALOGUE, Archive, Entry
 from pointssl_datasets.downloading.download import WORK, download
-from pointssl_datasets.downloading.fetch import Patience, fetch
+from pointssl_datasets.downloading.fetch import RetryPolicy, fetch
 from pointssl_datasets.downloading.install import RECEIPT
 from pointssl_datasets.sets.modelnet import ENTRIES
 
-HASTY = Patience(timeout=0.5, attempts=3, wait=0.01)
+HASTY = RetryPolicy(timeout=0.5, attempts=3, wait=0.01)
 
 
 def modelnet(classes=40, train=80, test=20, top="modelnet40_ply_hdf5_2048/"):
@@ -109,7 +109,7 @@ def get(server, tmp_path, *paths, archive=None, **more):
     lines = []
     archive = published() if archive is None else archive
     urls = [path if ":" in path else server.url + path for path in paths]
-    fetched = fetch(archive, urls, tmp_path, patience=HASTY, say=lines.append, **more)
+    fetched = fetch(archive, urls, tmp_path, retries=HASTY, say=lines.append, **more)
     return fetched, lines
 
 
@@ -150,13 +150,13 @@ def test_dropped_connection_continues_where_it_broke_off(server, tmp_path, valid
     ranges = [request.range for request in server.requests]
     assert ranges == [None, *(f"bytes={step * i}-" for i in (1, 2, 3))][: len(ranges)]
     assert {request.if_range for request in server.requests[1:]} == {mark}
-    assert "broke off" in lines[0]
+    assert "stopped after" in lines[0]
 
 
 def test_a_later_run_continues_too(server, tmp_path):
     server.pages["/a.zip"] = dropping(NOISE, 1000)
     line = refuse(server, tmp_path, "/a.zip", archive=published(NOISE))
-    assert f"broke off after 3,000 of {len(NOISE):,} bytes (3 attempts)" in line
+    assert f"stopped after 3,000 of {len(NOISE):,} bytes (3 attempts)" in line
     server.pages["/a.zip"] = good(NOISE)
     fetched, _ = get(server, tmp_path, "/a.zip", archive=published(NOISE))
     assert server.requests[-1].range == "bytes=3000-"
@@ -166,7 +166,7 @@ def test_a_later_run_continues_too(server, tmp_path):
 def test_whole_part_of_a_killed_run_is_not_fetched_again(server, tmp_path, monkeypatch):
     server.pages["/a.zip"] = good(BODY)
     with monkeypatch.context() as patch:
-        patch.setattr("pointssl_datasets.downloading.fetch._verified", lambda *_, **__: 1 / 0)
+        patch.setattr("pointssl_datasets.downloading.fetch._verify", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             get(server, tmp_path, "/a.zip")
     assert get(server, tmp_path, "/a.zip")[0].path.read_bytes() == BODY
@@ -245,15 +245,15 @@ def test_another_range_than_was_asked_for(server, tmp_path):
     server.pages["/a.zip"] = page
     fetched, lines = get(server, tmp_path, "/a.zip")
     assert fetched.path.read_bytes() == BODY
-    assert any("another part" in line for line in lines)
+    assert any("another range" in line for line in lines)
 
 
 def test_length_that_promises_more(server, tmp_path):
     server.pages["/a.zip"] = lambda handler, _: answer(handler, BODY, length=len(BODY) + 10)
     line = refuse(server, tmp_path, "/a.zip")
-    assert f"offers {len(BODY) + 10:,} bytes, published are {len(BODY):,}" in line
+    assert f"offers {len(BODY) + 10:,} bytes instead of {len(BODY):,}" in line
     line = refuse(server, tmp_path, "/a.zip", archive=unpublished())
-    assert f"broke off after {len(BODY):,} of {len(BODY) + 10:,} bytes" in line
+    assert f"stopped after {len(BODY):,} of {len(BODY) + 10:,} bytes" in line
 
 
 def test_length_that_promises_less(server, tmp_path, catalogue):
@@ -263,7 +263,7 @@ def test_length_that_promises_less(server, tmp_path, catalogue):
     assert f"offers {len(BODY) - 100:,} bytes" in line
     catalogue("/a.zip", checked=False)  # nobody knows better: unpacking does
     with pytest.raises(DataError, match="truncated or damaged"):
-        download("modelnet40", tmp_path / "data", patience=HASTY, say=lambda _: None)
+        download("modelnet40", tmp_path / "data", retries=HASTY, say=lambda _: None)
     assert not list((tmp_path / "data").iterdir())
 
 
@@ -303,7 +303,7 @@ def test_every_mirror_is_named_with_its_fault(server, tmp_path):
     for said in (
         f"{server.url}/1: answers 500", f"{server.url}/2: answers 404", "(3 attempts)",
         "127.0.0.1:1/a.zip: cannot be reached", "ftp://x/a.zip: only http",
-        "http://[: is no address", "--from", "--mirror",
+        "http://[: is not a valid address", "--from", "--mirror",
     ):  # fmt: skip
         assert said in line
 
@@ -317,7 +317,7 @@ def test_redirects(server, tmp_path):
     line = refuse(server, tmp_path, "/circle", "/file", "/ftp", "/data")
     assert "/circle: redirects in a circle" in line
     assert "/file: redirects wrongly" in line
-    assert "/ftp: leads to ftp://127.0.0.1/x, which is not followed" in line
+    assert "/ftp: redirects to ftp://127.0.0.1/x, which is not followed" in line
     assert "/data: redirects wrongly" in line
     assert get(server, tmp_path, "/fine")[0].path.read_bytes() == BODY
 
@@ -327,7 +327,7 @@ def test_wrong_checksum_then_the_right_mirror(server, tmp_path):
     server.pages |= {"/bad": good(other), "/good": good(BODY)}
     fetched, lines = get(server, tmp_path, "/bad", "/good")
     assert fetched.origin.endswith("/good")
-    assert "published is" in lines[0]
+    assert "the published one" in lines[0]
     assert len(server.asked("/bad")) == 1
     assert sorted(os.listdir(tmp_path)) == ["a.zip", "a.zip.json"]
 
@@ -339,15 +339,15 @@ def test_md5_where_only_that_is_published(server, tmp_path):
     assert get(server, tmp_path, "/a.zip", archive=known)[0].checked == "md5"
     (tmp_path / "a.zip").unlink()
     line = refuse(server, tmp_path, "/a.zip", archive=published(sha256=None, md5="0" * 32))
-    assert f"its md5 is {right}, published is {'0' * 32}" in line
+    assert f"its md5 is {right}, the published one {'0' * 32}" in line
 
 
 def test_a_web_page_instead(server, tmp_path):
     server.pages["/a.zip"] = good(b"<!DOCTYPE html><title>Please sign in</title>")
     line = refuse(server, tmp_path, "/a.zip", archive=unpublished())
-    assert "it sent no archive, perhaps a web page" in line
+    assert "it did not send an archive, perhaps a web page" in line
     server.pages["/a.zip"] = good(b"")
-    assert "no archive" in refuse(server, tmp_path, "/a.zip", archive=unpublished())
+    assert "did not send an archive" in refuse(server, tmp_path, "/a.zip", archive=unpublished())
 
 
 def test_content_encoding_nobody_asked_for(server, tmp_path):
@@ -368,8 +368,8 @@ def test_slow_and_silent_servers(server, tmp_path):
     server.pages |= {"/slow": trickling(BODY, 0.05), "/silent": silent(2), "/good": good(BODY)}
     fetched, lines = get(server, tmp_path, "/slow", "/silent", "/good")
     assert fetched.origin.endswith("/good")
-    assert any("sends less than 1024 bytes a second" in line for line in lines)
-    assert any("is silent for 0.5 s" in line for line in lines)
+    assert any("sends less than 1024 bytes per second" in line for line in lines)
+    assert any("does not respond for 0.5 s" in line for line in lines)
 
 
 def test_disk_that_is_too_small(server, tmp_path):
@@ -377,7 +377,7 @@ def test_disk_that_is_too_small(server, tmp_path):
     server.pages["/a.zip"] = page
     if shutil.disk_usage(tmp_path).free < 2**37:
         line = refuse(server, tmp_path, "/a.zip", archive=unpublished())
-        assert f"{2**37:,} bytes are to come" in line
+        assert f"{2**37:,} bytes are needed" in line
         assert "--to" in line
     answer_less = lambda handler, _: answer(handler, BODY, length=2**60)  # noqa: E731
     server.pages["/a.zip"] = answer_less
@@ -395,7 +395,7 @@ def test_disk_that_fills_up_keeps_what_has_arrived(server, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
-    assert "What has arrived is kept" in line
+    assert "The part that has arrived is kept" in line
     assert len(server.requests) == 1  # not asked again and again
     have = next(tmp_path.glob("*.part")).stat().st_size
     assert 0 < have <= 2**16
@@ -458,7 +458,7 @@ def test_download_unpack_and_open(server, tmp_path, catalogue):
     catalogue("/a.zip")
     lines = []
     root = tmp_path / "new" / "data"
-    folder = download("modelnet40", root, patience=HASTY, say=lines.append)
+    folder = download("modelnet40", root, retries=HASTY, say=lines.append)
     assert folder == root / "modelnet40_ply_hdf5_2048"
     assert os.listdir(root) == [folder.name]
     assert (folder / "train_files.txt").is_file()
@@ -479,8 +479,8 @@ def test_download_unpack_and_open(server, tmp_path, catalogue):
     ]  # fmt: skip
     # Again: nobody is asked, nothing is touched.
     before = (folder / RECEIPT).stat().st_mtime_ns
-    assert download("modelnet40", root, patience=HASTY, say=lines.append) == folder
-    assert lines[-1] == "modelnet40 is already there: 80 train, 20 test in 40 classes"
+    assert download("modelnet40", root, retries=HASTY, say=lines.append) == folder
+    assert lines[-1] == "modelnet40 is already installed: 80 train, 20 test in 40 classes"
     assert len(server.requests) == 1
     assert (folder / RECEIPT).stat().st_mtime_ns == before
 
@@ -489,7 +489,7 @@ def test_receipt_of_what_nobody_vouches_for(server, tmp_path, catalogue):
     server.pages["/a.zip"] = good(BODY)
     catalogue("/a.zip", checked=False)
     lines = []
-    folder = download("modelnet40", tmp_path, patience=HASTY, keep_archive=True, say=lines.append)
+    folder = download("modelnet40", tmp_path, retries=HASTY, keep_archive=True, say=lines.append)
     archive = json.loads((folder / RECEIPT).read_text())["archives"][0]
     assert archive["checked"] is None
     assert archive["sha256"] == hashlib.sha256(BODY).hexdigest()
@@ -570,8 +570,8 @@ def test_archive_without_the_layout(server, tmp_path, catalogue):
     catalogue("/a.zip", body=NOISE)
     for _ in range(2):
         with pytest.raises(DataError) as caught:
-            download("modelnet40", tmp_path, patience=HASTY, say=lambda _: None)
-    assert "does not hold modelnet40: expected train_files.txt" in str(caught.value)
+            download("modelnet40", tmp_path, retries=HASTY, say=lambda _: None)
+    assert "does not contain modelnet40: expected train_files.txt" in str(caught.value)
     assert not (tmp_path / "modelnet40_ply_hdf5_2048").exists()
     assert len(server.requests) == 1  # it is as published, and was kept
     assert [path.name for path in tmp_path.iterdir()] == [WORK]
@@ -581,7 +581,7 @@ def test_something_else_where_it_would_go(server, tmp_path, catalogue):
     catalogue("/a.zip")
     (tmp_path / "modelnet40_ply_hdf5_2048").mkdir()
     with pytest.raises(DataError, match="Move it away first"):
-        download("modelnet40", tmp_path, patience=HASTY, say=lambda _: None)
+        download("modelnet40", tmp_path, retries=HASTY, say=lambda _: None)
     assert not server.requests
 
 
@@ -591,13 +591,13 @@ def test_dataset_that_lies_elsewhere_in_the_folder(server, tmp_path, catalogue):
         archive.extractall(tmp_path)
     (tmp_path / "modelnet40_ply_hdf5_2048").rename(tmp_path / "mine")
     lines = []
-    assert download("modelnet40", tmp_path, patience=HASTY, say=lines.append) == tmp_path
-    assert "already there" in lines[0]
+    assert download("modelnet40", tmp_path, retries=HASTY, say=lines.append) == tmp_path
+    assert "already installed" in lines[0]
     # ModelNet10 has the same layout, and is not ModelNet40.
     with zipfile.ZipFile(io.BytesIO(zipped(modelnet(10, top="ten/")))) as archive:
         archive.extractall(tmp_path / "data")
     server.pages["/a.zip"] = good(BODY)
-    download("modelnet40", tmp_path / "data", patience=HASTY, say=lines.append)
+    download("modelnet40", tmp_path / "data", retries=HASTY, say=lines.append)
     assert sorted(os.listdir(tmp_path / "data")) == ["modelnet40_ply_hdf5_2048", "ten"]
 
 
@@ -607,7 +607,7 @@ def test_mirrors_of_ones_own_come_first(server, tmp_path, catalogue):
     for number, path in enumerate(("/my/a.zip", "/my/renamed")):
         url = server.url + path
         download(
-            "modelnet40", tmp_path / str(number), mirrors=[url], patience=HASTY, say=lambda _: None
+            "modelnet40", tmp_path / str(number), mirrors=[url], retries=HASTY, say=lambda _: None
         )
     assert [request.path for request in server.requests] == ["/my/a.zip", "/my/renamed"]
     with pytest.raises(UsageError, match="--from"):
@@ -623,7 +623,7 @@ def test_mirror_of_another_known_archive(server, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "modelnet40", Entry(**fields))
     server.pages["/x/ten.zip"] = good(ten)
     folder = download(
-        "modelnet40", tmp_path, mirrors=[f"{server.url}/x/ten.zip"], patience=HASTY,
+        "modelnet40", tmp_path, mirrors=[f"{server.url}/x/ten.zip"], retries=HASTY,
         say=lambda _: None,
     )  # fmt: skip
     assert json.loads((folder / RECEIPT).read_text())["archives"][0]["checked"] == "sha256"
@@ -647,7 +647,7 @@ def test_what_is_had_by_hand(tmp_path):
 def test_too_little_space_is_said_before_anything_is_asked(server, tmp_path, catalogue):
     catalogue("/a.zip", gigabytes=1e6)
     with pytest.raises(UserError, match=r"1000000\.0 GB are needed"):
-        download("modelnet40", tmp_path / "data", patience=HASTY, say=lambda _: None)
+        download("modelnet40", tmp_path / "data", retries=HASTY, say=lambda _: None)
     assert not server.requests
     assert not list((tmp_path / "data").iterdir())
 
@@ -658,7 +658,7 @@ def test_remains_of_a_killed_unpacking_are_swept(server, tmp_path, catalogue):
     remains = tmp_path / WORK / "modelnet40_ply_hdf5_2048" / ".unpacked-0.tmp-12345678"
     remains.mkdir(parents=True)
     (remains / "half").write_text("half")
-    download("modelnet40", tmp_path, patience=HASTY, say=lambda _: None)
+    download("modelnet40", tmp_path, retries=HASTY, say=lambda _: None)
     assert os.listdir(tmp_path) == ["modelnet40_ply_hdf5_2048"]
 
 
@@ -687,7 +687,7 @@ def test_second_process_waits_and_finds_it_done(server, tmp_path, catalogue):
     first = []
     thread = threading.Thread(
         target=lambda: first.append(
-            download("modelnet40", root, patience=Patience(20, 1, 0), say=lambda _: None)
+            download("modelnet40", root, retries=RetryPolicy(20, 1, 0), say=lambda _: None)
         )
     )
     thread.start()
@@ -704,7 +704,10 @@ def test_second_process_waits_and_finds_it_done(server, tmp_path, catalogue):
     said = second.communicate(timeout=60)[0].splitlines()
     thread.join()
     assert second.returncode == 0
-    assert said == ["modelnet40 is already there: 80 train, 20 test in 40 classes", str(first[0])]
+    assert said == [
+        "modelnet40 is already installed: 80 train, 20 test in 40 classes",
+        str(first[0]),
+    ]
     assert len(server.requests) == 1
     assert os.listdir(root) == [first[0].name]
 
@@ -785,7 +788,7 @@ def test_interrupt_keeps_the_part_and_says_how_to_go_on(server, tmp_path):
     first.send_signal(signal.SIGINT)
     out, _ = first.communicate(timeout=60)
     gate.set()
-    assert b"the same command goes on from there" in out
+    assert b"the same command resumes the download" in out
     assert next(tmp_path.rglob("*.part")).stat().st_size == 1000
     second = subprocess.run(command, env=ENV, capture_output=True, timeout=60, text=True)
     assert (second.returncode, second.stderr) == (0, "")

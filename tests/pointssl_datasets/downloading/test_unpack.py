@@ -15,7 +15,7 @@ import pytest
 
 from pointssl_datasets.base.errors import DataError, UserError
 from pointssl_datasets.downloading import unpack as module
-from pointssl_datasets.downloading.archives import kind
+from pointssl_datasets.downloading.archives import archive_format
 from pointssl_datasets.downloading.unpack import unpack
 
 FILES = {"top/a.txt": b"alpha" * 100, "top/sub/b.bin": bytes(range(256)) * 40, "top/c": b""}
@@ -102,7 +102,7 @@ BAD_NAMES = [
 def test_no_name_leads_out(tmp_path, make, name):
     archive = make(tmp_path / "a", {"fine": b"1", name: b"evil"})
     line = refused(archive, tmp_path)
-    assert "leads out of the folder" in line or "no sane path" in line
+    assert "leads out of the folder" in line or "not a valid path" in line
 
 
 LINKS = [
@@ -211,8 +211,8 @@ def test_more_after_the_end_of_a_tar(tmp_path, monkeypatch):
         tarred(tmp_path / "plain", FILES)
         file.write((tmp_path / "plain").read_bytes() + bytes(2**20))
     assert content(unpack(tmp_path / "a", tmp_path / "fine")) == FILES  # padding
-    monkeypatch.setattr("pointssl_datasets.downloading.archives._TAIL", 2**16)
-    assert "goes on after its end" in refused(tmp_path / "a", tmp_path)
+    monkeypatch.setattr("pointssl_datasets.downloading.archives._MAX_PADDING", 2**16)
+    assert "continues after its end" in refused(tmp_path / "a", tmp_path)
 
 
 def test_damaged_in_the_middle(tmp_path):
@@ -241,14 +241,14 @@ def test_encrypted_zip(tmp_path):
 )
 def test_no_archive_at_all(tmp_path, raw):
     (tmp_path / "page.zip").write_bytes(raw)
-    assert kind(tmp_path / "page.zip") is None
+    assert archive_format(tmp_path / "page.zip") is None
     assert "neither zip nor tar" in refused(tmp_path / "page.zip", tmp_path)
 
 
 @pytest.mark.parametrize("pack", [gzip, bz2, lzma])
 def test_packed_but_no_tar_inside(tmp_path, pack):
     (tmp_path / "x").write_bytes(pack.compress(b"just text"))
-    assert "holds no tar" in refused(tmp_path / "x", tmp_path)
+    assert "contains no tar" in refused(tmp_path / "x", tmp_path)
 
 
 def test_junk_and_names_that_differ_by_case(tmp_path):
@@ -269,7 +269,7 @@ def test_what_exists_is_not_overwritten(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     archive = zipped(tmp_path / "a.zip", FILES)
-    assert "already there" in refused(archive, tmp_path, UserError)
+    assert "exists already" in refused(archive, tmp_path, UserError)
     assert (tmp_path / "out" / "mine").read_text() == "mine"
 
 

@@ -112,7 +112,7 @@ def test_rooms_that_are_no_rooms_in_metres(tmp_path):
     how = {"stride": 1.0, "size": 1.0, "cache_dir": tmp_path / "cache", "progress": False}
     notes = CloudDataset(pack_blocks(source, **how), points=9).notes
     assert any(
-        "2 of 2 rooms are narrower than a block of 1 m: are the coordinates metres?" in note
+        "2 of 2 rooms are narrower than a block of 1 m: are the coordinates in metres?" in note
         for note in notes
     )
     with pytest.raises(DataError, match=r"none of the \d+ blocks of 0.001 m in 2 rooms has 100"):

@@ -42,7 +42,9 @@ def test_a_torch_dataset_of_points_and_labels(tmp_path, monkeypatch):
 
 
 def test_what_is_no_dataset_is_told():
-    with pytest.raises(UsageError, match="gave NotADataset: expected a Source, or an object with"):
+    with pytest.raises(
+        UsageError, match="returned NotADataset: expected a Source, or an object with"
+    ):
         open_source("my_dataset:NotADataset", None, "train")
     with pytest.raises(UsageError, match=r"with \(root, split\).*missing a required argument: 'se"):
         open_source("my_dataset:wants_more", None, "train")
@@ -52,11 +54,13 @@ def test_what_is_no_dataset_is_told():
 
 def test_an_option_that_a_dataset_has_no_use_for(tmp_path):
     root = tiny.write_clouds(tmp_path, pictures=False)
-    with pytest.raises(UsageError, match=r"--size: folder has no use for it. Leave --size out"):
+    with pytest.raises(
+        UsageError, match=r"--size: folder does not have this option. Leave --size out"
+    ):
         open_source("folder", root, "train", size=3)
-    with pytest.raises(UsageError, match="--mesh-points: shapes has no use for it"):
+    with pytest.raises(UsageError, match="--mesh-points: shapes does not have this option"):
         open_source("shapes", None, "train", mesh_points=100)
-    with pytest.raises(UsageError, match="a mixture is for training"):
+    with pytest.raises(UsageError, match="a mixture is only for training"):
         open_source("concat:shapes+folder", None, "train")
     with pytest.raises(UsageError, match="did you mean 'modelnet40'"):
         open_source("modelnet4", Path(), "train")
@@ -69,8 +73,8 @@ def test_pictures_that_are_not_missed(tmp_path):
     with pytest.raises(Unpaired) as caught:
         open_source("folder", root, "train")
     assert caught.value.clouds == ()
-    assert caught.value.pictures == ("bed/m0.png", "bed/m1.png")
-    assert open_source("folder", root, "train", ignore=caught.value.pictures).count == 22
+    assert caught.value.images == ("bed/m0.png", "bed/m1.png")
+    assert open_source("folder", root, "train", ignore=caught.value.images).count == 22
 
 
 def test_what_a_users_own_code_raises_is_told_with_the_place():

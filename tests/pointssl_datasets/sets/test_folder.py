@@ -180,7 +180,7 @@ def test_skipped_names_are_not_asked_for_their_pair(tmp_path):
     source = open_folder(root, "train", skip=skip)
     assert list(source.names) == ["bed/m1", "bed/m2", "chair/m0", "chair/m1"]
     assert source.notes == []  # the caller leaves out what is left, and says so
-    with pytest.raises(DataError, match=r"1 pictures without a cloud \(chair/m2.jpg\)"):
+    with pytest.raises(DataError, match=r"images without a cloud: 1 \(chair/m2.jpg\)"):
         open_folder(root, "train", skip=frozenset({"bed/m0"}))
     (root / "pointssl-skip.tsv").write_text(
         "".join(f"folder\ttrain\t{name}\twhy\n" for name in sorted(skip))
@@ -262,8 +262,8 @@ def test_unpaired_matters_only_where_there_are_pictures(tmp_path):
     write_picture(root / "train/chair/other/00.png")
     with pytest.raises(DataError) as caught:
         open_folder(root, "train")
-    assert "1 of 5 clouds without pictures (bed/m0)" in str(caught.value)
-    assert "2 pictures without a cloud (chair/m2.jpg, chair/other)" in str(caught.value)
+    assert "clouds without images: 1 of 5 (bed/m0)" in str(caught.value)
+    assert "images without a cloud: 2 (chair/m2.jpg, chair/other)" in str(caught.value)
     source = open_folder(root, "train", on_unpaired="skip")
     assert names(source) == ["bed/m1", "bed/m2", "chair/m0", "chair/m1"]
     assert sum("left out" in note for note in source.notes) == 2
@@ -287,7 +287,7 @@ def test_foreign_files_are_counted(tmp_path):
 def test_two_clouds_of_one_name(tmp_path):
     root = write_split(tmp_path)
     np.savetxt(root / "train/bed/m1.txt", random_cloud())
-    with pytest.raises(DataError, match=r"two clouds are called 'm1': m1.npy and m1.txt"):
+    with pytest.raises(DataError, match=r"two clouds have the name 'm1': m1.npy and m1.txt"):
         open_folder(root, "train")
 
 

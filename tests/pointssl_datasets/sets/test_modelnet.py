@@ -92,7 +92,7 @@ def test_the_parent_of_the_right_folder_will_do(tmp_path):
     root = write_layout(tmp_path / "modelnet40_ply_hdf5_2048")
     assert open_modelnet(tmp_path, "train").key == open_modelnet(root, "train").key
     write_layout(tmp_path / "other")
-    with pytest.raises(DataError, match="holds several: modelnet40_ply_hdf5_2048, other"):
+    with pytest.raises(DataError, match="contains several: modelnet40_ply_hdf5_2048, other"):
         open_modelnet(tmp_path, "train")
 
 

@@ -51,16 +51,16 @@ def test_is_packed_anew_in_another_scale(root, tmp_path):
 def test_damage_is_told(root, tmp_path):
     with pytest.raises(DataError, match=r"packed: no .*test/meta.json. Expected a folder that `po"):
         open_source("packed", root, "test")
-    with pytest.raises(UsageError, match="holds the split 'train', not 'test'"):
+    with pytest.raises(UsageError, match="contains the split 'train', not 'test'"):
         open_source("packed", root / "train", "test")
     meta = root / "train/meta.json"
     kept = meta.read_text()
     meta.write_text(json.dumps({**json.loads(kept), "version": "1"}))
-    with pytest.raises(DataError, match="of format 1, this is for format"):
+    with pytest.raises(DataError, match="has format 1, but format"):
         open_source("packed", root, "train")
     meta.write_text(kept)
     np.save(root / "train/offsets.npy", np.array([0, 30, 20]))
-    with pytest.raises(DataError, match="arrays do not fit together"):
+    with pytest.raises(DataError, match="arrays are inconsistent"):
         open_source("packed", root, "train")
 
 

@@ -41,7 +41,7 @@ def test_area_5_is_held_out(blocks, rooms):
         assert areas(root, "train") == {"1", "2", "6"}
         assert areas(root, "test") == {"5"}
         assert areas(root, "area_2") == {"2"}
-        with pytest.raises(DataError, match="nothing of the split 'area_3'"):
+        with pytest.raises(DataError, match="no clouds of the split 'area_3'"):
             open_s3dis(root, "area_3")
 
 

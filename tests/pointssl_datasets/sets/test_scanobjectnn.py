@@ -79,13 +79,13 @@ def test_swapped_files(tmp_path):
     with pytest.raises(DataError) as caught:
         open_obj_bg(root, "train")
     assert "581 clouds, but scanobjectnn-obj_bg officially has 2309 to train" in str(caught.value)
-    assert "as many as its test split has" in str(caught.value)
+    assert "as many as in its test split" in str(caught.value)
 
 
 def test_another_variant_under_this_name(tmp_path):
     root = layouts.write_scanobjectnn(tmp_path, "pb_t50_rs", count=2)
     shutil.move(root / HARD_TEST, root / TEST)
-    with pytest.raises(DataError, match=r"2882 clouds, .*as many as pb_t50_rs test has"):
+    with pytest.raises(DataError, match=r"2882 clouds, .*as many as in pb_t50_rs test"):
         open_obj_bg(root, "test")
 
 

@@ -81,8 +81,8 @@ def test_unpaired_is_an_error_or_skipped_aloud(tmp_path):
     with pytest.raises(DataError) as caught:
         open_shapenet_render(root, "train")
     message = str(caught.value)
-    assert "2 of 5 clouds without pictures (03001627/id0, 03001627/id2)" in message
-    assert "1 pictures without a cloud (99999999/id1)" in message
+    assert "clouds without images: 2 of 5 (03001627/id0, 03001627/id2)" in message
+    assert "images without a cloud: 1 (99999999/id1)" in message
     assert "--on-unpaired skip" in message
     source = open_shapenet_render(root, "train", on_unpaired="skip")
     names = ["03001627/id1", "99999999/id0", "99999999/id2"]
@@ -93,7 +93,7 @@ def test_unpaired_is_an_error_or_skipped_aloud(tmp_path):
 
 def test_only_the_first_five_names_are_listed(tmp_path):
     root = write_layout(tmp_path, synsets=["03001627"], shapes=8, views=0)
-    with pytest.raises(DataError, match=r"8 of 8 clouds .*id4, \.\.\.\)"):
+    with pytest.raises(DataError, match=r"clouds without images: 8 of 8 .*id4, \.\.\.\)"):
         open_shapenet_render(root, "train")
     with pytest.raises(DataError, match="nothing is left"):
         open_shapenet_render(root, "train", on_unpaired="skip")
@@ -108,7 +108,7 @@ def test_missing_folders_and_double_names(tmp_path):
         open_shapenet_render(tmp_path, "train")
     for name in ("a.ply", "a.npy"):
         (tmp_path / "ShapeNet/03001627" / name).write_bytes(b"")
-    with pytest.raises(DataError, match=r"two clouds are called 'a': a.npy and a.ply"):
+    with pytest.raises(DataError, match=r"two clouds have the name 'a': a.npy and a.ply"):
         open_shapenet_render(tmp_path, "train")
 
 

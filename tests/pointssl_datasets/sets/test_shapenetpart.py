@@ -70,7 +70,7 @@ def test_synsets_and_part_numbers_are_the_official_ones():
 
 
 def test_a_folder_with_two_layouts_asks_which(three):
-    with pytest.raises(DataError, match="holds several: hdf5, v0, v0_normal"):
+    with pytest.raises(DataError, match="contains several: hdf5, v0, v0_normal"):
         open_shapenetpart(three[0].parent, "train")
 
 
@@ -90,7 +90,7 @@ def test_hdf5_without_lists(tmp_path):
     assert source.count == 16
     assert "took 2 files by their names" in source.notes[0]
     for split in ("val", "trainval"):  # train alone under that name would compare with nothing
-        with pytest.raises(DataError, match="nothing of the split 'val'"):
+        with pytest.raises(DataError, match="no files of the split 'val'"):
             open_shapenetpart(root, split)
 
 
@@ -181,7 +181,7 @@ def test_parts_of_another_category_in_hdf5(three):
 @needs_shared
 def test_real_shapes_in_two_layouts():
     """One shape of each category: the same parts in about the same share, y-up."""
-    with pytest.raises(DataError, match="holds several"):
+    with pytest.raises(DataError, match="contains several"):
         open_shapenetpart(SAMPLE, "train")
     hdf5 = open_shapenetpart(SAMPLE / "shapenet_part_seg_hdf5_data", "train")
     plain = open_shapenetpart(SAMPLE / "shapenetcore_partanno_segmentation_benchmark_v0", "train")

@@ -13,7 +13,7 @@ from pointssl.recipes.data import list as list_datasets
 from pointssl_datasets import DATASETS
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.downloading.download import download
-from pointssl_datasets.serving.finding import find
+from pointssl_datasets.serving.finding import find_dataset
 
 
 def put_modelnet(folder, classes, train=6, test=3):
@@ -70,11 +70,11 @@ def test_folder_of_the_environment(tmp_path, monkeypatch):
 def test_damaged_data_is_not_found_and_says_why(tmp_path):
     put_modelnet(tmp_path, 40)
     (tmp_path / "train.h5").write_bytes(b"not HDF5")
-    assert find("modelnet40", tmp_path).splits == {"test": 3}
+    assert find_dataset("modelnet40", tmp_path).splits == {"test": 3}
     (tmp_path / "test.h5").write_bytes(b"not HDF5")
-    found = find("modelnet40", tmp_path)
+    found = find_dataset("modelnet40", tmp_path)
     assert not found.splits
-    assert "truncated or damaged HDF5" in found.why
+    assert "truncated or damaged HDF5" in found.error
     assert str(found) == "not found"
 
 
@@ -87,7 +87,7 @@ def test_what_download_put_there_is_found_beside_others(tmp_path):
     root = tmp_path / "data"
     put_modelnet(root / "ten", 10, train=5)
     folder = download("modelnet40", root, archives=[tmp_path / "a.zip"], say=lambda _: None)
-    found = find("modelnet40", root)
+    found = find_dataset("modelnet40", root)
     assert (found.folder, found.splits, found.classes) == (folder, {"train": 6, "test": 3}, 40)
     assert str(found) == "6 train, 3 test in 40 classes"
 
