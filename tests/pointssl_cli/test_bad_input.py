@@ -143,7 +143,7 @@ def test_a_dataset_of_another_layout(capfd, clouds, out, data, said):
         ("keys", "train0.h5: expected the keys 'data', 'label'; found classes, points"),
         ("labels", "row 3: the label is not from 0 to 1"),
         ("NaN", "train0.h5: row 3: 1 of 64 points are NaN or infinite, the first at row 5"),
-        ("none", "train_files.txt: the files that it lists hold no clouds"),
+        ("none", "train_files.txt: the files that it lists contain no clouds"),
     ],
 )
 def test_damaged_hdf5(capfd, tmp_path, out, name, damage, said):

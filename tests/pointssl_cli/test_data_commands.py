@@ -49,7 +49,7 @@ def test_an_archive_becomes_a_dataset_that_list_finds(capfd, clouds, tmp_path):
     assert "9 train, 9 test in 3 classes; the original has 9840 train" in said
     assert (tmp_path / "mine.zip").is_file()
     assert "9/9 in 3 classes" in worked(capfd, "data", "list")
-    assert "is already there" in worked(capfd, *download)
+    assert "is already installed" in worked(capfd, *download)
 
 
 def test_download_ends_in_one_line(capfd, tmp_path):
@@ -118,7 +118,9 @@ def test_mistakes_end_in_one_line(capfd, clouds, tmp_path, command):
     out = [] if command == "check" else ["--out", tmp_path / "out"]
     words = ["data", command, *out]
     assert "did you mean 'folder'" in refused(capfd, 2, *words, *of(clouds, "foldr"))
-    assert "--size: folder has no use" in refused(capfd, 2, *words, *of(clouds), "--size", "3")
+    assert "--size: folder does not have this option" in refused(
+        capfd, 2, *words, *of(clouds), "--size", "3"
+    )
     for root, name in ((tmp_path / "absent", "folder"), (clouds, "s3dis")):
         ended = call(capfd, *words, *of(root, name))
         assert ended.code == 1, ended

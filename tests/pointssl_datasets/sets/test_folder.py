@@ -150,7 +150,7 @@ def test_flat_folders_have_no_classes(tmp_path):
 def test_clouds_beside_the_classes_are_not_lost_silently(tmp_path):
     write_cloud(tmp_path / "bed/a.npy")
     write_cloud(tmp_path / "loose.npy")
-    assert "in no class folder" in open_folder(tmp_path, "train").notes[0]
+    assert "outside of class folders" in open_folder(tmp_path, "train").notes[0]
 
 
 def test_textures_are_no_pictures_of_the_cloud(tmp_path):

@@ -116,7 +116,7 @@ def test_a_list_of_rooms_that_does_not_fit(blocks):
     listing = blocks / "room_filelist.txt"
     lines = listing.read_text().splitlines()
     listing.write_text("\n".join(lines[:-1]))
-    with pytest.raises(DataError, match=r"the rooms of 14 blocks, but the files .* hold 15"):
+    with pytest.raises(DataError, match=r"the rooms of 14 blocks, but the files .* contain 15"):
         open_s3dis(blocks, "train")
     listing.write_text("\n".join(["office_1", *lines[1:]]))
     with pytest.raises(DataError, match="line 1: expected Area_1_office_1, found office_1"):

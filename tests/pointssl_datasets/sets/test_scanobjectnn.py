@@ -78,7 +78,7 @@ def test_swapped_files(tmp_path):
     shutil.copy(root / TEST, root / TRAIN)
     with pytest.raises(DataError) as caught:
         open_obj_bg(root, "train")
-    assert "581 clouds, but scanobjectnn-obj_bg officially has 2309 to train" in str(caught.value)
+    assert "581 clouds, but scanobjectnn-obj_bg officially has 2309 for train" in str(caught.value)
     assert "as many as in its test split" in str(caught.value)
 
 
@@ -94,7 +94,7 @@ def test_a_part_of_the_set(tmp_path):
     with h5py.File(root / TEST) as file:
         rows = {key: file[key][:500] for key in file}
     layouts.write_hdf5(root / TEST, **rows)
-    with pytest.raises(DataError, match=r"500 clouds, .* officially has 581 to test.*incomplete"):
+    with pytest.raises(DataError, match=r"500 clouds, .* officially has 581 for test.*incomplete"):
         open_obj_bg(root, "test")
 
 
