@@ -24,7 +24,7 @@ from pointssl.config.inspect import InspectConfig
 from pointssl.config.options import Options
 from pointssl.config.predict import ExportConfig, PredictConfig
 from pointssl.config.pretrain import PretrainConfig
-from pointssl.config.tools import DemoConfig, DoctorConfig
+from pointssl.config.tools import DemoConfig, DoctorConfig, ListPartsConfig
 from pointssl.config.zoo import ImportConfig, ZooConfig
 from pointssl.probes import PROBES
 from pointssl.probes.build import eval_config
@@ -68,6 +68,7 @@ def commands() -> dict[str, Command]:
         "export": Command(ExportConfig, "pointssl.recipes.export:run"),
         "import": Command(ImportConfig, "pointssl.recipes.import_weights:run"),
         "zoo": Command(ZooConfig, "pointssl.recipes.zoo:run"),
+        "list": Command(ListPartsConfig, "pointssl.recipes.list:run"),
         "finetune partseg": Command(FinetunePartsegConfig, "pointssl.recipes.finetune.partseg:run"),
         "finetune cls": Command(FinetuneClsConfig, "pointssl.recipes.finetune.cls:run"),
         "finetune semseg": Command(FinetuneSemsegConfig, "pointssl.recipes.finetune.semseg:run"),

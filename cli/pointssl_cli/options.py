@@ -65,7 +65,9 @@ def signature(config_class: type[Options]) -> inspect.Signature:
         if field.metadata["words"]:  # the config reads the number
             hint, metavar = str | None, "|".join(("INTEGER", *field.metadata["words"]))
             default = None if default is None else str(default)
-        shown = {"help": field.metadata["help"], "metavar": metavar}
+        shown: dict[str, Any] = {"help": field.metadata["help"], "metavar": metavar}
+        if metavar:
+            shown["autocompletion"] = _beginning_with(metavar.split("|"))
         if field.metadata["positional"]:
             info: Any = typer.Argument(**{**shown, "metavar": field.name.upper()})
         else:
@@ -96,6 +98,15 @@ def _on_the_command_line(hint: Any) -> tuple[Any, str | None]:
         return (str | None if optional else str), "|".join(get_args(choices))
     repeated = get_origin(hint) is tuple
     return (list[get_args(hint)[0]] if repeated else hint), None  # type: ignore[misc]
+
+
+def _beginning_with(words: list[str]) -> Callable[[str], list[str]]:
+    """What the shell offers for a value of which ``incomplete`` has been typed."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete) and word.islower()]
+
+    return complete
 
 
 def _flag(name: str, hint: Any) -> str:

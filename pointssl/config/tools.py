@@ -1,4 +1,4 @@
-"""Options of ``pointssl demo`` and ``pointssl doctor``."""
+"""Options of ``pointssl list``, ``pointssl demo`` and ``pointssl doctor``."""
 # ruff: noqa: RUF009 - `option` makes a dataclasses.field, which ruff can't see
 
 from dataclasses import dataclass
@@ -14,6 +14,19 @@ class DemoConfig(MachineOptions):
 
     seed: int = option(0, "Seed of everything.", "Run", low=0)
     out: Path = option(Path("runs/demo"), "Folder of the run and its pictures.", "Run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListPartsConfig(Options):
+    """List the methods, backbones, datasets, probes and others that options name."""
+
+    kind: str | None = option(
+        None,
+        "methods, backbones, datasets, probes, image-encoders or augmentations; default: all.",
+        "Options",
+        positional=True,
+    )
+    json: bool = option(False, "Print JSON.", "Options")
 
 
 @dataclass(frozen=True, kw_only=True)
