@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.source import Cloud
@@ -62,11 +63,24 @@ def read_cloud(path: Path, *, mesh_points: int = MESH_POINTS) -> Cloud:
     return content
 
 
-def _sample(mesh: Mesh, path: Path, count: int) -> Cloud:
+def drawn_points(
+    mesh: Mesh, path: Path, count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``count`` points of the mesh in the file ``path`` and their normals, ``(count, 3)`` each.
+
+    They are those of :func:`read_cloud`: always the same for a file of that name.
+
+    Raises:
+        ValueError: no triangle has an area.
+    """
     seed = hashlib.sha256(os.fsencode(path.name)).digest()[:8]
     rng = np.random.default_rng(int.from_bytes(seed, "big"))
+    return draw(mesh.vertices, mesh.faces, count, rng)
+
+
+def _sample(mesh: Mesh, path: Path, count: int) -> Cloud:
     try:
-        drawn, normals = draw(mesh.vertices, mesh.faces, count, rng)
+        drawn, normals = drawn_points(mesh, path, count)
     except ValueError:
         corners = near_origin(mesh.vertices)
         return Cloud(xyz=check_xyz(corners, f"{path}: no face has an area; its vertices"))

@@ -1,6 +1,7 @@
 """The pictures of a packed dataset: decoded and resized once, or rendered from meshes or clouds.
 
 images.npy (V, H, W, 3) uint8, RGB on black    image_offsets.npy (M + 1,) int64
+cameras.npy (V, 3, 4) float32, of rendered images; see :mod:`.cameras`
 """
 
 import errno
@@ -22,6 +23,7 @@ from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.paths import cache_root, stat_key
 from pointssl_datasets.packing.arrays import read_array, read_meta, read_names, read_paths
 from pointssl_datasets.packing.cache import built_folder
+from pointssl_datasets.packing.cameras import camera_seed, keep_cameras
 from pointssl_datasets.packing.npy_stream import NpyStream
 
 _VERSION = "2"
@@ -74,7 +76,8 @@ def render_images(
     """The folder with ``views`` rendered pictures of every cloud, seeded by its place in the set.
 
     A cloud that was drawn from a mesh is rendered from that mesh. Where the packed folder is read
-    without any of its mesh files, e.g. on another machine, all are rendered from the clouds.
+    without any of its mesh files, e.g. on another machine, all are rendered from the clouds. The
+    cameras are kept beside the images, see :mod:`~pointssl_datasets.packing.cameras`.
 
     Raises:
         DataError: some of the mesh files are gone or can't be read, the cache can't be written, or
@@ -82,7 +85,7 @@ def render_images(
     """
     meshes = read_meshes(pack_dir)
     key = stat_key((path for paths in meshes for path in paths), f"{views}-{seed}")
-    return _built(
+    folder = _built(
         pack_dir,
         f"render-{key}",
         cache_dir,
@@ -90,6 +93,8 @@ def render_images(
         image_size,
         lambda: _rendered(pack_dir, meshes, image_size, views, seed, progress),
     )
+    keep_cameras(folder, pack_dir, meshes, views, seed, progress)
+    return folder
 
 
 def read_meshes(pack_dir: Path) -> Sequence[list[Path]]:
@@ -203,8 +208,7 @@ def _rendered(
     )
     with _bar(len(meshes), "render pictures", "cloud", progress) as bar:
         for i, (start, end) in enumerate(itertools.pairwise(offsets)):
-            # One seed per cloud and call, so that no two clouds are seen by the same cameras.
-            own_seed = int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
+            own_seed = camera_seed(seed, i)
             if meshes[i]:
                 rendered = render_mesh_file(
                     meshes[i][0], up_axis, views=views, size=image_size, seed=own_seed

@@ -12,6 +12,7 @@ from pointssl_datasets.rendering.cameras import (
     check_size,
     checked,
     framed,
+    placement,
     unit_box,
 )
 from pointssl_datasets.rendering.styles import check_style, finished, values
@@ -91,6 +92,14 @@ def triangles(
         centre = np.average(_middles(boxed, index), axis=0, weights=area)
         points = framed(boxed, centre)
     return points, np.ascontiguousarray(index[solid])
+
+
+def mesh_placement(vertices: Array, faces: NDArray[np.int64]) -> tuple[float, Array]:
+    """``scale`` and ``shift (3,)`` by which :func:`render_mesh` frames a mesh."""
+    original, _ = triangles(vertices, faces, frame=False)
+    placed, _ = triangles(vertices, faces)
+    scale, shift, _ = placement(original, placed)
+    return scale, shift
 
 
 def rasterise(

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.rendering import loops
-from pointssl_datasets.rendering.cameras import Array, checked, framed, unit_box
+from pointssl_datasets.rendering.cameras import Array, checked, framed_cloud
 
 NEIGHBOURS = 16  # points that an ellipse is fitted to, the point itself included
 WIDEST = 2.0  # no ellipse is wider than this many times the typical one
@@ -47,8 +47,7 @@ def surfels(
         found = f"{colour.min():.4g} to {colour.max():.4g}"
         raise DataError(f"colours of the cloud: expected values from 0 to 1, found {found}")
     if frame:
-        points = unit_box(points)
-        points = framed(points, points.mean(axis=0))
+        points = framed_cloud(points)
 
     tree = cKDTree(points, balanced_tree=False)
     near = _nearest(tree, points)

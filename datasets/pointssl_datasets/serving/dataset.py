@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.packing.arrays import read_array, read_meta, read_names
+from pointssl_datasets.packing.cameras import FILE as CAMERAS
 from pointssl_datasets.packing.images import pack_images, render_images
 from pointssl_datasets.packing.pack import pack
 from pointssl_datasets.points import sampling as choice
@@ -113,7 +114,10 @@ class CloudDataset(Dataset[Sample]):
     ``dataset[i]`` holds ``xyz (N, 3)`` float32, ``index ()`` and ``label ()`` int64, and where
     there are such, ``feats (N, 3)`` float32 normals, ``colour (N, 3)``, ``place (N, 3)``,
     ``part (N,)`` int64 and ``image (3, H, W)`` uint8, one view chosen at random. What is chosen
-    depends on (seed, epoch, i) alone.
+    depends on (seed, epoch, i) alone. With an image come ``view ()`` int64, its number among the
+    images of the cloud, and where the cameras are known ``camera (3, 4)`` float32, the projection
+    of the points ``xyz``, as they are served, into the image: see
+    :func:`pointssl_datasets.rendering.cameras.projections`.
 
     Attributes:
         name, split, classes, parts: as the source has them.
@@ -122,6 +126,8 @@ class CloudDataset(Dataset[Sample]):
         fingerprint: sha256 of the packed content.
         points: points per cloud that are served.
         has_images: whether samples have an ``image``.
+        has_cameras: whether they have a ``camera``, too: images that were rendered have one, images
+            of the dataset's own do not.
         notes: lines for the user.
         folder: where the packed arrays lie.
 
@@ -164,6 +170,7 @@ class CloudDataset(Dataset[Sample]):
         self.folder = folder
         self.has_images = images is not None
         self.images_folder = images
+        self.has_cameras = images is not None and _cameras_known(images)
         self._fps: dict[int, NDArray[np.int64]] = {}
         if normals and not (folder / "normals.npy").exists():
             why = next((n for n in meta["notes"] if n.startswith("normals left out")), "")
@@ -189,6 +196,9 @@ class CloudDataset(Dataset[Sample]):
         if self.images_folder is not None:
             offsets = np.array(read_array(self.images_folder, "image_offsets"))
             self._views = (read_array(self.images_folder, "images"), offsets)
+        self._cameras = None
+        if self.images_folder is not None and self.has_cameras:
+            self._cameras = read_array(self.images_folder, "cameras")
 
     def _check_points(self, points: int | None) -> int:
         stored = np.diff(self._offsets)
@@ -209,7 +219,8 @@ class CloudDataset(Dataset[Sample]):
 
     def __getstate__(self) -> dict[str, Any]:
         mapped = (
-            "_offsets", "_xyz", "_normals", "_colours", "_place", "_part", "_views", "names"
+            "_offsets", "_xyz", "_normals", "_colours", "_place", "_part", "_views", "_cameras",
+            "names",
         )  # fmt: skip
         return {key: value for key, value in self.__dict__.items() if key not in mapped}
 
@@ -234,7 +245,7 @@ class CloudDataset(Dataset[Sample]):
         return found
 
     def replace_images(self, rows: NDArray[np.float32]) -> None:
-        """Serve ``image_feature (D,)``, of ``rows (V, D)``, in place of the picture of the same
+        """Serve ``image_feature (D,)``, of ``rows (V, D)``, in place of the image of the same
         number among the V of ``images_folder``."""
         _, offsets = self._views  # type: ignore[misc]
         self._views = (rows, offsets)
@@ -284,8 +295,19 @@ class CloudDataset(Dataset[Sample]):
         if self._part is not None:
             sample["part"] = torch.from_numpy(self._part[start:end][rows])
         if self._views is not None:
-            picture = self._view(index, *self._views)
-            sample["image" if picture.dim() == 3 else "image_feature"] = picture
+            images, offsets = self._views
+            row = self._view(index, offsets)
+            image = torch.from_numpy(np.array(images[row]))
+            if image.dim() == 3:
+                sample["image"] = image.permute(2, 0, 1).contiguous()
+            else:
+                sample["image_feature"] = image
+            sample["view"] = torch.tensor(row - int(offsets[index]))
+            if self._cameras is not None:
+                camera = self._cameras[row]
+                sample["camera"] = torch.from_numpy(
+                    np.array(camera) if turn is None else before_turn(camera, turn)
+                )
         return sample
 
     def _choose(self, index: int, stored: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -299,10 +321,21 @@ class CloudDataset(Dataset[Sample]):
             self._fps[index] = rows
         return rows
 
-    def _view(self, index: int, images: NDArray[Any], offsets: NDArray[np.int64]) -> Tensor:
-        """One of the cloud's pictures, ``(3, H, W)`` uint8, or what stands for it, ``(D,)``."""
+    def _view(self, index: int, offsets: NDArray[np.int64]) -> int:
+        """The row of one of the cloud's images."""
         rng = choice.generator(choice.VIEW, self.seed, self.epoch, index)
-        picture = torch.from_numpy(
-            np.array(images[rng.integers(offsets[index], offsets[index + 1])])
-        )
-        return picture.permute(2, 0, 1).contiguous() if picture.dim() == 3 else picture
+        return int(rng.integers(offsets[index], offsets[index + 1]))
+
+
+def _cameras_known(images: Path) -> bool:
+    """Whether a folder of images has the camera of every one of them."""
+    if not (images / CAMERAS).exists():
+        return False
+    return bool(np.isfinite(read_array(images, "cameras")).all())
+
+
+def before_turn(camera: NDArray[np.float32], turn: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The projection matrix ``(3, 4)`` of points that ``turn (3, 3)`` has turned: ``turn @ p``."""
+    turned = np.array(camera)
+    turned[:, :3] = camera[:, :3] @ turn.T
+    return turned

@@ -101,8 +101,9 @@ class Mixture(Dataset[Sample]):
                 )
             if member.points != self.points:
                 raise UsageError(f"{PREFIX}... needs one number of points: give --points")
+        # Cameras are served only if every member has them, and so are parts.
+        self.has_cameras = all(member.has_cameras for member in self.members)
         self.classes = _union(member.classes for member in self.members)
-        # Parts are served only if every member has them.
         whole = all(member.parts for member in self.members)
         self.parts = _union(member.parts for member in self.members) if whole else ()
         self._class_numbers = [_numbers(member.classes, self.classes) for member in self.members]
@@ -172,6 +173,8 @@ class Mixture(Dataset[Sample]):
         sample = member[row]
         sample["index"] = torch.tensor(index)
         sample["label"] = torch.tensor(self._class_numbers[which][int(sample["label"])])
+        if not self.has_cameras:
+            sample.pop("camera", None)
         part = sample.pop("part", None)
         if part is not None and self.parts:
             sample["part"] = torch.from_numpy(self._part_numbers[which][part.numpy()])

@@ -6,8 +6,16 @@ from casting import SIZE, box_mesh, cast_sphere, pixel_rays, sphere_points
 from scipy import ndimage
 
 from pointssl_datasets.base.errors import UsageError
-from pointssl_datasets.rendering.cameras import DISTANCE, cameras
+from pointssl_datasets.rendering.cameras import (
+    DISTANCE,
+    FOCAL,
+    cameras,
+    framed_cloud,
+    placement,
+    projections,
+)
 from pointssl_datasets.rendering.clouds import render_mesh, render_views, splat
+from pointssl_datasets.rendering.meshes import mesh_placement, triangles
 from pointssl_datasets.rendering.surfels import surfels
 
 BALL = sphere_points(1500)
@@ -75,8 +83,36 @@ def test_a_camera_right_above_or_below(monkeypatch, pole):
     np.testing.assert_allclose(pose[0, :3], [1, 0, 0], atol=1e-12)
 
 
+def test_projections_are_what_the_renderer_does_with_a_point():
+    poses = cameras(3, 4, "sphere")
+    points = np.random.default_rng(0).normal(size=(20, 3))
+    scale, shift = 0.3, np.array([0.1, -0.2, 0.05])
+    for pose, matrix in zip(poses, projections(poses, scale, shift), strict=True):
+        for point in points:
+            x, y, z = pose[:, :3] @ (scale * point + shift) + pose[:, 3]
+            column, row = (FOCAL * SIZE * value / z + SIZE / 2 for value in (x, y))
+            across, down, depth = matrix @ [*point, 1]
+            np.testing.assert_allclose([SIZE * across / depth, SIZE * down / depth], [column, row])
+            assert depth == pytest.approx(z / scale)
+        assert np.linalg.norm(matrix[2, :3]) == pytest.approx(1)
+
+
+def test_placement_finds_scale_and_shift():
+    points = np.random.default_rng(0).normal(size=(20, 3)) + 7
+    scale, shift, error = placement(points, 0.25 * points - [1, 2, 3])
+    assert scale == pytest.approx(0.25)
+    np.testing.assert_allclose(shift, [-1, -2, -3])
+    assert error < 1e-12
+    assert placement(points, points[::-1])[2] > 0.5
+    scale, shift, error = placement(points, framed_cloud(points))
+    assert error < 1e-12
+    assert np.linalg.norm(scale * points + shift, axis=1).max() == pytest.approx(1)
+    scale, shift = mesh_placement(BOX[0] * 3 + 1, BOX[1])
+    np.testing.assert_allclose(scale * (BOX[0] * 3 + 1) + shift, triangles(*BOX)[0], atol=1e-12)
+
+
 def draw(kind, style):
-    """Two pictures of a shape, and their cameras."""
+    """Two images of a shape, and their cameras."""
     how = {"views": 2, "size": SIZE, "seed": 0, "style": style, "cameras": "sphere"}
     return render_views(BALL, **how) if kind == "cloud" else render_mesh(*BOX, **how)
 

@@ -68,6 +68,7 @@ def test_a_sample_has_the_promised_types_and_shapes(load):
         "image": ((3, 4, 4), torch.uint8),
         "index": ((), torch.int64),
         "label": ((), torch.int64),
+        "view": ((), torch.int64),
     }
     assert (int(sample["index"]), int(sample["label"])) == (7, 1)
     assert (data.name, data.split, data.classes) == ("folder", "train", ("bed", "chair"))
