@@ -59,7 +59,7 @@ bench-backbones: $(READY)  ## Parameters, multiply-adds, throughput and memory o
 bench-data: $(READY)  ## Time reading datasets as they are distributed, and packed.
 	$(PY) -m pointssl.benchmarks.packing
 
-bench-distributed: $(READY)  ## Time communication on two processes; what it costs 8 and 64, on paper.
+bench-distributed: $(READY)  ## Time communication on two processes; estimate it for 8 and 64.
 	$(PY) -m pointssl.benchmarks.communication
 
 clean:  ## Remove .venv and everything that was built; runs/ and the data cache stay.

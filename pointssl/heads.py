@@ -1,4 +1,4 @@
-"""Heads that map an encoder's feature to where a loss is taken."""
+"""Heads on top of an encoder: projections for pretraining, classifiers for evaluation."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,7 +14,8 @@ from pointssl.ops.packed import per_point
 class ProjectionHead(nn.Sequential):
     """Linear, batch norm, ReLU, linear: ``(B, D)`` to ``(B, P)``.
 
-    CrossPoint (arXiv 2203.00680); its head for points has biases, that for images has none.
+    From CrossPoint (arXiv 2203.00680), whose head for points has biases and whose head for images
+    has none.
     """
 
     def __init__(self, in_dim: int, hidden: int, out_dim: int, bias: bool = True) -> None:
@@ -30,15 +31,14 @@ class ProjectionHead(nn.Sequential):
 
 
 class Projector(nn.Sequential):
-    """Layers of linear, batch norm and ReLU, then a linear one: ``(B, D)`` to ``(B, P)``.
+    """MLP of linear, batch norm and ReLU, then a linear layer: ``(B, D)`` to ``(B, P)``.
 
-    VICReg and Barlow Twins have ``hidden=(8192, 8192)``, SimSiam's projector ``(2048, 2048)`` with
-    ``norm=True`` and its predictor ``(512,)``.
+    VICReg and Barlow Twins use ``hidden=(8192, 8192)``; SimSiam's projector uses ``(2048, 2048)``
+    with ``norm=True``, its predictor ``(512,)``.
 
     Args:
-        hidden: channels of the layers before the last; their linear maps have no bias, which the
-            norm would take out.
-        norm: a batch norm without parameters behind the last layer.
+        hidden: channels of the hidden layers; they have no bias, which the norm would cancel.
+        norm: append a batch norm without parameters.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Projector(nn.Sequential):
 class LinearProbe(nn.Sequential):
     """Batch norm without parameters, then a linear layer: ``(B, D)`` to ``(B, classes)``.
 
-    The norm stands in for standardised features, as in MAE (He et al., arXiv 2111.06377).
+    The norm standardises the features, as in MAE (He et al., arXiv 2111.06377).
     """
 
     def __init__(self, in_dim: int, classes: int) -> None:
@@ -71,11 +71,11 @@ class LinearProbe(nn.Sequential):
 
 
 class MlpHead(nn.Module):
-    """Layers of linear, batch norm, leaky ReLU and dropout, then a linear one: ``(B, D)`` to
+    """MLP of linear, batch norm, leaky ReLU and dropout, then a linear layer: ``(B, D)`` to
     ``(B, classes)``.
 
-    As dgcnn.pytorch has it with ``hidden=(512, 256)``, of which the first has no bias; Point-MAE
-    (arXiv 2203.06604) has 256-256 and plain ReLUs (``slope=0``).
+    With ``hidden=(512, 256)`` it is the head of dgcnn.pytorch, whose first layer has no bias;
+    Point-MAE (arXiv 2203.06604) uses ``(256, 256)`` and plain ReLUs (``slope=0``).
     """
 
     def __init__(
@@ -105,19 +105,20 @@ class MlpHead(nn.Module):
 
 
 class PointHead(nn.Module):
-    """A label for each point from its own feature, its cloud's, and the category of the object.
+    """Segmentation head: classifies each point from its feature, its cloud's feature and the
+    category of the object.
 
-    The layers run on ``[cloud | category | point]``, as DGCNN's and CrossPoint's part segmentation
-    has them. What all points of a cloud share goes through the first layer once for the cloud
-    instead of once for each point: the same sum in another order.
+    The layers run on ``[cloud | category | point]``, as in DGCNN's and CrossPoint's part
+    segmentation. The part that all points of a cloud share passes through the first layer once per
+    cloud instead of once per point: the same sum in another order.
 
     Args:
         cloud_dim, point_dim: channels of the encoder's features.
-        parts: how many labels there are.
-        categories: how many categories there are, or 0 where the head is not told.
-        hidden: channels of the layers.
-        dropout: after each of them.
-        embedded: channels that the category is mapped to first.
+        parts: number of labels.
+        categories: number of object categories; 0 if the head gets no category.
+        hidden: channels of the hidden layers.
+        dropout: dropout rate after each hidden layer.
+        embedded: channels of the category embedding.
     """
 
     def __init__(
@@ -154,14 +155,18 @@ class PointHead(nn.Module):
         category: Tensor | None = None,
         sizes: Sequence[int] | None = None,
     ) -> Tensor:
-        """Features ``(B, N, C)`` and ``(B, D)`` and one-hot ``(B, categories)`` to
-        ``(B, N, parts)``; with the ``sizes`` of packed clouds ``(T, C)`` to ``(T, parts)``."""
+        """Return logits ``(B, N, parts)``, from features ``(B, N, C)`` and ``(B, D)`` and one-hot
+        categories ``(B, categories)``.
+
+        For packed clouds of these ``sizes``, map ``(T, C)`` to ``(T, parts)``.
+        """
         if self.category is not None:
             cloud = torch.cat((cloud, self.category(category)), dim=1)
-        of_cloud, of_point = self.first.weight.split([cloud.shape[1], points.shape[-1]], dim=1)
-        of_all = F.linear(cloud, of_cloud)
-        of_all = of_all[:, None] if sizes is None else per_point(of_all, sizes)
-        x = F.linear(points, of_point) + of_all
+        splits = [cloud.shape[1], points.shape[-1]]
+        cloud_weight, point_weight = self.first.weight.split(splits, dim=1)
+        shared = F.linear(cloud, cloud_weight)
+        shared = shared[:, None] if sizes is None else per_point(shared, sizes)
+        x = F.linear(points, point_weight) + shared
         x = F.leaky_relu(self.norm(x.flatten(0, -2)), self.slope).view_as(x)
         x = self.dropouts[0](x)
         for layer, dropout in zip(self.layers, list(self.dropouts)[1:], strict=True):

@@ -1,4 +1,4 @@
-"""Losses as plain functions of embeddings, in fp32 or wider."""
+"""Losses as plain functions of embeddings, computed in fp32 or wider."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ from pointssl.ops.collectives import gather_together, own_rows
 
 
 class Contrast(NamedTuple):
-    """What a contrastive loss saw.
+    """A contrastive loss and its statistics.
 
     Attributes:
         loss: scalar, with gradient.
-        retrieval: share of rows whose nearest row of the other kind is their partner.
-        negatives: number of negatives of each row.
+        retrieval: fraction of rows of ``a`` whose nearest row of ``b`` is their partner.
+        negatives: number of negatives per row.
     """
 
     loss: Tensor
@@ -24,20 +24,21 @@ class Contrast(NamedTuple):
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Contrast:
-    r"""Normalised-temperature cross entropy of paired embeddings (Chen et al. 2020, SimCLR).
+    r"""Compute the normalised-temperature cross entropy of paired embeddings (Chen et al. 2020,
+    SimCLR).
 
-    With unit rows :math:`z` of both kinds, a row's loss is
+    With the L2-normalised rows :math:`z` of both inputs, a row's loss is
     :math:`-\log \frac{\exp(z_i \cdot z_{p(i)} / t)}{\sum_{j \neq i} \exp(z_i \cdot z_j / t)}`,
     averaged over the 2B rows. Under torchrun the sum runs over the rows of all ranks::
 
         rank 0:  a0 b0 | its loss: rows a0, b0 against a0 a1 b0 b1
         rank 1:  a1 b1 | its loss: rows a1, b1 against a0 a1 b0 b1
 
-    so that the mean over the ranks is the loss of the whole batch in one process.
+    so that the mean over the ranks equals the loss of the whole batch in one process.
 
     Args:
-        a, b: ``(B, D)``; row i of ``a`` belongs to row i of ``b``. Half precision is widened, as
-            its small norms underflow to NaN.
+        a, b: ``(B, D)``; row i of ``a`` and row i of ``b`` are a positive pair. Half precision is
+            converted to fp32, as small norms would underflow and give NaN.
         temperature: :math:`t`.
     """
     all_a, all_b = gather_embeddings(a, b)
@@ -45,10 +46,10 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Contrast:
 
 
 def gather_embeddings(*kinds: Tensor) -> tuple[Tensor, ...]:
-    """Embeddings of all ranks in one collective, with their gradient, in fp32 or wider.
+    """Gather the embeddings of all ranks in one collective, differentiably, in fp32 or wider.
 
     Args:
-        kinds: ``(B, D_i)`` each: row i of every kind belongs to one item.
+        kinds: tensors ``(B, D_i)``; row i of each belongs to the same sample.
 
     Returns:
         ``(W*B, D_i)`` each.
@@ -58,7 +59,7 @@ def gather_embeddings(*kinds: Tensor) -> tuple[Tensor, ...]:
 
 
 def nt_xent_among(all_a: Tensor, all_b: Tensor, temperature: float = 0.1) -> Contrast:
-    """:func:`nt_xent` of this rank's rows among those of all ranks, which are there already.
+    """Compute :func:`nt_xent` of this rank's rows, given the already gathered rows of all ranks.
 
     Args:
         all_a, all_b: ``(W*B, D)``, see :func:`gather_embeddings`.
@@ -73,14 +74,14 @@ def nt_xent_among(all_a: Tensor, all_b: Tensor, temperature: float = 0.1) -> Con
         losses = []
         for same, other in ((a @ all_a.t(), ab), (b @ all_b.t(), b @ all_a.t() / temperature)):
             same = same / temperature
-            same = same.index_put((rows, partner), same.new_tensor(float("-inf")))  # not itself
+            same = same.index_put((rows, partner), same.new_tensor(float("-inf")))  # mask itself
             losses.append(F.cross_entropy(torch.cat((other, same), dim=1), partner))
         retrieval = (ab.argmax(dim=1) == partner).to(a.dtype).mean()
     return Contrast((losses[0] + losses[1]) / 2, retrieval, 2 * len(all_a) - 2)
 
 
 class VicReg(NamedTuple):
-    """The terms of VICReg, each a scalar with gradient and without its weight."""
+    """The unweighted terms of VICReg, each a scalar with gradient."""
 
     invariance: Tensor
     variance: Tensor
@@ -88,16 +89,16 @@ class VicReg(NamedTuple):
 
 
 def vicreg_among(all_a: Tensor, all_b: Tensor) -> VicReg:
-    r"""Variance, invariance and covariance of paired embeddings (Bardes et al. 2022, VICReg).
+    r"""Compute the terms of VICReg for paired embeddings (Bardes et al. 2022).
 
-    The invariance is the mean squared difference of a row's pair; the variance
-    :math:`\frac{1}{D} \sum_d \max(0, 1 - \sqrt{\mathrm{Var}(z_d) + 10^{-4}})`, the mean of both
-    kinds; the covariance :math:`\frac{1}{D} \sum_{d \neq e} \mathrm{Cov}(z)_{de}^2`, the sum of
-    both kinds, as in the authors' code.
+    The invariance term is the mean squared difference between paired rows. The variance term is
+    :math:`\frac{1}{D} \sum_d \max(0, 1 - \sqrt{\mathrm{Var}(z_d) + 10^{-4}})`, averaged over both
+    inputs; the covariance term is :math:`\frac{1}{D} \sum_{d \neq e} \mathrm{Cov}(z)_{de}^2`,
+    summed over both inputs, as in the authors' code.
 
     Args:
         all_a, all_b: ``(R, D)`` rows of all ranks, see :func:`gather_embeddings`. Every rank
-            computes the whole loss, and the mean of the ranks' gradients is that of one process.
+            computes the whole loss; the mean of the ranks' gradients equals that of one process.
     """
     with torch.autocast(all_a.device.type, enabled=False):
         kinds = [z - z.mean(dim=0) for z in (all_a, all_b)]
@@ -111,15 +112,17 @@ def vicreg_among(all_a: Tensor, all_b: Tensor) -> VicReg:
 
 
 class BarlowTwins(NamedTuple):
-    """The terms of Barlow Twins, each a scalar with gradient and without its weight."""
+    """The unweighted terms of Barlow Twins, each a scalar with gradient."""
 
     invariance: Tensor
     redundancy: Tensor
 
 
 def barlow_among(all_a: Tensor, all_b: Tensor) -> BarlowTwins:
-    r"""How far the cross-correlation :math:`C` of paired embeddings is from the identity (Zbontar
-    et al. 2021, Barlow Twins): :math:`\sum_d (1 - C_{dd})^2` and :math:`\sum_{d \neq e} C_{de}^2`.
+    r"""Compute the terms of Barlow Twins for paired embeddings (Zbontar et al. 2021).
+
+    They measure how far the cross-correlation :math:`C` is from the identity:
+    :math:`\sum_d (1 - C_{dd})^2` and :math:`\sum_{d \neq e} C_{de}^2`.
 
     Args:
         all_a, all_b: ``(R, D)`` rows of all ranks, as in :func:`vicreg_among`.
@@ -130,33 +133,34 @@ def barlow_among(all_a: Tensor, all_b: Tensor) -> BarlowTwins:
 
 
 def cross_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Correlation ``(D, D)`` of the channels of ``a`` with those of ``b``, both ``(R, D)``; a
-    constant channel has none."""
+    """Compute the correlation ``(D, D)`` of the channels of ``a`` with those of ``b``, both
+    ``(R, D)``; a constant channel has correlation 0."""
     a, b = ((z - z.mean(dim=0)) / (z.var(dim=0, unbiased=False) + 1e-5).sqrt() for z in (a, b))
     return a.T @ b / len(a)
 
 
 def _off_diagonal(matrix: Tensor) -> Tensor:
-    """The matrix with zeros on its diagonal."""
+    """Return the matrix with its diagonal set to zero."""
     return matrix - torch.diag(matrix.diagonal())
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean of minus the cosine of paired rows ``(B, D)``; half precision is widened."""
+    """Compute the negative mean cosine similarity of paired rows ``(B, D)``; half precision is
+    converted to fp32."""
     half = (torch.float16, torch.bfloat16)
     prediction, target = (z.float() if z.dtype in half else z for z in (prediction, target))
     return -F.cosine_similarity(prediction, target, dim=1).mean()
 
 
 def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-    r"""Cross entropy with the target :math:`1 - s` for the true class and :math:`s / (K - 1)` for
-    each other one, as DGCNN (Wang et al. 2019) and CrossPoint fine-tune.
+    r"""Compute the cross entropy with target :math:`1 - s` for the true class and
+    :math:`s / (K - 1)` for every other class, as in DGCNN (Wang et al. 2019) and CrossPoint.
 
-    torch's ``label_smoothing`` spreads its share over all K classes, the true one included, so it
-    is given :math:`s K / (K - 1)`.
+    torch's ``label_smoothing`` is spread over all K classes, including the true one, so it gets
+    :math:`s K / (K - 1)`.
 
     Args:
-        logits: ``(M, K)``; half precision is widened.
+        logits: ``(M, K)``; half precision is converted to fp32.
         target: ``(M,)`` int64.
         smoothing: :math:`s`, in [0, 1).
     """
@@ -167,12 +171,13 @@ def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.
 
 
 def embedding_std(z: Tensor) -> Tensor:
-    """Mean over dimensions of the standard deviation of unit rows, times sqrt(D).
+    """Compute a measure of collapse: the standard deviation of the L2-normalised rows, averaged
+    over dimensions and multiplied by sqrt(D).
 
-    About 1 for rows spread evenly over the sphere, 0 when all rows are the same: collapse.
+    It is about 1 for rows spread evenly over the sphere, and 0 when all rows are equal (collapse).
 
     Args:
-        z: ``(R, D)``: the rows of all ranks, as the loss takes them.
+        z: ``(R, D)``, the rows of all ranks.
     """
     z = F.normalize(z.detach().float(), dim=1)
     return z.std(dim=0).mean() * z.shape[1] ** 0.5

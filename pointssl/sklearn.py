@@ -1,4 +1,4 @@
-"""A pretrained point encoder as a transformer of scikit-learn.
+"""A pretrained point encoder as a scikit-learn transformer.
 
 ::
 
@@ -39,29 +39,30 @@ CHOICES = {
 
 
 class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Clouds to the features of a checkpoint's encoder. Nothing is learned: ``fit`` loads it.
+    """Maps clouds to the features of a checkpoint's encoder. Nothing is learned: ``fit`` loads it.
 
-    A cloud's feature depends on that cloud, the parameters and the checkpoint alone, not on the
-    clouds beside it, so that a cross-validation leaks nothing. Clouds are y-up.
+    A cloud's feature depends only on that cloud, the parameters and the checkpoint, not on other
+    clouds, so nothing leaks between the folds of a cross-validation. Clouds are y-up.
 
     Args:
-        checkpoint: of ``pointssl pretrain``, or of ``pointssl finetune``, whose head is left out.
-        points: that the encoder sees of a cloud; None: as in the checkpoint.
-        sampling: which: ``"first"``, ``"random"`` or ``"fps"`` (farthest point sampling). Where a
-            cloud has fewer points, they are repeated.
-        seed: of the choice.
-        batch_size: clouds at a time.
+        checkpoint: file of ``pointssl pretrain``, or of ``pointssl finetune``, whose head is
+            dropped.
+        points: number of points per cloud; None: as in the checkpoint.
+        sampling: how they are chosen: ``"first"``, ``"random"`` or ``"fps"`` (farthest point
+            sampling). Points of a smaller cloud are repeated.
+        seed: seed of the sampling.
+        batch_size: clouds per batch.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         normalise: ``"unit-sphere"``, ``"none"``; None: as in the checkpoint.
 
     Attributes:
-        encoder_: the network, in evaluation mode. It is part of a pickle, which needs the
-            checkpoint no more.
-        facts_: what the checkpoint says of it.
+        encoder_: the network, in evaluation mode. Pickles contain it and no longer need the
+            checkpoint.
+        facts_: metadata of the checkpoint.
         n_features_out_: channels of a feature.
 
-    ``fit`` raises ValueError for a parameter that is none of its choices or a checkpoint that is
-    not given, and UserError for one that can't be read.
+    ``fit`` raises ValueError for an invalid parameter or a missing checkpoint argument, and
+    UserError for a checkpoint that can't be read.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.normalise = normalise
 
     def fit(self, X: PointDataset | None = None, y: Any = None) -> "PointEncoder":
-        """Loads the encoder. ``X`` is looked at, if it is given, and ``y`` is not."""
+        """Load the encoder. ``X`` is validated if it is given; ``y`` is ignored."""
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 choices = ", ".join(map(repr, allowed))
@@ -111,31 +112,31 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return self
 
     def transform(self, X: PointDataset) -> NDArray[np.float32]:
-        """Features ``(M, D)`` of M clouds.
+        """Compute the features ``(M, D)`` of M clouds.
 
         Args:
-            X: ``(M, N, 3)``, or M arrays ``(N_i, 3)``. An encoder that takes normals (or other
-                channels) has them as further columns.
+            X: ``(M, N, 3)``, or M arrays ``(N_i, 3)``. For an encoder with normals (or other
+                channels), they are further columns.
 
         Raises:
-            NotFittedError: before ``fit``.
-            ValueError: other shapes, fewer than two different points, NaN or infinity.
+            NotFittedError: ``fit`` has not been called.
+            ValueError: wrong shapes, fewer than two distinct points, NaN or infinity.
         """
         check_is_fitted(self, "encoder_")
         device = choose_device(self.device)
         encoder = self.encoder_.to(device)
-        features, waiting = [], []
+        features, batch = [], []
         for cloud in self._clouds(X):
-            waiting.append(cloud)
-            if len(waiting) == self.batch_size:
-                features.append(self._encoded(encoder, waiting, device))
-                waiting = []
-        if waiting:
-            features.append(self._encoded(encoder, waiting, device))
+            batch.append(cloud)
+            if len(batch) == self.batch_size:
+                features.append(self._encode(encoder, batch, device))
+                batch = []
+        if batch:
+            features.append(self._encode(encoder, batch, device))
         return np.concatenate(features)
 
     @torch.no_grad()
-    def _encoded(
+    def _encode(
         self, encoder: Any, clouds: list[NDArray[np.float32]], device: torch.device
     ) -> NDArray[np.float32]:
         batch = torch.from_numpy(np.stack(clouds)).to(device)
@@ -147,7 +148,7 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return cloud.float().cpu().numpy()
 
     def _clouds(self, X: PointDataset) -> Iterable[NDArray[np.float32]]:
-        """Each cloud as the encoder takes it, ``(points, C)``."""
+        """Validate, scale and sample each cloud, ``(points, C)``."""
         if isinstance(X, np.ndarray) and X.dtype != object and X.ndim != 3:
             raise ValueError(
                 f"expected clouds (M, N, {self._width}) or a list of (N, {self._width}), found an "
@@ -157,8 +158,8 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
         points = self.points or int(self.facts_["points"])
         normalise = self.normalise or self.facts_["normalise"]
-        for number, one in enumerate(X):
-            cloud, where = np.asarray(one), f"cloud {number}"
+        for number, values in enumerate(X):
+            cloud, where = np.asarray(values), f"cloud {number}"
             if cloud.ndim != 2 or cloud.shape[1] != self._width or cloud.dtype.kind not in "fiu":
                 raise ValueError(
                     f"{where}: expected (N, {self._width}) numbers, found {cloud.dtype} of shape "
@@ -168,26 +169,26 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 xyz = scaled(check_xyz(cloud[:, :3], where), normalise)
             except UserError as error:
                 raise ValueError(str(error)) from None
-            more = cloud[:, 3:].astype(np.float32)
-            if not np.isfinite(more).all():
+            feats = cloud[:, 3:].astype(np.float32)
+            if not np.isfinite(feats).all():
                 raise ValueError(f"{where}: columns 4 to {self._width} hold NaN or infinity")
             rows = choose_points(xyz, points, self.sampling, seed=self.seed, epoch=0, index=0)
-            yield np.concatenate((xyz, more), axis=1)[rows]
+            yield np.concatenate((xyz, feats), axis=1)[rows]
 
     @property
     def _n_features_out(self) -> int:
-        """What ``get_feature_names_out`` counts: pointencoder0, pointencoder1, ..."""
+        """Number of names that ``get_feature_names_out`` returns: pointencoder0, ..."""
         return self.n_features_out_
 
     def __getstate__(self) -> dict[str, Any]:
         if "encoder_" in self.__dict__:
-            self.encoder_.cpu()  # a pickle may be opened where there is no GPU
+            self.encoder_.cpu()  # a pickle may be loaded on a machine without a GPU
         return super().__getstate__()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
-        tags.no_validation = True  # of the two-dimensional kind
+        tags.no_validation = True  # skips scikit-learn's checks for two-dimensional input
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -1,6 +1,7 @@
 """Point encoders: ``forward(xyz (B, N, 3), feats=None) -> Features(cloud, points)``.
 
-To add one, write a module in one file and name it here, or pass ``--backbone my_package.mine:Net``.
+To add one, write an ``nn.Module`` in its own file and register it here, or pass
+``--backbone my_package.mine:Net``.
 """
 
 BACKBONES: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""The interface of a point encoder: its output, and the attributes that other parts read."""
+"""The interface of a point encoder: its output, and the attributes that other modules read."""
 
 from typing import NamedTuple, Protocol
 
@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 class Features(NamedTuple):
-    """Features of clouds and of their points.
+    """Cloud and point features.
 
     Attributes:
-        cloud: ``(B, D)``.
-        points: ``(B, N, C)``.
+        cloud: ``(B, D)``, one feature per cloud.
+        points: ``(B, N, C)``, one feature per point.
     """
 
     cloud: Tensor
@@ -18,30 +18,30 @@ class Features(NamedTuple):
 
 
 class Backbone(Protocol):
-    """A point encoder: an ``nn.Module`` that maps clouds ``(B, N, 3)``, with further channels
-    ``feats (B, N, C)`` if it was made for any, to :class:`Features`.
+    """A point encoder: an ``nn.Module`` that maps clouds ``(B, N, 3)``, optionally with extra
+    channels ``feats (B, N, C)``, to :class:`Features`.
 
-    Its constructor's keyword arguments are its options. It is given ``in_channels`` (3, or 6 with
-    normals), and where it has them ``k`` and ``embedding``.
+    The keyword arguments of its constructor are its options. It receives ``in_channels`` (3, or 6
+    with normals) and, if its signature has them, ``k`` and ``embedding``.
 
     Attributes:
-        cloud_dim, point_dim: channels of its features.
+        cloud_dim, point_dim: channels of the cloud and point features.
 
-    A backbone may also have these members; without one, what reads it does without:
+    These members are optional; code that reads one works without it:
 
-    - ``layers``, names of its modules whose outputs are features of points, shallow to deep; the
+    - ``layers``: names of the submodules whose outputs are point features, shallow to deep; the
       cloud feature pools the last. Such a module returns ``(B, M, C)``, or ``(places (B, M, 3),
-      features (B, M, C))`` if it thins the cloud out. ``pointssl inspect`` measures them, and
+      features (B, M, C))`` if it downsamples the cloud. ``pointssl inspect`` measures them, and
       ``--layer`` pools them.
-    - ``class_token``, true if the first token of its layers is a class token and not a point's.
-    - ``k``, its number of neighbours, which results report.
-    - ``packed``, true if it takes clouds of different sizes in one batch, as
-      :mod:`pointssl.ops.packed` lays them out: ``forward(xyz (T, 3), feats, offsets)``.
-    - ``no_decay`` of any of its modules: names of parameters that weight decay spares where it
-      spares biases and norms.
-    - ``weights(*inputs)`` of an attention module that does not call
-      ``scaled_dot_product_attention``: its attention ``(B, H, M, M)``, of which ``pointssl
-      inspect`` takes the entropy.
+    - ``class_token``: true if the first token of its layers is a class token.
+    - ``k``: number of neighbours, reported with the results.
+    - ``packed``: true if one batch may hold clouds of different sizes, in the layout of
+      :mod:`pointssl.ops.packed`: ``forward(xyz (T, 3), feats, offsets)``.
+    - ``no_decay``, on any of its submodules: names of parameters that are excluded from weight
+      decay whenever biases and norms are.
+    - ``weights(*inputs)``, on an attention module that does not call
+      ``scaled_dot_product_attention``: its attention weights ``(B, H, M, M)``, whose entropy
+      ``pointssl inspect`` reports.
     """
 
     cloud_dim: int

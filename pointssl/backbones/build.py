@@ -1,4 +1,4 @@
-"""Make a point encoder, with arguments that are checked."""
+"""Build a point encoder from its name and validated arguments."""
 
 import contextlib
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from pointssl_datasets.base.resolve import resolve
 
 
 def build_encoder(name: str, *, seed: int | None = None, **arguments: Any) -> nn.Module:
-    """A randomly initialised point encoder.
+    """Build a randomly initialised point encoder.
 
     Args:
         name: a key of :data:`pointssl.backbones.BACKBONES`, or ``package.module:Class``.
-        seed: of the initialisation; by default torch's global generator is used.
-        arguments: of the encoder's class, e.g. ``k=20``.
+        seed: seed of the initialisation; by default torch's global generator is used.
+        arguments: keyword arguments of the encoder's constructor, e.g. ``k=20``.
 
     Raises:
-        UsageError: unknown name or argument, or a value that the argument can't have.
+        UsageError: unknown name or argument, or an invalid value.
     """
     make = resolve(name, BACKBONES, "backbone", nn.Module)
     check_arguments("backbone", name, make, arguments, flag="--backbone-arg")
@@ -33,13 +33,16 @@ def build_encoder(name: str, *, seed: int | None = None, **arguments: Any) -> nn
 
 
 def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """``arguments`` beside the defaults of all others: a checkpoint outlives a change of them."""
+    """Complete ``arguments`` with the defaults of all others.
+
+    Checkpoints record the result, so that they still load after a default has changed.
+    """
     return {**defaults_of(resolve(name, BACKBONES, "backbone", nn.Module)), **arguments}
 
 
 def given_arguments(options: Any) -> dict[str, Any]:
-    """Arguments of the encoder that stand in the options of a command: ``--k``, ``--embedding`` and
-    each ``--backbone-arg``."""
+    """Collect the encoder arguments from a command's options: ``--k``, ``--embedding`` and each
+    ``--backbone-arg``."""
     given = {"k": options.k, "embedding": options.embedding}
     given = {name: value for name, value in given.items() if value is not None}
     return {**given, **parse_arguments(options.backbone_arg, "--backbone-arg")}

@@ -1,4 +1,4 @@
-"""DGCNN for whole clouds, as CrossPoint and dgcnn.pytorch build it."""
+"""The classification DGCNN, as CrossPoint and dgcnn.pytorch build it."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,19 @@ from pointssl.ops.pooling import max_and_mean_over_points
 
 
 class DGCNN(nn.Module):
-    """Four EdgeConvs, each on the neighbours in the features before it, then one wide layer.
+    """Four EdgeConvs, each on nearest neighbours in its input features, then one wide layer.
 
-    Wang et al. 2019 (arXiv 1801.07829); hyper-parameters of CrossPoint (arXiv 2203.00680).
+    Wang et al. 2019 (arXiv 1801.07829), with the hyper-parameters of CrossPoint (arXiv 2203.00680).
 
     Args:
-        k: neighbours of a point, itself included.
+        k: neighbours per point, including the point itself.
         embedding: channels of the last layer; the cloud feature has twice as many.
-        channels: of the EdgeConvs.
+        channels: output channels of each EdgeConv.
         in_channels: 3 for coordinates, 6 with normals.
-        slope: of the leaky ReLUs.
+        slope: negative slope of the leaky ReLUs.
 
-    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` gives the maximum and the mean over
-    the points, concatenated, as cloud feature, and the EdgeConvs' outputs side by side as point
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` returns the concatenated maximum and
+    mean over the points as the cloud feature, and the concatenated EdgeConv outputs as point
     features. Raises UserError if N < k.
     """
 
@@ -50,7 +50,7 @@ class DGCNN(nn.Module):
 
     def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
         x = with_feats(xyz, feats, self.in_channels)
-        idx = knn(xyz, self.k)  # the first neighbours are near in space, whatever else a point has
+        idx = knn(xyz, self.k)  # the first graph uses coordinates only, even with extra channels
         outputs: list[Tensor] = []
         for layer in self.edge_convs:
             if outputs:

@@ -1,4 +1,4 @@
-"""The part-segmentation DGCNN: a T-Net that aligns the cloud, then three edge convolutions."""
+"""The part-segmentation DGCNN: a T-Net aligns the cloud, then three edge convolutions follow."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from pointssl_datasets.base.errors import UsageError
 
 
 class TransformNet(nn.Module):
-    """T-Net: a 3x3 matrix for each cloud, the identity at first. Qi et al. 2017, PointNet."""
+    """T-Net: predicts a 3x3 matrix per cloud, initially the identity. Qi et al. 2017, PointNet."""
 
     def __init__(self, slope: float = 0.2) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class TransformNet(nn.Module):
             self.matrix.bias.copy_(torch.eye(3).flatten())
 
     def forward(self, xyz: Tensor, idx: Tensor) -> Tensor:
-        """Clouds ``(B, N, 3)`` with neighbours ``(B, N, K)`` to matrices ``(B, 3, 3)``."""
+        """Map clouds ``(B, N, 3)`` with neighbours ``(B, N, K)`` to matrices ``(B, 3, 3)``."""
         x = max_over_points(self.point_layer(self.edge_conv(xyz, idx)))
         x = F.leaky_relu(self.norm1(self.linear1(x)), self.slope)
         x = F.leaky_relu(self.norm2(self.linear2(x)), self.slope)
@@ -39,23 +39,23 @@ class TransformNet(nn.Module):
 
 
 class DGCNNSeg(nn.Module):
-    """The trunk that CrossPoint pretrains for part segmentation.
+    """The encoder that CrossPoint pretrains for part segmentation.
 
-    Two double EdgeConvs and one single, then one wide layer; Wang et al. 2019 and CrossPoint
+    Two double EdgeConvs and a single one, then one wide layer; Wang et al. 2019 and CrossPoint
     (arXiv 2203.00680).
 
     Args:
-        k: neighbours of a point, itself included.
+        k: neighbours per point, including the point itself.
         embedding: channels of the last layer and of the cloud feature.
-        channels: of every EdgeConv.
-        in_channels: 3 for coordinates, 6 with normals (which the T-Net turns too).
-        slope: of the leaky ReLUs.
+        channels: output channels of every EdgeConv.
+        in_channels: 3 for coordinates, 6 with normals (the T-Net transforms these too).
+        slope: negative slope of the leaky ReLUs.
         align: use the T-Net.
-        neighbour_channels: of the input, in which the first neighbours are sought; the reference
-            network for scenes takes the place within the room (6, 7, 8).
+        neighbour_channels: input channels in which the first neighbours are searched. The
+            reference network for scenes uses the position within the room (6, 7, 8).
 
-    ``forward(xyz (B, N, 3), feats)`` gives the maximum over the points as cloud feature and the
-    EdgeConvs' outputs side by side as point features. Raises UserError if N < k.
+    ``forward(xyz (B, N, 3), feats)`` returns the maximum over the points as the cloud feature and
+    the concatenated EdgeConv outputs as point features. Raises UserError if N < k.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class DGCNNSeg(nn.Module):
     def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Features:
         x = with_feats(xyz, feats, self.in_channels)
         if self.transform_net is not None:
-            turn = self.transform_net(xyz, knn(xyz, self.k))
-            x = torch.cat([part @ turn for part in x.split(3, dim=-1)], dim=-1)
+            matrix = self.transform_net(xyz, knn(xyz, self.k))
+            x = torch.cat([part @ matrix for part in x.split(3, dim=-1)], dim=-1)
         x1 = self.edge_conv1(x, knn(x[..., self.neighbour_channels], self.k))
         x2 = self.edge_conv2(x1, knn(x1, self.k))
         x3 = self.edge_conv3(x2, knn(x2, self.k))

@@ -1,4 +1,4 @@
-"""The former place of :class:`~pointssl.backbones.base.Features`, for code that imports it."""
+"""Alias of :class:`~pointssl.backbones.base.Features`, for code that imports it from here."""
 
 from pointssl.backbones.base import Features
 

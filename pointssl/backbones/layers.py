@@ -1,4 +1,4 @@
-"""Layers that the DGCNN family shares, channel-last."""
+"""Channel-last layers that several backbones share."""
 
 import torch
 import torch.nn.functional as F
@@ -8,18 +8,18 @@ from pointssl.ops.edge_conv import double_edge_conv, edge_conv, frozen_norm
 from pointssl.ops.norm_act import has_kernel, norm_act
 from pointssl_datasets.base.errors import UserError
 
-# What brings an encoder's channels along, for who has others.
-OTHER = {
+# How to supply the channels that an encoder expects, for error messages.
+CHANNEL_HINTS = {
     3: "leave --normals out",
-    6: "coordinates are 3, normals 3 more; see --normals",
-    9: "coordinates, colours and places in a room are those of s3dis",
+    6: "3 coordinates and 3 normals; see --normals",
+    9: "s3dis has coordinates, colours and positions within the room",
 }
 
 
 class PointLayer(nn.Module):
-    """Linear, batch norm, leaky ReLU on every point: ``(B, N, C)`` to ``(B, N, O)``.
+    """Linear, batch norm and leaky ReLU on every point: ``(B, N, C)`` to ``(B, N, O)``.
 
-    The norm takes away what a ``bias`` of the linear layer adds; some public code has one anyway.
+    The norm cancels the linear layer's ``bias``; some public code has one anyway.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class PointLayer(nn.Module):
             y = F.linear(x, self.linear.weight, self.linear.bias)
             rows = y.reshape(-1, y.shape[-1])
             return norm_act(rows, self.norm, self.slope, overwrite=True).view_as(y)
-        if not self.norm.training:  # the norm folded into the layer: one tensor less
+        if not self.norm.training:  # fold the norm into the linear layer: one tensor less
             scale, shift = frozen_norm(self.norm)
             if self.linear.bias is not None:
                 shift = torch.addcmul(shift, self.linear.bias, scale)
@@ -44,15 +44,15 @@ class PointLayer(nn.Module):
         return self.activate(self.linear(x))
 
     def activate(self, y: Tensor) -> Tensor:
-        """Norm and leaky ReLU of what the linear layer gave, ``(..., O)``."""
+        """Apply norm and leaky ReLU to the linear layer's output ``(..., O)``."""
         return norm_act(y.reshape(-1, y.shape[-1]), self.norm, self.slope).view_as(y)
 
 
 class EdgeConv(nn.Module):
-    """One layer on the edges to each point's neighbours, then the maximum.
+    """Edge convolution: one layer on the edges to each point's neighbours, then the maximum.
 
-    ``(B, N, C)`` and neighbours ``(B, M, K)`` of the points, or of M ``centres (B, M, C)``, to
-    ``(B, M, O)``; Wang et al. 2019.
+    Wang et al. 2019. Maps ``(B, N, C)`` and the neighbours ``(B, M, K)`` of the points, or of M
+    ``centres (B, M, C)``, to ``(B, M, O)``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, slope: float = 0.2) -> None:
@@ -66,7 +66,7 @@ class EdgeConv(nn.Module):
 
 
 class DoubleEdgeConv(nn.Module):
-    """Two layers on the edges, then the maximum: ``(B, N, C)`` to ``(B, M, P)``."""
+    """Edge convolution with two layers before the maximum: ``(B, N, C)`` to ``(B, M, P)``."""
 
     def __init__(
         self, in_channels: int, hidden: int, out_channels: int, slope: float = 0.2
@@ -85,10 +85,10 @@ class DoubleEdgeConv(nn.Module):
 
 
 def with_feats(xyz: Tensor, feats: Tensor | None, in_channels: int) -> Tensor:
-    """Coordinates and further channels side by side, ``(B, N, in_channels)``.
+    """Concatenate coordinates and extra channels to ``(B, N, in_channels)``.
 
     Raises:
-        UserError: the data do not have the channels that the encoder was made for.
+        UserError: the data do not have the number of channels that the encoder expects.
     """
     if not isinstance(xyz, Tensor) or xyz.dim() != 3:
         shape = tuple(getattr(xyz, "shape", ()))
@@ -96,7 +96,7 @@ def with_feats(xyz: Tensor, feats: Tensor | None, in_channels: int) -> Tensor:
     x = xyz if feats is None else torch.cat((xyz, feats), dim=-1)
     if x.shape[-1] != in_channels:
         raise UserError(
-            f"the encoder takes {in_channels} channels a point, the data have {x.shape[-1]}: "
-            + OTHER.get(in_channels, "from Python give it the others as `feats`")
+            f"the encoder takes {in_channels} channels per point, the data have {x.shape[-1]}: "
+            + CHANNEL_HINTS.get(in_channels, "from Python pass the others as `feats`")
         )
     return x

@@ -1,4 +1,4 @@
-"""A state-space trunk over patches of points that stand one after the other."""
+"""PointMamba: a state-space model over serialised patches of points."""
 
 import math
 from collections.abc import Sequence
@@ -21,22 +21,23 @@ from pointssl.ops.interpolation import interpolate
 from pointssl.ops.selective_scan import selective_scan
 from pointssl.ops.serialise import ORDERS, serial_orders
 
-STEPS = (0.001, 0.1)  # sizes that steps begin with, evenly spread over the logarithm
+STEPS = (0.001, 0.1)  # range of the initial step sizes, log-uniform
 
 
 class Mixer(nn.Module):
-    """A selective state space behind a short causal convolution, and a gate beside it.
+    """Selective state space after a short causal convolution, multiplied by a gate.
 
-    ``(B, L, C)`` to the same; Gu and Dao 2023, Mamba (arXiv 2312.00752), with its initialisation.
+    Gu and Dao 2023, Mamba (arXiv 2312.00752), with its initialisation. Keeps the shape
+    ``(B, L, C)``.
 
     Args:
         channels: C.
-        state: numbers that each channel remembers.
-        width: of the convolution.
-        expand: channels inside, in multiples of C.
+        state: state size per channel.
+        width: kernel size of the convolution.
+        expand: inner channels, as a multiple of C.
     """
 
-    no_decay = ("log_rates",)  # as the public code spares them of weight decay
+    no_decay = ("log_rates",)  # the public code excludes them from weight decay
 
     def __init__(self, channels: int, state: int, width: int, expand: int) -> None:
         super().__init__()
@@ -52,20 +53,20 @@ class Mixer(nn.Module):
         nn.init.uniform_(self.step.weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():
             steps = torch.empty(inner).uniform_(*(math.log(size) for size in STEPS)).exp()
-            self.step.bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # softplus of it: steps
+            self.step.bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # inverse softplus
 
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[1]
         x, gate = self.into(x).chunk(2, dim=-1)
-        x = F.silu(self.conv(x.mT)[..., :length]).mT  # what hangs over the end would look ahead
-        rank, taken, read = self.select(x).split((self.rank, self.state, self.state), dim=-1)
-        steps = F.softplus(self.step(rank))
-        y = selective_scan(x, steps, -self.log_rates.exp(), taken, read, self.skip)
+        x = F.silu(self.conv(x.mT)[..., :length]).mT  # cut the right padding: keep it causal
+        low_rank, b, c = self.select(x).split((self.rank, self.state, self.state), dim=-1)
+        steps = F.softplus(self.step(low_rank))
+        y = selective_scan(x, steps, -self.log_rates.exp(), b, c, self.skip)
         return self.back(y * F.silu(gate))
 
 
 class Block(nn.Module):
-    """``x + mixer(norm(x))``, ``(B, L, C)`` to the same."""
+    """Residual block ``x + mixer(norm(x))``; keeps the shape ``(B, L, C)``."""
 
     def __init__(
         self, channels: int, state: int, width: int, expand: int, drop_path: float
@@ -80,13 +81,15 @@ class Block(nn.Module):
 
 
 class Serialise(nn.Module):
-    """Every token once in each of V orders: places ``(B, V * G, 3)`` and tokens ``(B, V * G, C)``.
+    """Concatenate the tokens in each of V orders.
+
+    Returns places ``(B, V * G, 3)`` and tokens ``(B, V * G, C)``.
 
     Args:
         channels: C.
         count: V.
-        scaled: tokens get a scale and a shift of their own in each order, by which they are told
-            apart (PointMamba's order indicator).
+        scaled: give each order a learned scale and shift of its tokens, so that the network can
+            tell the orders apart (PointMamba's order indicator).
     """
 
     def __init__(self, channels: int, count: int, scaled: bool) -> None:
@@ -104,33 +107,34 @@ class Serialise(nn.Module):
 
 
 class PointMamba(nn.Module):
-    """PointMamba: patches of points in several orders, one behind the other, through Mamba blocks.
+    """PointMamba: patch tokens, serialised in several orders, pass through Mamba blocks.
 
     Liang et al. 2024 (arXiv 2402.10739). Groups, mini-PointNet and positions are those of
-    :class:`pointssl.backbones.patch_transformer.PatchTransformer`; a position is added once, in
-    front of the first block.
+    :class:`pointssl.backbones.patch_transformer.PatchTransformer`; the positions are added once,
+    before the first block.
 
     Args:
-        groups: centres; at most as many as a cloud has points.
-        group_size: points of a group; at most as many as the cloud has.
-        depth: blocks.
+        groups: number of groups (tokens), capped at the number of points.
+        group_size: points per group, capped at the number of points.
+        depth: number of blocks.
         embedding: channels of the tokens.
-        order: ``xyz``: along each axis, as in PointMamba's first version, with two norms at the
-            end; ``hilbert``: along a Hilbert curve and along it with x and y exchanged, the tokens
-            of either order scaled and shifted, with one norm at the end, as in its second.
-        cell: edge of the cells of the Hilbert curve's grid.
-        state, conv, expand: of the Mamba blocks: numbers a channel remembers, width of the
-            convolution, channels inside in multiples of ``embedding``.
-        group_channels: of the mini-PointNet, with a linear bridge to ``embedding``; 0 for none.
+        order: ``xyz``: sorted along each axis, with two final norms, as in PointMamba's first
+            version; ``hilbert``: along a Hilbert curve and the same curve with x and y swapped,
+            with a scale and shift per order and one final norm, as in its second version.
+        cell: edge length of the cells of the Hilbert curve's grid.
+        state, conv, expand: of the Mamba blocks: state size per channel, kernel size of the
+            convolution, inner channels as a multiple of ``embedding``.
+        group_channels: output channels of the mini-PointNet, followed by a linear layer to
+            ``embedding``; 0 for none.
         in_channels: 3 for coordinates, 6 with normals.
-        taps: the blocks, from 1, whose outputs the point features are made of; at most ``depth``.
-        drop_path: rate of left-out branches in the last block, from 0 linearly over the depth.
-        start: of the sampling: ``far``, or ``first`` as public code has it.
+        taps: blocks, counted from 1, whose outputs form the point features; at most ``depth``.
+        drop_path: stochastic-depth rate of the last block; it rises linearly from 0.
+        start: first point of the farthest point sampling: ``far``, or ``first`` as in public code.
 
-    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` gives the mean over the tokens of all
-    orders behind the last norm as cloud feature, as both versions do. The point features are the
-    tokens behind the blocks ``taps``, each through the last norm, a centre's the mean of its
-    appearances, carried to the points by their three nearest centres and set side by side.
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` returns the mean over the normalised
+    tokens of all orders as the cloud feature, as both versions do. For the point features, the
+    outputs of the blocks ``taps`` pass through the last norm, each centre averages its tokens over
+    the orders, and the result is interpolated from the three nearest centres and concatenated.
     """
 
     def __init__(
@@ -159,7 +163,7 @@ class PointMamba(nn.Module):
         self.layers = ("patches", "serialise", *(f"blocks.{i}" for i in range(depth)), "norm")
         self.patches = Patches(groups, group_size, embedding, group_channels, in_channels, start)
         init_as_vit(self.patches)
-        serial_orders(torch.zeros(1, 1, 3), order, cell)  # complains of an order it does not know
+        serial_orders(torch.zeros(1, 1, 3), order, cell)  # raises UsageError for an unknown order
         second = order == "hilbert"
         self.serialise = Serialise(embedding, ORDERS[order], scaled=second)
         blocks = [
@@ -167,7 +171,7 @@ class PointMamba(nn.Module):
             for rate in drop_path_rates(drop_path, depth)
         ]
         with torch.no_grad():
-            for block in blocks:  # so that the sum of all does not grow with the depth
+            for block in blocks:  # keeps the residual stream from growing with the depth
                 block.mixer.back.weight.div_(depth**0.5)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.Sequential(*(nn.LayerNorm(embedding) for _ in range(1 if second else 2)))
@@ -177,32 +181,32 @@ class PointMamba(nn.Module):
         orders = serial_orders(centres, self.order, self.cell)
         places, tokens = self.serialise(centres, tokens, orders)
         outputs = self.trunk(tokens, self.patches.position(places), self.taps)
-        points = _on_centres(torch.cat(outputs[:-1], dim=-1), orders)
+        points = _mean_over_orders(torch.cat(outputs[:-1], dim=-1), orders)
         return Features(outputs[-1].mean(dim=1), interpolate(points, centres, xyz))
 
     def trunk(self, tokens: Tensor, positions: Tensor, taps: Sequence[int] = ()) -> list[Tensor]:
-        """The blocks on any tokens in order, e.g. on those that a mask leaves.
+        """Run the blocks on any sequence of tokens, e.g. the visible ones of a mask.
 
         Args:
-            tokens: ``(B, M, embedding)``, of ``serialise``.
-            positions: the same shape, of ``patches.position``.
-            taps: blocks whose outputs are wanted.
+            tokens: ``(B, M, embedding)``, from ``serialise``.
+            positions: the same shape, from ``patches.position``.
+            taps: blocks whose outputs are returned.
 
         Returns:
-            Behind each of the blocks ``taps`` and behind the last block the tokens through the last
-            norm, ``(B, M, embedding)``.
+            The normalised tokens ``(B, M, embedding)`` after each of the blocks ``taps`` and after
+            the last block.
         """
         tokens = tokens + positions
-        found = {}
+        outputs = {}
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)
             if number in taps or number == len(self.blocks):
-                found[number] = self.norm(tokens)
-        return [found[tap] for tap in (*taps, len(self.blocks))]
+                outputs[number] = self.norm(tokens)
+        return [outputs[tap] for tap in (*taps, len(self.blocks))]
 
 
-def _on_centres(tokens: Tensor, orders: Tensor) -> Tensor:
-    """The mean of each centre's tokens: ``(B, V * G, C)`` and orders ``(B, V, G)`` to
+def _mean_over_orders(tokens: Tensor, orders: Tensor) -> Tensor:
+    """Average each centre's tokens: ``(B, V * G, C)`` and orders ``(B, V, G)`` to
     ``(B, G, C)``."""
     count, groups = orders.shape[1:]
     first = torch.arange(count, device=orders.device)[:, None] * groups

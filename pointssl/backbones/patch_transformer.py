@@ -1,4 +1,4 @@
-"""A plain transformer over patches of points, as masked pretraining uses it."""
+"""A standard transformer over point patches, as in Point-BERT and Point-MAE."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from pointssl_datasets.base.errors import UsageError
 
 
 class Attention(nn.Module):
-    """Self-attention of several heads, ``(B, M, C)`` to the same. Vaswani et al. 2017."""
+    """Multi-head self-attention (Vaswani et al. 2017); keeps the shape ``(B, M, C)``."""
 
     def __init__(self, channels: int, heads: int, attention_dropout: float, dropout: float) -> None:
         super().__init__()
@@ -31,26 +31,26 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values, each ``(B, H, M, C / H)``."""
+        """Compute queries, keys and values, each ``(B, H, M, C / H)``."""
         return self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self._split(x)
         dropout = self.attention_dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return self.dropout(self.proj(found.transpose(1, 2).flatten(2)))
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return self.dropout(self.proj(attended.transpose(1, 2).flatten(2)))
 
     def weights(self, x: Tensor) -> Tensor:
-        """How much each token looks at each other: ``(B, H, M, M)``, rows sum to 1."""
+        """Compute the attention weights ``(B, H, M, M)``; rows sum to 1."""
         q, k, _ = self._split(x)
         return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 
 class Block(nn.Module):
-    """Attention, then two layers on every token, each behind a norm and beside a residual.
+    """Pre-norm transformer block: attention and an MLP, each with a residual connection.
 
-    ``(B, M, C)`` to the same; Dosovitskiy et al. 2021. With ``normed_residual`` the residual is
-    taken behind the norm, ``n = norm(x); n + f(n)``, as in ReCon's blocks.
+    Dosovitskiy et al. 2021; keeps the shape ``(B, M, C)``. With ``normed_residual`` the residual
+    branches off after the norm, ``n = norm(x); n + f(n)``, as in ReCon's blocks.
     """
 
     def __init__(
@@ -86,36 +86,36 @@ class Block(nn.Module):
 
 
 class PatchTransformer(nn.Module):
-    """The trunk of Point-BERT, Point-MAE and ReCon.
+    """The encoder of Point-BERT, Point-MAE and ReCon.
 
-    Groups of neighbours around farthest points become tokens by a mini-PointNet; the position of
-    each, an MLP of its centre, is added in front of every block. Yu et al. 2022 (arXiv 2111.14819),
-    Pang et al. 2022 (arXiv 2203.06604), Qi et al. 2023 (arXiv 2302.02318).
+    A mini-PointNet turns groups of neighbours around farthest points into tokens; before every
+    block the positions, an MLP of the groups' centres, are added. Yu et al. 2022 (arXiv
+    2111.14819), Pang et al. 2022 (arXiv 2203.06604), Qi et al. 2023 (arXiv 2302.02318).
 
     Args:
-        groups: tokens of a cloud; at most as many as it has points.
-        group_size: points of a group; at most as many as the cloud has.
-        depth: blocks.
+        groups: number of groups (tokens), capped at the number of points.
+        group_size: points per group, capped at the number of points.
+        depth: number of blocks.
         embedding: channels of the tokens.
-        heads: of the attention.
-        class_token: a learned token, with a learned position, in front of the others. Point-BERT
-            and the fine-tuned Point-MAE have one, Point-MAE's pretraining has none.
-        group_channels: of the mini-PointNet, with a linear bridge to ``embedding``; 0 for no
-            bridge. Point-BERT has 256.
+        heads: attention heads.
+        class_token: prepend a learned token with a learned position. Point-BERT and fine-tuned
+            Point-MAE models have one, Point-MAE's pretraining has none.
+        group_channels: output channels of the mini-PointNet, followed by a linear layer to
+            ``embedding``; 0 for none. Point-BERT has 256.
         in_channels: 3 for coordinates, 6 with normals.
-        taps: the blocks, from 1, whose outputs the point features are made of; at most ``depth``.
-        drop_path: rate of left-out branches in the last block, from 0 linearly over the depth.
-        dropout, attention_dropout: rates.
-        residual_scale: a branch is divided by it (LV-ViT, Jiang et al. 2021, arXiv 2104.10858).
+        taps: blocks, counted from 1, whose outputs form the point features; at most ``depth``.
+        drop_path: stochastic-depth rate of the last block; it rises linearly from 0.
+        dropout, attention_dropout: dropout rates.
+        residual_scale: divides every branch (LV-ViT, Jiang et al. 2021, arXiv 2104.10858).
         normed_residual: the residual stream passes through the norms, as in ReCon's blocks.
-        start: of the sampling: ``far``, or ``first`` as public code has it.
+        start: first point of the farthest point sampling: ``far``, or ``first`` as in public code.
 
-    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))``. The cloud feature is, with a class
-    token, that token beside the maximum over the others (fine-tuning in Point-BERT and Point-MAE);
-    without one the maximum plus the mean over the tokens, as the published linear SVMs on frozen
-    trunks of this kind have it (Point-M2AE's code, and ReCon's for its patches). The point features
-    are the tokens behind the blocks ``taps``, each through the last norm as in Point-MAE's part
-    segmentation, carried to the points by their three nearest centres and set side by side.
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))``. With a class token, the cloud feature
+    is that token concatenated with the maximum over the others (fine-tuning in Point-BERT and
+    Point-MAE); without one it is the maximum plus the mean over the tokens, as in published linear
+    SVMs on frozen encoders of this kind (Point-M2AE's code, and ReCon's for its patches). For the
+    point features, the outputs of the blocks ``taps`` pass through the last norm, as in Point-MAE's
+    part segmentation, are interpolated from the three nearest centres and concatenated.
     """
 
     def __init__(
@@ -176,29 +176,29 @@ class PatchTransformer(nn.Module):
         return Features(cloud, interpolate(torch.cat(taps, dim=-1), centres, xyz))
 
     def trunk(self, tokens: Tensor, positions: Tensor, taps: Sequence[int] = ()) -> list[Tensor]:
-        """The blocks on any tokens, e.g. on those that a mask leaves.
+        """Run the blocks on any tokens, e.g. the visible ones of a mask.
 
         Args:
-            tokens: ``(B, M, embedding)``, of ``patches.embed``, without the class token.
-            positions: the same shape, of ``patches.position``.
-            taps: blocks whose outputs are wanted.
+            tokens: ``(B, M, embedding)``, from ``patches.embed``, without the class token.
+            positions: the same shape, from ``patches.position``.
+            taps: blocks whose outputs are returned.
 
         Returns:
-            Behind each of the blocks ``taps`` and behind the last block the tokens through the last
-            norm, ``(B, M, embedding)``, with the class token in front where there is one.
+            The normalised tokens ``(B, M, embedding)`` after each of the blocks ``taps`` and after
+            the last block; the class token, if there is one, comes first.
         """
         if self.class_token:
-            tokens = _in_front(self.token, tokens)
-            positions = _in_front(self.token_position, positions)
-        found = {}
+            tokens = _prepend(self.token, tokens)
+            positions = _prepend(self.token_position, positions)
+        outputs = {}
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens + positions)
             if number in taps or number == len(self.blocks):
-                found[number] = self.norm(tokens)
-        return [found[tap] for tap in (*taps, len(self.blocks))]
+                outputs[number] = self.norm(tokens)
+        return [outputs[tap] for tap in (*taps, len(self.blocks))]
 
 
-def _in_front(row: Tensor, rows: Tensor) -> Tensor:
-    """One row in front of the others of every cloud: ``(C,)`` and ``(B, M, C)``."""
-    clouds = rows.shape[0]  # its len() would be fixed in an exported graph
+def _prepend(row: Tensor, rows: Tensor) -> Tensor:
+    """Prepend a row ``(C,)`` to every cloud of ``(B, M, C)``."""
+    clouds = rows.shape[0]  # len(rows) would become a constant in an exported graph
     return torch.cat((row.expand(clouds, 1, -1), rows), dim=1)

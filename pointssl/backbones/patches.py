@@ -1,4 +1,4 @@
-"""Patches of points as tokens, shared by the trunks that work on them."""
+"""Point patches as tokens, shared by the transformer and the Mamba backbone."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ from pointssl_datasets.base.errors import UsageError
 
 
 class MiniPointNet(nn.Module):
-    """A token for each group of points: ``(B, G, S, C)`` to ``(B, G, O)``.
+    """Embed each group of points as a token: ``(B, G, S, C)`` to ``(B, G, O)``.
 
-    Two layers on every point, the maximum over the group beside every point, two more layers, the
-    maximum. Yu et al. 2022, Point-BERT (arXiv 2111.14819).
+    Two layers on every point; the maximum over the group, concatenated to every point; two more
+    layers; the maximum. Yu et al. 2022, Point-BERT (arXiv 2111.14819).
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -33,31 +33,33 @@ class MiniPointNet(nn.Module):
         clouds, count, size, channels = groups.shape
         rows = groups.reshape(-1, channels)
         x = self.linear2(norm_act(self.linear1(rows), self.norm1, 0.0))
-        whole = x.view(-1, size, 256).amax(dim=1)
-        # A layer on [maximum ; point] is the sum of one on each: the maximum's once a group.
-        of_whole, of_point = self.linear3.weight.split(256, dim=1)
-        x = F.linear(x, of_point, self.linear3.bias).view(-1, size, 512)
-        x = (x + F.linear(whole, of_whole)[:, None]).flatten(0, 1)
+        group_max = x.view(-1, size, 256).amax(dim=1)
+        # A layer on [maximum ; point] is a sum of two; the maximum's part is computed once a group.
+        max_weight, point_weight = self.linear3.weight.split(256, dim=1)
+        x = F.linear(x, point_weight, self.linear3.bias).view(-1, size, 512)
+        x = (x + F.linear(group_max, max_weight)[:, None]).flatten(0, 1)
         x = self.linear4(norm_act(x, self.norm2, 0.0))
         return x.view(clouds, count, size, -1).amax(dim=2)
 
 
 class Patches(nn.Module):
-    """Groups of neighbours around centres that cover the cloud, as tokens with positions.
+    """Patch embedding: groups of neighbours around farthest points, as tokens with positions.
 
     Args:
-        groups: centres, by farthest point sampling; a smaller cloud has as many as it has points.
-        size: points of a group, those nearest to its centre; at most all of the cloud.
+        groups: number of centres, chosen by farthest point sampling; capped at the number of
+            points.
+        size: points per group, those nearest to its centre; capped at the number of points.
         embedding: channels of tokens and positions.
-        group_channels: of the mini-PointNet's output, where a linear bridge to ``embedding``
-            follows it (Point-BERT has 256); 0 for none.
-        in_channels: of a point; its first three are taken relative to the centre.
-        start: of the sampling, see :func:`pointssl.ops.sampling.farthest_points`.
+        group_channels: output channels of the mini-PointNet, followed by a linear layer to
+            ``embedding`` (Point-BERT has 256); 0 for none.
+        in_channels: channels per point; the first three are taken relative to the centre.
+        start: start of the sampling, see :func:`pointssl.ops.sampling.farthest_points`.
 
-    Raises UsageError for fewer than 0 ``group_channels``.
+    Raises UsageError for negative ``group_channels``.
 
-    ``forward(x (B, N, in_channels))`` gives the centres ``(B, G, 3)`` and the tokens
-    ``(B, G, embedding)``; :meth:`group`, :meth:`embed` and ``position`` are its steps.
+    ``forward(x (B, N, in_channels))`` returns the centres ``(B, G, 3)`` and the tokens
+    ``(B, G, embedding)``; its steps are :meth:`group` and :meth:`embed`. ``position`` maps centres
+    to positions.
     """
 
     def __init__(
@@ -79,7 +81,8 @@ class Patches(nn.Module):
         self.position = nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, embedding))
 
     def group(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Groups ``(B, G, S, in_channels)`` relative to their centres, and these ``(B, G, 3)``."""
+        """Return groups ``(B, G, S, in_channels)`` relative to their centres, and the centres
+        ``(B, G, 3)``."""
         xyz = x[..., :3]
         centres = take_rows(xyz, farthest_points(xyz, self.groups, self.start))
         groups = take_rows(x, knn_among(centres, xyz, min(self.size, xyz.shape[1])))
@@ -87,7 +90,7 @@ class Patches(nn.Module):
         return groups - origin, centres
 
     def embed(self, groups: Tensor) -> Tensor:
-        """Tokens of groups, ``(B, G, S, in_channels)`` to ``(B, G, embedding)``."""
+        """Embed groups ``(B, G, S, in_channels)`` as tokens ``(B, G, embedding)``."""
         return self.bridge(self.net(groups))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,8 +99,8 @@ class Patches(nn.Module):
 
 
 class DropPath(nn.Module):
-    """In training leaves out a cloud's whole branch with probability ``rate`` and scales the others
-    up. Huang et al. 2016 (arXiv 1603.09382)."""
+    """Stochastic depth: in training, drop a cloud's whole branch with probability ``rate`` and
+    scale the others by ``1 / (1 - rate)``. Huang et al. 2016 (arXiv 1603.09382)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -111,26 +114,26 @@ class DropPath(nn.Module):
 
 
 def check_rate(name: str, rate: float) -> None:
-    """Raises UsageError unless ``rate`` is a probability of leaving out, below 1."""
+    """Raise UsageError unless ``rate`` is in [0, 1)."""
     if not 0 <= rate < 1:
         raise UsageError(f"{name} {rate}: expected a rate from 0 to below 1")
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
-    """Of each block: from 0 linearly to ``rate``.
+    """Return the stochastic-depth rate of each block, rising linearly from 0 to ``rate``.
 
     Raises:
-        UsageError: not from 0 to below 1.
+        UsageError: ``rate`` is not in [0, 1).
     """
     check_rate("drop_path", rate)
     return [rate * block / max(depth - 1, 1) for block in range(depth)]
 
 
 def check_taps(taps: Sequence[int], depth: int) -> list[int]:
-    """The numbers of the blocks, from 1, whose outputs become point features.
+    """Validate the numbers of the blocks, counted from 1, whose outputs become point features.
 
     Raises:
-        UsageError: none, or a network of ``depth`` blocks has no such block.
+        UsageError: there are none, or one is not in 1 to ``depth``.
     """
     beyond = [tap for tap in taps if not 1 <= tap <= depth]
     if beyond or not taps:
@@ -139,7 +142,8 @@ def check_taps(taps: Sequence[int], depth: int) -> list[int]:
 
 
 def init_as_vit(module: nn.Module) -> None:
-    """Normal weights of deviation 0.02 and no biases, as the public code of these networks has."""
+    """Initialise linear layers with normal weights (std 0.02) and zero biases, as the public code
+    of these networks does."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)

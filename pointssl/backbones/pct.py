@@ -1,4 +1,4 @@
-"""PCT: neighbour embeddings that thin the cloud out, then offset attention among what is left."""
+"""PCT: neighbour embeddings downsample the cloud, then offset attention runs on the centres."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,9 +17,9 @@ from pointssl_datasets.base.errors import UsageError
 
 
 class NeighbourEmbedding(nn.Module):
-    """A double edge convolution at centres far from each other.
+    """Downsample by farthest point sampling, with a double edge convolution at the centres.
 
-    ``xyz (B, N, 3)`` and ``x (B, N, C)`` to the centres ``(B, M, 3)`` and features ``(B, M, O)``.
+    Maps ``xyz (B, N, 3)`` and ``x (B, N, C)`` to centres ``(B, M, 3)`` and features ``(B, M, O)``.
     """
 
     def __init__(
@@ -38,7 +38,10 @@ class NeighbourEmbedding(nn.Module):
 
 
 class OffsetAttention(nn.Module):
-    """``x + LBR(x - attention(x))``, ``(B, M, C)`` to the same; one weight for query and key."""
+    """``x + LBR(x - attention(x))`` with LBR: linear, batch norm, ReLU; keeps ``(B, M, C)``.
+
+    Query and key share one weight.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -47,14 +50,14 @@ class OffsetAttention(nn.Module):
         self.layer = PointLayer(channels, channels, slope=0.0, bias=True)
 
     def weights(self, x: Tensor) -> Tensor:
-        """How much of every place (column) each place (row) takes: ``(B, 1, M, M)``.
+        """Compute the attention weights ``(B, 1, M, M)``; rows sum to 1.
 
-        A softmax over the places that take, then shares of what a place takes in all.
+        As in the paper: a softmax over the queries, then L1 normalisation over the keys.
         """
         query = self.query(x)
-        given = torch.softmax(query @ query.mT, dim=-1)
-        taken = given / (1e-9 + given.sum(dim=1, keepdim=True))
-        return taken.mT[:, None]
+        softmax = torch.softmax(query @ query.mT, dim=-1)
+        normalised = softmax / (1e-9 + softmax.sum(dim=1, keepdim=True))
+        return normalised.mT[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
         attended = self.weights(x)[:, 0] @ self.value(x)
@@ -68,20 +71,21 @@ class PCT(nn.Module):
     PCT_Pytorch.
 
     Args:
-        k: neighbours of a centre, itself included.
+        k: neighbours per centre, including the centre itself.
         embedding: channels of the last layer and of the cloud feature.
-        channels: of the point layers.
-        local_channels: of the neighbour embeddings; the last is the width of the attention.
-        centres: of each neighbour embedding, at most as many as it is given points.
-        attentions: layers of offset attention.
+        channels: output channels of the point layers.
+        local_channels: output channels of the neighbour embeddings; the last is the width of the
+            attention.
+        centres: number of centres of each neighbour embedding, capped at its number of points.
+        attentions: number of offset-attention layers.
         in_channels: 3 for coordinates, 6 with normals.
-        slope: of the last layer's leaky ReLU; all others are plain ReLUs.
-        start: of the farthest point sampling, see :func:`pointssl.ops.sampling.farthest_points`.
+        slope: negative slope of the last layer's leaky ReLU; all others are plain ReLUs.
+        start: start of the sampling, see :func:`pointssl.ops.sampling.farthest_points`.
 
-    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` gives the maximum over the last
-    centres as cloud feature. Point features are, side by side, the point layers' outputs and, from
-    the three nearest centres, those of the neighbour embeddings and of the last attention. Raises
-    UserError if N < k.
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` returns the maximum over the last
+    centres as the cloud feature. The point features concatenate the point layers' outputs and,
+    interpolated from the three nearest centres, the outputs of the neighbour embeddings and of the
+    last attention. Raises UserError if N < k.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Point Transformer: attention between a point and its neighbours, with a weight per channel."""
+"""Point Transformer: vector attention among neighbours, with separate weights per channel."""
 
 import math
 from collections.abc import Iterable
@@ -19,17 +19,17 @@ from pointssl.ops.norm_act import norm_act
 from pointssl.ops.sampling import check_start, farthest_points
 from pointssl_datasets.base.errors import UsageError
 
-MOST = 8  # transitions: 4 ** 8 points become one
+MAX_BLOCKS = 8  # 4 ** 8 points become one
 
 
 class VectorAttention(nn.Module):
-    """A residual block: ``y_i = x_i + W sum_j a_ij (v_j + p_ij)``.
+    """Residual vector attention: ``y_i = x_i + W sum_j a_ij (v_j + p_ij)``.
 
-    ``p_ij`` is an MLP of the difference of the places; ``a_ij`` is an MLP of ``q_i - k_j + p_ij``,
-    over the root of its channels and through a softmax over the neighbours, channel by channel.
+    ``p_ij`` is an MLP of the relative position. ``a_ij`` is an MLP of ``q_i - k_j + p_ij``, divided
+    by the square root of its channels, with a softmax over the neighbours for each channel.
 
-    ``(B, N, C)``, and for its B*N rows differences ``(R, K, 3)`` and row numbers ``(R, K)`` of the
-    neighbours, to ``(B, N, C)``.
+    Inputs: ``x (B, N, C)`` and, for its R = B*N rows, relative positions ``apart (R, K, 3)`` and
+    row numbers ``idx (R, K)`` of the neighbours. Output: ``(B, N, C)``.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -49,17 +49,17 @@ class VectorAttention(nn.Module):
     def forward(self, x: Tensor, apart: Tensor, idx: Tensor) -> Tensor:
         rows = self.into(x.flatten(0, 1))
         query, key, value = self.query(rows), self.key(rows), self.value(rows)
-        if is_exporting():  # a graph of one piece, for any number of rows
-            found = self._attend(query, key, value, apart, idx)
+        if is_exporting():  # no loop over blocks, so that the graph takes any number of rows
+            attended = self._attend(query, key, value, apart, idx)
         else:
             parts = zip(*(t.split(_step(query, idx)) for t in (query, apart, idx)), strict=True)
-            found = torch.cat([self._attend(q, key, value, *near) for q, *near in parts])
-        return x + self.back(found).view_as(x)
+            attended = torch.cat([self._attend(q, key, value, *near) for q, *near in parts])
+        return x + self.back(attended).view_as(x)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, apart: Tensor, idx: Tensor
     ) -> Tensor:
-        """``sum_j a_ij (v_j + p_ij)`` for a block of queries, ``(R, D)``."""
+        """Compute ``sum_j a_ij (v_j + p_ij)`` for a block of queries, ``(R, D)``."""
         place = self.place(apart)
         edges = query[:, None] - rows_of(key, idx) + place
         weight = (self.weigh(edges) / math.sqrt(query.shape[1])).softmax(dim=1)
@@ -67,15 +67,15 @@ class VectorAttention(nn.Module):
 
 
 def _step(query: Tensor, idx: Tensor) -> int:
-    """Rows whose edges stay in a CPU's cache, where three products over edges follow each other."""
+    """Choose a block size whose edges stay in a CPU's cache over three successive products."""
     block = BLOCK // 4 if query.device.type == "cpu" else 128 * BLOCK
     return max(1, block // (idx.shape[1] * query.shape[1]))
 
 
 class TransitionDown(nn.Module):
-    """A quarter of the points, each with the maximum over its neighbours' edges.
+    """Downsample to a quarter of the points; each takes the maximum over its neighbours' edges.
 
-    An edge is ``[x_j - x_i ; f_j]`` through two layers with batch norm. ``(B, N, 3)`` and
+    The edges ``[x_j - x_i ; f_j]`` pass through two layers with batch norm. Maps ``(B, N, 3)`` and
     ``(B, N, C)`` to ``(B, N // 4, 3)`` and ``(B, N // 4, O)``.
     """
 
@@ -93,17 +93,18 @@ class TransitionDown(nn.Module):
         centres = take_rows(xyz, farthest_points(xyz, max(1, points // 4), self.start))
         idx = knn_among(centres, xyz, min(self.k, points))
         apart = take_rows(xyz, idx) - centres[:, :, None]
-        of_place, of_point = self.linear1.weight.split([3, x.shape[-1]], dim=1)
-        # What a neighbour brings along is multiplied once for the point, not once for each edge.
-        edges = F.linear(apart, of_place, self.linear1.bias)
-        edges = (edges + take_rows(F.linear(x, of_point), idx)).flatten(0, 2)
+        offset_weight, point_weight = self.linear1.weight.split([3, x.shape[-1]], dim=1)
+        # The features' part of the product is computed once per point, not once per edge.
+        edges = F.linear(apart, offset_weight, self.linear1.bias)
+        edges = (edges + take_rows(F.linear(x, point_weight), idx)).flatten(0, 2)
         edges = self.norm2(self.linear2(norm_act(edges, self.norm1, 0.0)))
         best = edges.view(*idx.shape, -1).amax(dim=2)
         return centres, F.relu(best)
 
 
 class TransitionUp(nn.Module):
-    """Features of few points carried to many and added to what those have, each after a layer."""
+    """Upsample: interpolate coarse features to the fine points and add them to the skip features,
+    with a layer on each."""
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()
@@ -111,12 +112,13 @@ class TransitionUp(nn.Module):
         self.fine = PointLayer(fine, fine, slope=0.0, bias=True)
 
     def forward(self, x: Tensor, places: Tensor, skip: Tensor, xyz: Tensor) -> Tensor:
-        """``(B, M, C)`` at ``(B, M, 3)`` and ``(B, N, O)`` at ``(B, N, 3)`` to ``(B, N, O)``."""
+        """Map ``x (B, M, C)`` at ``places (B, M, 3)`` and ``skip (B, N, O)`` at ``xyz (B, N, 3)``
+        to ``(B, N, O)``."""
         return interpolate(self.coarse(x), places, xyz) + self.fine(skip)
 
 
 class Stage(nn.Module):
-    """A transition to fewer or more points, where there is one, and the attention block there."""
+    """An optional transition to fewer or more points, and the attention block on those points."""
 
     transition: Any
 
@@ -127,23 +129,24 @@ class Stage(nn.Module):
 
 
 class PointTransformer(nn.Module):
-    """Attention blocks on ever fewer points: each of ``blocks`` transitions keeps a quarter of the
-    points and doubles the channels, from 32 on.
+    """A hierarchy of attention blocks: each of ``blocks`` transitions keeps a quarter of the points
+    and doubles the channels, starting from 32.
 
     Zhao et al. 2021 (arXiv 2012.09164), in the form of qq456cvb/Point-Transformers.
 
     Args:
-        k: neighbours of a point, itself included.
-        embedding: channels of the attention inside every block.
-        blocks: transitions, each followed by a block.
+        k: neighbours per point, including the point itself.
+        embedding: inner channels of the attention in every block.
+        blocks: number of transitions, each followed by an attention block.
         in_channels: 3 for coordinates, 6 with normals.
-        decoder: carry the features back up to all points, by transitions and blocks of its own.
-        start: of the farthest points, ``"far"`` or ``"first"``; see
+        decoder: upsample the features to all points with transitions and blocks of its own.
+        start: start of the farthest point sampling, ``"far"`` or ``"first"``; see
             :func:`pointssl.ops.sampling.farthest_points`.
 
-    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` gives the mean over the deepest points
-    as cloud feature, and as point features those of all stages, interpolated and side by side; with
-    the decoder its output, whose maximum then stands behind the mean. Raises UserError if N < k.
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))``. Without a decoder, the cloud feature
+    is the mean over the deepest points, and the point features concatenate those of all stages,
+    interpolated to all points. With a decoder, the point features are its output, and its maximum
+    is appended to the cloud feature. Raises UserError if N < k.
     """
 
     def __init__(
@@ -156,8 +159,10 @@ class PointTransformer(nn.Module):
         start: str = "far",
     ) -> None:
         super().__init__()
-        if blocks > MOST:
-            raise UsageError(f"blocks {blocks}: expected at most {MOST}, as each doubles the width")
+        if blocks > MAX_BLOCKS:
+            raise UsageError(
+                f"blocks {blocks}: expected at most {MAX_BLOCKS}, as each doubles the width"
+            )
         check_start(start)
         self.k = k
         self.in_channels = in_channels
@@ -210,6 +215,7 @@ class PointTransformer(nn.Module):
 
 
 def _edges(xyz: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
-    """``x_i - x_j`` ``(B*N, K, 3)`` and row numbers ``(B*N, K)`` of neighbours ``(B, N, K)``."""
+    """Return relative positions ``x_i - x_j (B*N, K, 3)`` and row numbers ``(B*N, K)`` of the
+    neighbours ``(B, N, K)``."""
     apart = xyz[:, :, None] - take_rows(xyz, idx)
     return apart.flatten(0, 1), flat_index(idx)

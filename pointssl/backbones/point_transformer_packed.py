@@ -1,4 +1,4 @@
-"""Point Transformer of bottleneck blocks, for clouds of equal sizes or packed ones of any."""
+"""Point Transformer with bottleneck blocks, for batches of equal clouds or packed clouds."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,11 @@ from pointssl_datasets.base.errors import UsageError, UserError
 
 
 class VectorAttention(nn.Module):
-    """``sum_j a_ij (v_j + p_ij)``: ``p_ij`` is an MLP of the difference of the places, ``a_ij`` one
-    of ``k_j - q_i + p_ij`` and through a softmax over the neighbours.
+    """Vector attention ``sum_j a_ij (v_j + p_ij)``.
 
-    ``share`` channels, those that stand ``channels // share`` apart, have one weight in common.
+    ``p_ij`` is an MLP of the relative position; ``a_ij`` is an MLP of ``k_j - q_i + p_ij`` with a
+    softmax over the neighbours. Each weight serves ``share`` channels, spaced
+    ``channels // share`` apart.
     """
 
     def __init__(self, channels: int, share: int) -> None:
@@ -50,7 +51,7 @@ class VectorAttention(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A residual block: linear, attention and linear, each with batch norm, ``(T, C)``."""
+    """Residual bottleneck: linear, attention, linear, each with batch norm; keeps ``(T, C)``."""
 
     def __init__(self, channels: int, share: int) -> None:
         super().__init__()
@@ -68,8 +69,8 @@ class Bottleneck(nn.Module):
 
 
 class TransitionDown(nn.Module):
-    """One layer on ``[x_j - x_i ; f_j]``, then the maximum over the neighbours above each point; at
-    a stage that keeps all points one layer on them."""
+    """Downsample: one layer on the edges ``[x_j - x_i ; f_j]`` from each kept point to its
+    neighbours in the previous level, then the maximum. With stride 1, one layer on every point."""
 
     def __init__(self, channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -81,14 +82,15 @@ class TransitionDown(nn.Module):
         if level.above is None:
             return norm_act(self.linear(x), self.norm, 0.0)
         idx, apart = level.above
-        of_place, of_point = self.linear.weight.split([3, x.shape[1]], dim=1)
-        # What a neighbour brings along is multiplied once for the point, not once for each edge.
-        edges = F.linear(apart, of_place) + rows_of(F.linear(x, of_point), idx)
+        offset_weight, point_weight = self.linear.weight.split([3, x.shape[1]], dim=1)
+        # The features' part of the product is computed once per point, not once per edge.
+        edges = F.linear(apart, offset_weight) + rows_of(F.linear(x, point_weight), idx)
         return F.relu(self.norm(edges.flatten(0, 1)).view_as(edges).amax(dim=1))
 
 
 class Stage(nn.Module):
-    """A transition and its blocks: features of the level above to the places and features here."""
+    """A transition and its blocks; maps the previous level's features to this level's places and
+    features."""
 
     def __init__(self, channels: int, width: int, stride: int, depth: int, share: int) -> None:
         super().__init__()
@@ -99,12 +101,12 @@ class Stage(nn.Module):
         x = self.down(x, level)
         for block in self.blocks:
             x = block(x, level)
-        return level.handed_out(level.xyz), level.handed_out(x)
+        return level.unflatten(level.xyz), level.unflatten(x)
 
 
 class Up(nn.Module):
-    """The way back: a level's own features and, interpolated, those of the level below, each after
-    a layer; at the deepest level the mean of the cloud stands in for what lies below."""
+    """Upsample: add a level's own features and those interpolated from the next deeper level, with
+    a layer on each. The deepest level uses the cloud's mean instead."""
 
     def __init__(self, width: int, below: int, depth: int, share: int) -> None:
         super().__init__()
@@ -121,36 +123,36 @@ class Up(nn.Module):
             mean = F.relu(self.deeper(per_cloud(x, level.sizes, "mean")))
             x = self.own(torch.cat((x, per_point(mean, level.sizes)), dim=1))
         else:
-            x = self.own(x) + carried(self.deeper(deeper), below, level)
+            x = self.own(x) + interpolate_level(self.deeper(deeper), below, level)
         for block in self.blocks:
             x = block(x, level)
-        return level.handed_out(x)
+        return level.unflatten(x)
 
 
 class PackedPointTransformer(nn.Module):
     """The Point Transformer for scenes; clouds may differ in size.
 
-    Zhao et al. 2021 (arXiv 2012.09164), in the form of its first author's code
+    Zhao et al. 2021 (arXiv 2012.09164), in the form of the first author's code
     (POSTECH-CVLab/point-transformer).
 
     Args:
-        k: neighbours of a point, itself included; ``first_k`` at the first stage.
+        k: neighbours per point, including the point itself; ``first_k`` at the first stage.
         widths: channels of the stages.
         depths: blocks of each stage, after its transition.
-        strides: of how many points a stage keeps one, 1 at a stage that keeps all.
-        share: channels that have a weight of the attention in common.
+        strides: downsampling factor of each stage; 1 keeps all points.
+        share: number of channels that share an attention weight.
         in_channels: 3 for coordinates, 6 with normals or colours.
-        decoder: carry the features back up to all points, with ``up_depth`` blocks a stage.
-        start: of the farthest points, ``"far"`` or ``"first"``; see
+        decoder: upsample the features to all points, with ``up_depth`` blocks per stage.
+        start: start of the farthest point sampling, ``"far"`` or ``"first"``; see
             :func:`pointssl.ops.sampling.farthest_points`.
 
-    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` or, of packed clouds, ``forward(xyz
-    (T, 3), feats (T, in_channels - 3), offsets (B,))``; see :mod:`pointssl.ops.packed`. Gives the
-    mean over the deepest points as cloud feature ``(B, D)``, and as point features ``(B, N, C)`` or
-    ``(T, C)`` those of all stages, interpolated and side by side; with the decoder its output,
-    whose maximum then stands behind the mean. At a stage where a cloud has fewer than ``k`` points
-    the nearest, the point itself, fills up. Raises UserError if a cloud has fewer than ``k``
-    points to begin with.
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` or, for packed clouds, ``forward(xyz
+    (T, 3), feats (T, in_channels - 3), offsets (B,))``; see :mod:`pointssl.ops.packed`. Without a
+    decoder, the cloud feature ``(B, D)`` is the mean over the deepest points, and the point
+    features, ``(B, N, C)`` or ``(T, C)``, concatenate those of all stages, interpolated to all
+    points. With a decoder, the point features are its output, and its maximum is appended to the
+    cloud feature. Where a stage leaves a cloud fewer than ``k`` points, the nearest neighbour, the
+    point itself, is repeated. Raises UserError if an input cloud has fewer than ``k`` points.
     """
 
     packed = True
@@ -197,31 +199,32 @@ class PackedPointTransformer(nn.Module):
     def forward(
         self, xyz: Tensor, feats: Tensor | None = None, offsets: Tensor | None = None
     ) -> Features:
-        x, shape, sizes = self._rows_of_all(xyz, feats, offsets)
+        x, shape, sizes = self._flatten_input(xyz, feats, offsets)
         require_enough(min(sizes), max(self.neighbours))
         rows = xyz.reshape(len(x), 3)
         all_levels = levels(rows, sizes, shape, self.strides, self.neighbours, self.start)
-        found = []
+        outputs = []
         for stage, level in zip(self.stages, all_levels, strict=True):
             x = stage(x, level)[1].reshape(len(level.xyz), -1)
-            found.append(x)
+            outputs.append(x)
         top, deepest = all_levels[0], all_levels[-1]
         cloud = per_cloud(x, deepest.sizes, "mean")
         if not self.ups:
-            points = [carried(x, level, top) for x, level in zip(found, all_levels, strict=True)]
-            return Features(cloud, top.handed_out(torch.cat(points, dim=1)))
+            stages = zip(outputs, all_levels, strict=True)
+            points = [interpolate_level(x, level, top) for x, level in stages]
+            return Features(cloud, top.unflatten(torch.cat(points, dim=1)))
         below = None
-        for up, level, own in zip(self.ups, all_levels[::-1], found[::-1], strict=True):
+        for up, level, own in zip(self.ups, all_levels[::-1], outputs[::-1], strict=True):
             x = up(own, level, *below) if below else up(own, level)
             x = x.reshape(len(level.xyz), -1)
             below = x, level
         cloud = torch.cat((cloud, per_cloud(x, top.sizes, "max")), dim=1)
-        return Features(cloud, top.handed_out(x))
+        return Features(cloud, top.unflatten(x))
 
-    def _rows_of_all(
+    def _flatten_input(
         self, xyz: Tensor, feats: Tensor | None, offsets: Tensor | None
     ) -> tuple[Tensor, tuple[int, ...], list[int]]:
-        """The input of all points ``(T, in_channels)``, the shape it came in, and the sizes."""
+        """Return all points ``(T, in_channels)``, the original shape, and each cloud's size."""
         if offsets is None:
             x = with_feats(xyz, feats, self.in_channels)
             clouds, points = x.shape[:2]
@@ -235,8 +238,8 @@ class PackedPointTransformer(nn.Module):
         return x[0], (len(xyz),), sizes
 
 
-def carried(x: Tensor, level: Level, target: Level) -> Tensor:
-    """Features of one level at the points of another."""
+def interpolate_level(x: Tensor, level: Level, target: Level) -> Tensor:
+    """Interpolate the features of one level to the points of another."""
     if level is target:
         return x
     return packed_interpolate(x, level.xyz, level.sizes, target.xyz, target.sizes)

@@ -1,4 +1,4 @@
-"""PointNet: the same layers on every point, then the maximum; T-Nets align points and features."""
+"""PointNet: shared layers on every point, then the maximum; T-Nets align points and features."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,17 +14,17 @@ from pointssl_datasets.base.errors import UsageError
 
 
 def point_layers(*widths: int) -> nn.Sequential:
-    """Linear, norm and ReLU on every point, from one of the ``widths`` to the next."""
+    """Build a stack of linear, norm and ReLU on every point, with these channel ``widths``."""
     return nn.Sequential(*(PointLayer(a, b, slope=0.0, bias=True) for a, b in pairwise(widths)))
 
 
 class TNet(nn.Module):
-    """A square matrix for each cloud, the identity at first.
+    """T-Net: predicts a square matrix per cloud, initially the identity.
 
     Args:
-        size: of the matrix.
-        channels: of the layers on points.
-        hidden: of the layers after the maximum.
+        size: rows and columns of the matrix.
+        channels: output channels of the layers on points.
+        hidden: output channels of the layers after the maximum.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TNet(nn.Module):
         nn.init.zeros_(self.matrix.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, N, C)`` to ``(B, size, size)``."""
+        """Map ``(B, N, C)`` to ``(B, size, size)``."""
         x = max_over_points(self.point_layers(x))
         for linear, norm in zip(self.linears, self.norms, strict=True):
             x = F.relu(norm(linear(x)))
@@ -52,21 +52,21 @@ class TNet(nn.Module):
 class PointNet(nn.Module):
     """Qi et al. 2017, PointNet (arXiv 1612.00593), in the form of Pointnet_Pointnet2_pytorch.
 
-    Its part segmentation has ``channels=(64, 128, 128, 512)``, ``embedding=2048`` and
+    The part-segmentation network there has ``channels=(64, 128, 128, 512)``, ``embedding=2048`` and
     ``transform_after=3``.
 
     Args:
-        embedding: channels of the last layer (a norm without a ReLU) and of the cloud feature.
-        channels: of the layers before it.
-        align: turn the coordinates by a T-Net; it sees all channels of the points.
-        feature_transform: multiply features by the matrix of a second T-Net.
-        transform_after: which of the ``channels``, counted from 1, these features are.
-        tnet_channels, tnet_hidden: of both T-Nets.
-        in_channels: 3 for coordinates, 6 with normals (which the T-Net does not turn).
+        embedding: channels of the last layer (norm without ReLU) and of the cloud feature.
+        channels: output channels of the layers before the last.
+        align: transform the coordinates by a T-Net, which sees all channels of the points.
+        feature_transform: transform features by the matrix of a second T-Net.
+        transform_after: the layer, counted from 1, whose output is transformed.
+        tnet_channels, tnet_hidden: ``channels`` and ``hidden`` of both T-Nets.
+        in_channels: 3 for coordinates, 6 with normals (which the T-Net does not transform).
 
-    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` gives the maximum over the points as
-    cloud feature, and as point features the outputs of all layers before the last side by side,
-    not transformed. A cloud may have a single point.
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` returns the maximum over the points as
+    the cloud feature, and the concatenated outputs of all layers before the last, without the
+    feature transform, as point features. Clouds of a single point are allowed.
     """
 
     def __init__(

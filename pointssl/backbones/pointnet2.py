@@ -1,4 +1,4 @@
-"""PointNet++: a small PointNet in balls around few points, then in balls around fewer."""
+"""PointNet++: small PointNets on balls around a shrinking set of centres."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ from pointssl_datasets.base.errors import UsageError
 
 
 class Ball(nn.Module):
-    """Layers on the points within a radius, and their maximum.
+    """Shared layers on the points within a radius, then the maximum.
 
-    They see each point's offset from the middle of the ball beside its features. The first layer
-    is applied to points and middles instead of their pairs, of which there are many more.
+    The input of a point is its offset from the ball's centre and its features. The first layer is
+    applied to points and centres separately, as there are many more pairs of them.
     """
 
     def __init__(
@@ -33,20 +33,20 @@ class Ball(nn.Module):
         self.radius, self.k, self.order = radius, k, order
 
     def forward(self, xyz: Tensor, x: Tensor, places: Tensor) -> Tensor:
-        """Points ``(B, N, 3)``, ``(B, N, C)`` and middles ``(B, M, 3)`` to ``(B, M, O)``."""
+        """Map points ``(B, N, 3)``, ``(B, N, C)`` and centres ``(B, M, 3)`` to ``(B, M, O)``."""
         idx = ball(places, xyz, self.radius, self.k, self.order)
-        of_points = self.first.linear(torch.cat((xyz, x), dim=-1))
-        of_places = F.linear(places, self.first.linear.weight[:, :3])
-        pairs = self.first.activate(take_rows(of_points, idx) - of_places[:, :, None])
+        point_part = self.first.linear(torch.cat((xyz, x), dim=-1))
+        centre_part = F.linear(places, self.first.linear.weight[:, :3])
+        pairs = self.first.activate(take_rows(point_part, idx) - centre_part[:, :, None])
         pairs = self.rest(pairs)
         return max_over_points(pairs.flatten(0, 1)).view(*pairs.shape[:2], -1)
 
 
 class SetAbstraction(nn.Module):
-    """Balls of one size or several around points far from each other.
+    """Balls of one or several radii around farthest points.
 
-    ``xyz (B, N, 3)`` and ``x (B, N, C)`` to the places ``(B, M, 3)`` and the features of all sizes
-    side by side.
+    Maps ``xyz (B, N, 3)`` and ``x (B, N, C)`` to the centres ``(B, M, 3)`` and the concatenated
+    features of all radii.
     """
 
     def __init__(self, centres: int, balls: Sequence[Ball], start: str) -> None:
@@ -60,10 +60,10 @@ class SetAbstraction(nn.Module):
 
 
 class FeaturePropagation(nn.Module):
-    """Layers on features of many points beside those interpolated from few.
+    """Upsample: shared layers on fine features concatenated with interpolated coarse ones.
 
-    The first layer is applied before the interpolation, which changes nothing: both are linear, and
-    the weights of an interpolation add up to one.
+    The first layer runs before the interpolation, which gives the same result: both are linear, and
+    the interpolation weights sum to one.
     """
 
     def __init__(self, fine: int, coarse: int, channels: Sequence[int]) -> None:
@@ -75,13 +75,13 @@ class FeaturePropagation(nn.Module):
     def forward(
         self, xyz: Tensor, x: Tensor, places: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """``x (B, N, fine)`` at ``xyz`` and ``values (B, M, coarse)`` at ``places`` to ``xyz`` and
-        ``(B, N, O)``."""
+        """Map ``x (B, N, fine)`` at ``xyz`` and ``values (B, M, coarse)`` at ``places`` to ``xyz``
+        and ``(B, N, O)``."""
         linear = self.first.linear
-        of_fine, of_coarse = linear.weight[:, : self.fine], linear.weight[:, self.fine :]
-        y = interpolate(F.linear(values, of_coarse, linear.bias), places, xyz)
+        fine_weight, coarse_weight = linear.weight[:, : self.fine], linear.weight[:, self.fine :]
+        y = interpolate(F.linear(values, coarse_weight, linear.bias), places, xyz)
         if self.fine:
-            y = y + F.linear(x, of_fine)
+            y = y + F.linear(x, fine_weight)
         return xyz, self.rest(self.first.activate(y))
 
 
@@ -89,23 +89,24 @@ class PointNet2(nn.Module):
     """Qi et al. 2017, PointNet++ (arXiv 1706.02413), in the form of Pointnet_Pointnet2_pytorch.
 
     Args:
-        embedding: channels of the last layer, on all that the last stage left.
-        hidden: of the layers before it.
-        centres: for each stage, how many points are kept; at most as many as there are.
-        radii, neighbours, channels: for each stage and each size of its balls the radius, the most
-            points within, and the layers' channels.
-        group_all: have the last layers; without them the last stage's maximum is the cloud feature.
-        absolute: the first stage sees coordinates beside offsets, as in segmentation.
-        decoder: carry the features back to the points, with layers of ``decoder_channels``,
-            deepest first. The cloud feature then also has the maximum over the decoded points.
-        skip_input: the last of these layers sees the points' own channels; not so in scenes.
+        embedding: channels of the last layer, which runs on all centres of the last stage.
+        hidden: output channels of the layers before the last.
+        centres: number of centres of each stage, capped at the stage's number of points.
+        radii, neighbours, channels: for each stage and each of its balls, the radius, the maximum
+            number of points, and the layers' channels.
+        group_all: use the last layers; without them the last stage's maximum is the cloud feature.
+        absolute: the first stage gets coordinates as well as offsets, as in segmentation.
+        decoder: upsample the features to all points, with layers of ``decoder_channels``, deepest
+            first. The maximum over the decoded points is then appended to the cloud feature.
+        skip_input: the decoder's last step gets the input channels; the network for scenes does
+            not use them.
         in_channels: 3 for coordinates, 6 with normals.
-        order: of the points in a ball: the ``"nearest"``, or the ``"first"`` as public code has it.
-        start: of the farthest point sampling, see :func:`pointssl.ops.sampling.farthest_points`.
+        order: which points fill a ball: the ``"nearest"``, or the ``"first"`` as in public code.
+        start: start of the sampling, see :func:`pointssl.ops.sampling.farthest_points`.
 
-    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))`` gives as point features the decoder's,
-    or without one the points' channels beside every stage's features from the three nearest
-    centres. A cloud may have a single point.
+    ``forward(xyz (B, N, 3), feats (B, N, in_channels - 3))``. The point features are the decoder's
+    output; without a decoder, the input channels concatenated with every stage's features,
+    interpolated from the three nearest centres. Clouds of a single point are allowed.
     """
 
     def __init__(
@@ -185,8 +186,8 @@ class PointNet2(nn.Module):
             carried = [interpolate(x, places, xyz) for places, x in passed[1:]]
             return Features(cloud, torch.cat((points, *carried), dim=-1))
         if self.last is None:
-            passed.pop()  # that is where x stands
-        else:  # one place, wherever, that all points see
+            passed.pop()  # its features are x itself
+        else:  # a single centre that every point interpolates from; its position has no effect
             places, x = xyz[:, :1], cloud[:, None]
         for step, (fine, own) in zip(self.decoder, reversed(passed), strict=True):
             places, x = step(fine, own, places, x)
@@ -194,7 +195,7 @@ class PointNet2(nn.Module):
 
 
 class PointNet2MSG(PointNet2):
-    """:class:`PointNet2` with balls of several sizes around each point, as its classifier has."""
+    """:class:`PointNet2` with multi-scale grouping: balls of several radii around each centre."""
 
     def __init__(
         self,
@@ -228,8 +229,7 @@ def _check(
     neighbours: Sequence[Sequence[int]],
     channels: Sequence[Sequence[Sequence[int]]],
 ) -> None:
-    """Raises UsageError unless there is one of each for every stage and every size of a ball, and
-    the balls have a size."""
+    """Raise UsageError unless every stage and ball has one entry of each, and radii are above 0."""
     if min(min(stage) for stage in radii) <= 0:
         raise UsageError(f"radii {[list(stage) for stage in radii]}: expected lengths above 0")
     sizes = [[len(stage) for stage in each] for each in (radii, neighbours, channels)]

@@ -1,9 +1,9 @@
-"""What each backbone costs: ``python -m pointssl.benchmarks.backbone_costs``.
+"""Cost of every backbone: ``python -m pointssl.benchmarks.backbone_costs``.
 
-Every backbone with its published arguments, on clouds of random points. Times are medians of
-several steps; memory is what one training step takes above what the process held before it, in a
-fresh process. Multiply-adds are those of matrix products and convolutions for one cloud, the search
-for neighbours by matrix products among them.
+Runs each backbone with its published arguments on clouds of random points. Times are medians over
+several steps. Memory is the peak that one training step adds, in a fresh process. Multiply-adds are
+those of the matrix products and convolutions for one cloud, including neighbour searches by matrix
+products.
 """
 
 import argparse
@@ -30,7 +30,7 @@ HEADER = (
 
 
 def measure(name: str, clouds: int, points: int, repeats: int, device: torch.device) -> list[str]:
-    """A row of the table but for the memory."""
+    """Measure a row of the table, without the memory."""
     encoder = build_encoder(name, seed=0).to(device)
     xyz = random_clouds(clouds, points, device)
     profile = profile_modules(encoder.eval(), xyz[:1], passes=1)[0]
@@ -48,8 +48,8 @@ def measure(name: str, clouds: int, points: int, repeats: int, device: torch.dev
 
 
 def step(encoder: nn.Module, mode: str, xyz: Tensor) -> None:
-    """A pass in evaluation mode, or a training step without optimiser on the cloud feature, which
-    is what contrastive pretraining asks for."""
+    """Run a forward pass in evaluation mode, or a training step without optimiser on the cloud
+    feature, as in contrastive pretraining."""
     encoder.train(mode == "train")
     if mode == "train":
         encoder.zero_grad(set_to_none=True)
@@ -60,8 +60,8 @@ def step(encoder: nn.Module, mode: str, xyz: Tensor) -> None:
 
 
 def train_memory(name: str, clouds: int, points: int, device: torch.device) -> int:
-    """Peak bytes of a training step above those before it; for a fresh process."""
-    # What a first step sets up once is not a step's memory.
+    """Measure the peak bytes that a training step adds; call it in a fresh process."""
+    # The first step also allocates what is set up only once; don't count that.
     step(build_encoder(name, seed=0).to(device), "train", random_clouds(2, 64, device))
     encoder = build_encoder(name, seed=0).to(device)
     xyz = random_clouds(clouds, points, device)
@@ -69,6 +69,7 @@ def train_memory(name: str, clouds: int, points: int, device: torch.device) -> i
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Measure the backbones, and print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m pointssl.benchmarks.backbone_costs", description=__doc__
     )
@@ -76,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--clouds", type=int, default=4)
     parser.add_argument("--points", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of the CPU; by default torch's choice")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     options = parser.parse_args(arguments)
     with start_world(options.device, options.threads) as world:

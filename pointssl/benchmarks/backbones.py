@@ -1,4 +1,4 @@
-"""Whole encoders: a training step without optimiser, and a pass in evaluation mode."""
+"""Section ``backbones``: a training step without optimiser, and a pass in evaluation mode."""
 
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ ROWS: list[tuple[str, int, int, dict[str, float], dict[str, float]]] = [
     ("point_transformer", 4, 1024, {"cpu": 1.8, "cuda": 2}, {}),
     ("pct", 8, 1024, {"cpu": 3, "cuda": 3}, {}),
 ]
-# The first farthest point is where the textbook's loop starts.
+# Sampling starts at the first point, as in the textbook's loop.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "point_transformer": {"start": "first"},
     "pct": {"start": "first"},
@@ -29,16 +29,16 @@ SMALL = {"clouds": 2, "points": 160}
 
 
 def cases(level: str, gpu: bool) -> list[Case]:
-    """The rows of this section; on a GPU those of `dgcnn` also in bf16."""
-    found = []
+    """Return the cases of this section; on a GPU, those of `dgcnn` also in bf16."""
+    result = []
     rows = [row for row in ROWS if row[2] == 1024] if level == "quick" else ROWS
     for network, clouds, points, *goals in rows:
         for mode, wanted in zip(("train", "eval"), goals, strict=True):
             for amp in (False, True) if gpu and network == "dgcnn" else (False,):
                 sizes: dict[str, Any] = {"clouds": clouds, "points": points}
                 sizes = {"clouds": 2, "points": 256} if level == "quick" else sizes
-                found.append(_case(network, mode, amp, sizes, {} if level == "quick" else wanted))
-    return found
+                result.append(_case(network, mode, amp, sizes, {} if level == "quick" else wanted))
+    return result
 
 
 def _case(
@@ -61,7 +61,7 @@ def _case(
 
 
 class Textbook(nn.Module):
-    """One of our encoders, run by the textbook's operations."""
+    """One of our encoders, run with the textbook operations."""
 
     def __init__(self, network: str, encoder: nn.Module) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Textbook(nn.Module):
         self.cloud_dim: int = encoder.cloud_dim  # type: ignore[assignment]
 
     def forward(self, xyz: Tensor, feats: Tensor | None = None) -> Any:
-        """``(B, N, 3)`` to an object with ``cloud (B, D)``."""
+        """Map ``(B, N, 3)`` to an object with ``cloud (B, D)``."""
         return _Cloud(self.run(self.encoder, xyz))
 
 
@@ -79,10 +79,10 @@ class _Cloud:
 
 
 def encoder_of(network: str, side: str, **arguments: Any) -> nn.Module:
-    """An encoder of either side, with the same weights.
+    """Build the encoder of a side; both sides have the same weights.
 
-    A layer that starts with zeros, as that of a T-Net, would hide what is before it: some noise is
-    added to all of them.
+    Noise is added to all weights, as a layer that is initialised with zeros, such as a T-Net's
+    last, would hide errors in the layers before it.
     """
     encoder = build_encoder(network, seed=0, **arguments)
     noise = torch.Generator().manual_seed(1)
@@ -101,7 +101,7 @@ def _make(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Run:
-    """One step, which gives the clouds' features and the gradients."""
+    """Prepare one step, which returns the cloud features and the gradients."""
     encoder = encoder_of(network, side, **sizes["arguments"]).to(device, dtype)
     encoder.train(mode == "train")
     xyz = random_clouds(sizes["clouds"], sizes["points"], device).to(dtype)
@@ -123,8 +123,8 @@ def _make(
 
 
 def _work(network: str, mode: str, amp: bool, sizes: Sizes) -> Work:
-    """Operations of our algorithm, counted on two clouds; parameters and clouds moved once, and
-    the gradients and parameters again in training."""
+    """Count the operations of our algorithm on two clouds; parameters and clouds are moved once,
+    in training the gradients and parameters again."""
     cpu = torch.device("cpu")
     two = {**sizes, "clouds": 2}
     step = _make(network, mode, False, "ours", two, cpu, torch.float32)

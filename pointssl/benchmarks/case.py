@@ -1,4 +1,4 @@
-"""What is measured: one thing, done as public code does it and as we do it."""
+"""A benchmark case: one task, run by the textbook implementation and by ours."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ Make = Callable[[str, Sizes, torch.device, torch.dtype], Run]
 
 @dataclass(frozen=True)
 class Work:
-    """What nobody can spare.
+    """The unavoidable work of a case.
 
     Attributes:
         operations: multiplications and additions.
-        bytes: what must be read and written once.
-        dtype: of the numbers.
+        bytes: bytes that must be read or written once.
+        dtype: dtype of the numbers.
     """
 
     operations: float
@@ -31,18 +31,18 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A row of the table. Everything in it can be sent to another process.
+    """One row of the table; it can be pickled for another process.
 
     Attributes:
-        make: side, sizes, device and type to a call that does it once; both sides are made of the
-            same numbers.
-        sizes: those that are measured.
-        small: those at which both sides are compared in float64, and warmed up.
-        work: of :attr:`sizes`.
-        settle: what a call gives, as the tensors in which both sides must agree.
-        goals: wanted ratios of time by device type, at :attr:`sizes`.
-        memory_goal: wanted share of the textbook's memory.
-        measures_memory: whether memory means anything here.
+        make: maps side, sizes, device and dtype to a call that does the task once; both sides get
+            the same numbers.
+        sizes: sizes that are measured.
+        small: sizes for comparing both sides in float64, and for warming up.
+        work: maps sizes to the unavoidable work.
+        settle: maps the output of a call to the tensors in which both sides must agree.
+        goals: target speed-ups at :attr:`sizes` by device type.
+        memory_goal: target share of the textbook's memory.
+        measures_memory: whether memory is measured.
     """
 
     section: str
@@ -57,22 +57,22 @@ class Case:
     measures_memory: bool = True
 
 
-def as_list(found: Any) -> list[Tensor]:
-    """A tensor, or several."""
-    return [found] if isinstance(found, Tensor) else list(found)
+def as_list(output: Any) -> list[Tensor]:
+    """Return one or several tensors as a list."""
+    return [output] if isinstance(output, Tensor) else list(output)
 
 
 def random_clouds(clouds: int, points: int, device: torch.device, channels: int = 3) -> Tensor:
-    """``(B, N, channels)`` normal numbers, the same on every machine."""
+    """Draw normal numbers ``(B, N, channels)``, the same on every machine."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(clouds, points, channels, generator=generator).to(device)
 
 
 def check_equal(case: Case, device: torch.device) -> None:
-    """Both sides give the same at the small sizes, in float64.
+    """Check that both sides give the same result at the small sizes, in float64.
 
     Raises:
-        AssertionError: they differ, and no time is worth printing.
+        AssertionError: they differ, so a comparison of times would be meaningless.
     """
     textbook, ours = (
         case.settle(case.make(side, case.small, device, torch.float64)()) for side in SIDES
@@ -80,11 +80,11 @@ def check_equal(case: Case, device: torch.device) -> None:
     assert len(textbook) == len(ours), f"{case.name}: {len(textbook)} and {len(ours)} tensors"
     floats = [t for t in textbook if t.is_floating_point()]
     scale = max((float(t.abs().max()) for t in floats), default=0.0)
-    for expected, found in zip(textbook, ours, strict=True):
-        assert expected.shape == found.shape, f"{case.name}: the sides have different shapes"
+    for expected, got in zip(textbook, ours, strict=True):
+        assert expected.shape == got.shape, f"{case.name}: the sides have different shapes"
         if not expected.is_floating_point():
-            assert torch.equal(expected, found.to(expected.dtype)), f"{case.name}: the sides differ"
+            assert torch.equal(expected, got.to(expected.dtype)), f"{case.name}: the sides differ"
             continue
-        allowed = 1e-7 * max(float(expected.abs().max()), 1e-3 * scale)
-        apart = float((found - expected).abs().max())
-        assert apart <= allowed, f"{case.name}: the sides differ by {apart:.1e}"
+        tolerance = 1e-7 * max(float(expected.abs().max()), 1e-3 * scale)
+        difference = float((got - expected).abs().max())
+        assert difference <= tolerance, f"{case.name}: the sides differ by {difference:.1e}"

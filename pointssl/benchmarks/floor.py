@@ -1,4 +1,4 @@
-"""How fast this machine could be: a case's floor is what its work takes at the best rates."""
+"""Lower bounds on run times: a case's work, done at the machine's peak rates."""
 
 import math
 import time
@@ -15,11 +15,11 @@ TYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.b
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine reached, at best.
+    """Peak rates that the machine reached.
 
     Attributes:
-        matrix: operations a second of a large matrix product, by type of its numbers.
-        copy: bytes a second, read and written ones together, of a large copy.
+        matrix: operations per second of a large matrix product, by dtype.
+        copy: bytes per second, read plus written, of a large copy.
     """
 
     matrix: dict[str, float]
@@ -27,9 +27,9 @@ class Rates:
 
 
 def measure_rates(device: torch.device, *, side: int = 0, megabytes: int = 0) -> Rates:
-    """Of matrix products of ``side`` rows and columns, and of copies of so many MB.
+    """Measure matrix products of ``side`` rows and columns, and copies of this many MB.
 
-    By default large enough to fill the device.
+    By default both are large enough to use the whole device.
     """
     on_gpu = device.type == "cuda"
     side = side or (8192 if on_gpu else 2048)
@@ -50,7 +50,7 @@ def measure_rates(device: torch.device, *, side: int = 0, megabytes: int = 0) ->
 
 
 def best_seconds(run: Run, device: torch.device, repeats: int = 7) -> float:
-    """Of the fastest of several calls: a floor is not raised by what else the machine does."""
+    """Return the seconds of the fastest of several calls, the one least disturbed by other load."""
     best = math.inf
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -61,12 +61,12 @@ def best_seconds(run: Run, device: torch.device, repeats: int = 7) -> float:
 
 
 def floor_seconds(work: Work, rates: Rates) -> float:
-    """The larger of operations over the matrix rate and bytes over the copy rate."""
+    """Return the larger of operations over the matrix rate and bytes over the copy rate."""
     return max(work.operations / rates.matrix[work.dtype], work.bytes / rates.copy)
 
 
 def count_operations(run: Run) -> float:
-    """Of the matrix products and convolutions of a call, as our plain torch code does it."""
+    """Count the operations of a call's matrix products and convolutions, in plain torch."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with using("torch"), FlopCounterMode(display=False) as counter:

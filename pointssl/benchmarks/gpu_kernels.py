@@ -1,7 +1,7 @@
-"""Every kernel beside its twin in plain torch, on the GPU that is there: one table.
+"""Comparison of every Triton kernel with plain torch, on this machine's GPU, in one table.
 
-``python -m pointssl.benchmarks.gpu_kernels`` at realistic sizes; without a GPU and with
-``TRITON_INTERPRET=1`` at tiny ones, where the times mean nothing.
+``python -m pointssl.benchmarks.gpu_kernels`` uses realistic sizes; without a GPU and with
+``TRITON_INTERPRET=1`` it uses tiny ones, and the times are meaningless.
 """
 
 import statistics
@@ -25,13 +25,14 @@ from pointssl.ops.gpu import interpolation as fused_interpolation
 from pointssl.ops.gpu import sampling as fused_sampling
 from pointssl.ops.gpu.launching import INTERPRETED
 
-SECONDS = 0.5  # for the times of a row
+SECONDS = 0.5  # of timing per row
 Run = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A kernel beside its twin; ``difference`` is the largest, and inf where the kernel failed."""
+    """A kernel compared with plain torch; ``difference`` is the largest absolute one, or inf if the
+    kernel failed."""
 
     name: str
     shape: str
@@ -46,17 +47,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """What is compared: both sides give numbers, or ``judge`` makes numbers of what they give."""
+    """Two implementations of an operation; ``to_compare`` maps outputs to comparable numbers."""
 
     name: str
     shape: str
     torch: Run
     triton: Run
-    judge: Callable[[Any], Any] = lambda found: found
+    to_compare: Callable[[Any], Any] = lambda output: output
 
 
 def check_all(device: torch.device | str) -> list[Row]:
-    """Compare and time each kernel with its twin on that device."""
+    """Compare and time each kernel and plain torch on this device."""
     device = torch.device(device)
     with using("torch"):
         return [_row(pair, device) for pair in _pairs(device, small=device.type != "cuda")]
@@ -65,10 +66,10 @@ def check_all(device: torch.device | str) -> list[Row]:
 def _row(pair: Pair, device: torch.device) -> Row:
     try:
         expected, torch_mb = _peak(pair.torch, device)
-        found, triton_mb = _peak(pair.triton, device)
-        difference = _difference(pair.judge(expected), pair.judge(found))
+        output, triton_mb = _peak(pair.triton, device)
+        difference = _difference(pair.to_compare(expected), pair.to_compare(output))
         times = interleaved({"torch": pair.torch, "triton": pair.triton}, device, SECONDS).wall
-    except Exception as error:  # whatever a compiler or driver raises; the other rows still count
+    except Exception as error:  # a compiler or driver may raise anything; continue with other rows
         nan = float("nan")
         line = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         return Row(pair.name, pair.shape, float("inf"), nan, nan, nan, nan, nan, line)
@@ -77,21 +78,21 @@ def _row(pair: Pair, device: torch.device) -> Row:
 
 
 def _peak(run: Run, device: torch.device) -> tuple[Any, float]:
-    """What a call gives, and how many megabytes it allocates at most."""
+    """Return the output of a call, and its peak allocation in megabytes."""
     if device.type != "cuda":
         return run(), 0.0
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    found = run()
+    output = run()
     torch.cuda.synchronize(device)
-    return found, (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    return output, (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
-def _difference(expected: Any, found: Any) -> float:
+def _difference(expected: Any, output: Any) -> float:
     if isinstance(expected, Tensor):
-        expected, found = (expected,), (found,)
-    pairs = [(a.double(), b.double()) for a, b in zip(expected, found, strict=True)]
+        expected, output = (expected,), (output,)
+    pairs = [(a.double(), b.double()) for a, b in zip(expected, output, strict=True)]
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
@@ -196,35 +197,35 @@ def _over_edges(numbers: Callable[..., Tensor], small: bool) -> Iterator[Pair]:
 def _double(
     numbers: Callable[..., Tensor], idx: Tensor, rows: int, inner: int, outer: int
 ) -> Iterator[Pair]:
-    """The double edge convolution in each of the ways in which matrices can be multiplied."""
+    """Yield the double edge convolution in each precision of its matrix products."""
     shape = f"{rows}x{inner} to {outer} k {idx.shape[1]}"
     u, v = numbers(rows, inner), numbers(rows, inner)
     weight, shift = numbers(outer, inner) / inner**0.5, numbers(outer)
-    twin = plain_double.double_edge_conv_frozen
+    plain_frozen = plain_double.double_edge_conv_frozen
     for precision in ("ieee", "tf32x3", "tf32"):
         yield Pair(
             f"double edge conv, frozen, {precision}", shape,
-            partial(twin, u, v, idx, weight, shift, 0.2),
+            partial(plain_frozen, u, v, idx, weight, shift, 0.2),
             partial(_frozen, u, v, idx, weight, shift, precision),
         )  # fmt: skip
-    few = [part.bfloat16() for part in (u, v, weight, shift)]
-    narrow: list[Any] = [*few[:2], idx, *few[2:], 0.2]
+    half = [part.bfloat16() for part in (u, v, weight, shift)]
+    narrow: list[Any] = [*half[:2], idx, *half[2:], 0.2]
     yield Pair(
         "double edge conv, frozen, bfloat16", shape,
-        partial(twin, *narrow),
+        partial(plain_frozen, *narrow),
         partial(double_edge_conv.double_edge_conv_frozen, *narrow),
     )  # fmt: skip
     scales = [numbers(size) for size in (inner, inner, outer, outer)]
-    wanted = [part.requires_grad_() for part in (u, v, *scales, weight)]
+    inputs = [part.requires_grad_() for part in (u, v, *scales, weight)]
     weights = numbers(rows, outer)
 
     def train(module: ModuleType) -> tuple[Tensor, ...]:
-        a, b, gamma1, beta1, gamma2, beta2, second = wanted
+        a, b, gamma1, beta1, gamma2, beta2, second = inputs
         y = module.DoubleEdgeConv.apply(
             a, b, idx, gamma1, beta1, second, gamma2, beta2, (1e-5, 1e-5), 0.2, False
         )[0]
-        # Gradients are sums over many edges: shown as a share of the largest.
-        grads = torch.autograd.grad(y, wanted, weights)
+        # Gradients are sums over many edges: scale them by the largest.
+        grads = torch.autograd.grad(y, inputs, weights)
         return y.detach(), *(grad / (1e-3 + grad.abs().max()) for grad in grads)
 
     yield Pair(
@@ -236,20 +237,20 @@ def _double(
 def _frozen(
     u: Tensor, v: Tensor, idx: Tensor, weight: Tensor, shift: Tensor, precision: str
 ) -> Tensor:
-    """:func:`double_edge_conv.double_edge_conv_frozen` with matrices multiplied in that way."""
+    """Run :func:`double_edge_conv.double_edge_conv_frozen` in this precision."""
     product = (weight.t(), -shift, 0.2, False, precision)
     best: Tensor = double_edge_conv._largest_edges(u, v, idx, *product)[0]
     return torch.nn.functional.leaky_relu(best, 0.2)
 
 
 def _distances(queries: Tensor, points: Tensor, idx: Tensor) -> Tensor:
-    """Sorted distances to the points found: what must agree where some are equally near."""
+    """Return the sorted distances to the neighbours, which must agree even with ties."""
     apart = plain.take_rows(points.double(), idx) - queries.double()[:, :, None]
     return apart.norm(dim=-1).sort(-1).values
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text, one a line."""
+    """Format the rows as text, one per line."""
     names = [field.name.replace("_", " ") for field in fields(Row)]
     lines = [names, *(
         [row.name, row.shape, f"{row.difference:.1e}", f"{row.torch_ms:.3f}",
@@ -263,11 +264,11 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> int:
-    """Print the table; 1 if a kernel failed, 2 if there is nothing to run them."""
+    """Print the table; return 1 if a kernel failed, 2 if kernels can't run on this machine."""
     if torch.cuda.is_available():
         print(torch.cuda.get_device_name(), "torch", torch.__version__)
     elif not INTERPRETED:
-        print("no GPU here: set TRITON_INTERPRET=1 to run every kernel slowly, at tiny sizes",
+        print("no GPU: set TRITON_INTERPRET=1 to run every kernel slowly, at tiny sizes",
               file=sys.stderr)  # fmt: skip
         return 2
     rows = check_all("cuda" if torch.cuda.is_available() else "cpu")

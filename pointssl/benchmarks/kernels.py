@@ -1,4 +1,4 @@
-"""Operations on points, one by one."""
+"""Section ``kernels``: single point operations."""
 
 from functools import partial
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pointssl.benchmarks import reference
 from pointssl.benchmarks.case import Case, Run, Sizes, Work, as_list, random_clouds
+from pointssl.ops import reference
 from pointssl.ops.chamfer import chamfer
 from pointssl.ops.gather import flat_index, neighbour_max
 from pointssl.ops.interpolation import interpolate
@@ -16,7 +16,7 @@ from pointssl.ops.sampling import farthest_points
 
 RADIUS = 0.4
 
-# What it is called, what it is, channels, points, k (of farthest points how many); goals by device.
+# Title, kind, channels, points, k (or the number of farthest points), goals by device.
 ROWS: list[tuple[str, str, int, int, int, dict[str, float]]] = [
     ("kNN", "knn", 3, 4096, 20, {"cpu": 15, "cuda": 3}),
     ("kNN", "knn", 64, 2048, 20, {"cpu": 4, "cuda": 3}),
@@ -30,17 +30,17 @@ ROWS: list[tuple[str, str, int, int, int, dict[str, float]]] = [
 
 
 def cases(level: str, gpu: bool) -> list[Case]:
-    """The rows of this section; the quick ones have a quarter of the points and no goals."""
-    found = []
+    """Return the cases of this section; level ``quick`` has a quarter of the points, no goals."""
+    result = []
     for title, kind, channels, points, k, goals in ROWS:
         if level == "quick":
             points //= 4
             k = k // 4 if kind == "farthest" else k
         sizes = {"clouds": 2 if level == "quick" else 8, "points": points, "channels": channels}
-        counted = {"farthest": f" -> {k}", "chamfer": ""}.get(kind, f", k {k}")
+        count = {"farthest": f" -> {k}", "chamfer": ""}.get(kind, f", k {k}")
         case = Case(
             section="kernels",
-            name=f"{title}, {channels}-D, {points}{counted}",
+            name=f"{title}, {channels}-D, {points}{count}",
             make=partial(_make, kind),
             sizes={**sizes, "k": k},
             small={**sizes, "clouds": 2, "points": 160, "k": min(k, 40)},
@@ -48,12 +48,12 @@ def cases(level: str, gpu: bool) -> list[Case]:
             settle=partial(_settle, kind),
             goals={} if level == "quick" else goals,
         )
-        found.append(case)
-    return found
+        result.append(case)
+    return result
 
 
 def _make(kind: str, side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> Run:
-    """One call of an operation on random points."""
+    """Prepare one call of an operation on random points."""
     clouds, points, k = sizes["clouds"], sizes["points"], sizes["k"]
     textbook = side == "textbook"
     values = random_clouds(clouds, points, device, sizes["channels"]).to(dtype)
@@ -80,22 +80,23 @@ def _make(kind: str, side: str, sizes: Sizes, device: torch.device, dtype: torch
         if textbook:
             return partial(reference.textbook_chamfer, xyz, other)
         return partial(chamfer, xyz, other)
-    of_few = values[:, : points // 4].contiguous()
-    return partial(reference.textbook_interpolate if textbook else interpolate, of_few, few, xyz)
+    few_values = values[:, : points // 4].contiguous()
+    run = reference.textbook_interpolate if textbook else interpolate
+    return partial(run, few_values, few, xyz)
 
 
-def _settle(kind: str, found: Any) -> list[Tensor]:
-    """What both sides must agree in: the order among neighbours is free."""
+def _settle(kind: str, output: Any) -> list[Tensor]:
+    """Return the tensors in which both sides must agree; neighbours may be in any order."""
     if kind == "knn":
-        return [found.sort(dim=-1).values]
+        return [output.sort(dim=-1).values]
     if kind == "gather":
-        best, slot = found
+        best, slot = output
         return [best.flatten(0, -2), slot.flatten(0, -2).long()]
-    return as_list(found)
+    return as_list(output)
 
 
 def _work(kind: str, sizes: Sizes) -> Work:
-    """Arithmetic of the plain algorithm; every input read and every output written once."""
+    """Count the arithmetic of the plain algorithm; inputs are read and outputs written once."""
     clouds, points, channels, k = (sizes[key] for key in ("clouds", "points", "channels", "k"))
     few = points // 4
     read = 4 * points * channels

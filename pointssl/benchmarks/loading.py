@@ -1,4 +1,4 @@
-"""Reading packed clouds while a network computes: how long does it wait for them?"""
+"""Section ``loading``: how long a network waits for packed clouds while it computes."""
 
 import tempfile
 import time
@@ -21,11 +21,11 @@ from pointssl.engine.loading import read_batches, seeded, shard_rows
 from pointssl_datasets.serving.dataset import load_dataset
 
 BATCH = 16
-WAIT_GOAL = 0.02  # of the time of a pass
+WAIT_GOAL = 0.02  # share of the time of a pass
 
 
 def cases(level: str, gpu: bool) -> list[Case]:
-    """The rows of this section: a pass of extraction, and one of training."""
+    """Return the cases of this section: an epoch of extraction and one of training."""
     quick = {"clouds": 32, "points": 256}
     sizes = quick if level == "quick" else {"clouds": 512 if gpu else 64, "points": 1024}
     return [
@@ -44,8 +44,8 @@ def cases(level: str, gpu: bool) -> list[Case]:
 
 
 def _make(mode: str, side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> Run:
-    """A pass over generated, packed clouds. Both sides compute by our network; the textbook reads
-    one cloud after the other when the network has nothing to do."""
+    """Prepare an epoch over generated, packed clouds. Both sides use our network; the textbook
+    reads single clouds between the network's steps."""
     place = tempfile.TemporaryDirectory(prefix="pointssl-bench-")
     data = load_dataset(
         "shapes", None, "train", points=sizes["points"], size=sizes["clouds"],
@@ -62,8 +62,8 @@ def _make(mode: str, side: str, sizes: Sizes, device: torch.device, dtype: torch
     def run() -> tuple[float, Tensor]:
         encoder.train(mode == "training")
         waits: list[float] = []
-        began, found = time.perf_counter(), []
-        for number, batch in enumerate(waited(batches(), waits)):
+        began, features = time.perf_counter(), []
+        for number, batch in enumerate(time_waits(batches(), waits)):
             batch = {key: value.to(device) for key, value in batch.items()}
             if mode == "training":
                 draw = drawing(batch, seeded(device, 0, number), 0, 1)
@@ -74,17 +74,17 @@ def _make(mode: str, side: str, sizes: Sizes, device: torch.device, dtype: torch
             else:
                 with torch.inference_mode():
                     cloud = encoder(batch["xyz"].to(dtype)).cloud
-            wait(device)  # so that what the network takes is not taken for waiting
-            found.append(cloud.detach())
+            wait(device)  # so that computing does not count as waiting
+            features.append(cloud.detach())
         share = sum(waits) / (time.perf_counter() - began)
-        assert place  # the folder lives as long as what reads it
-        return share, torch.cat(found)
+        assert place  # keeps the temporary folder alive
+        return share, torch.cat(features)
 
     return run
 
 
 class _OneByOne(Dataset[dict[str, Tensor]]):
-    """The dataset without its reading of whole batches."""
+    """The dataset without reading of whole batches."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -96,8 +96,10 @@ class _OneByOne(Dataset[dict[str, Tensor]]):
         return self.data[index]
 
 
-def waited(batches: Iterable[dict[str, Tensor]], waits: list[float]) -> Iterator[dict[str, Tensor]]:
-    """``batches``, with the seconds that each was waited for appended to ``waits``."""
+def time_waits(
+    batches: Iterable[dict[str, Tensor]], waits: list[float]
+) -> Iterator[dict[str, Tensor]]:
+    """Yield ``batches``, appending the seconds of waiting for each to ``waits``."""
     iterator, nothing = iter(batches), object()
     while True:
         began = time.perf_counter()
@@ -108,12 +110,12 @@ def waited(batches: Iterable[dict[str, Tensor]], waits: list[float]) -> Iterator
         yield batch
 
 
-def _settle(found: tuple[float, Tensor]) -> list[Tensor]:
-    return [found[1]]
+def _settle(output: tuple[float, Tensor]) -> list[Tensor]:
+    return [output[1]]
 
 
 def _work(mode: str, sizes: Sizes) -> Work:
-    """Operations of the network, as counted on one batch of two; clouds read once."""
+    """Count the network's operations, on a batch of two; clouds are read once."""
     few = {**sizes, "clouds": 2}
     encoder = encoder_of("dgcnn", "ours").train(mode == "training")
     xyz = torch.rand(2, few["points"], 3)

@@ -1,4 +1,4 @@
-"""A case measured: one row of the table, as plain numbers."""
+"""Measure a case: one row of the table, as plain numbers."""
 
 import math
 import statistics
@@ -18,7 +18,7 @@ MODULES = dict(zip(SECTIONS, (kernels, backbones, steps, loading, svm), strict=T
 
 
 def all_cases(sections: tuple[str, ...], level: str, device: torch.device) -> list[Case]:
-    """Those of the named sections, in the order of the table."""
+    """Return the cases of the given sections, in the order of the table."""
     gpu = device.type == "cuda"
     return [
         case for name in SECTIONS if name in sections for case in MODULES[name].cases(level, gpu)
@@ -26,16 +26,16 @@ def all_cases(sections: tuple[str, ...], level: str, device: torch.device) -> li
 
 
 def measure(case: Case, device: torch.device, rates: Rates, seconds: float) -> dict[str, Any]:
-    """One row.
+    """Measure one row.
 
     Args:
-        seconds: that both sides are called in turn for, about.
+        seconds: approximate duration of the alternating calls of both sides.
 
     Returns:
         ``section``, ``case``, ``goal`` and ``memory_goal``; ``seconds`` and ``spread`` (the
         interquartile range) by side; ``ratio`` and its quartiles; ``cpu_ratio``; ``memory`` in MB
-        and ``memory_ratio``; ``floor`` in seconds and the ``share`` of it that ours reaches;
-        ``rounds``. Where something went wrong ``error`` says what, and the ``traceback`` where.
+        and ``memory_ratio``; ``floor`` in seconds and ``share``, the floor over our time;
+        ``rounds``. If the case failed, ``error`` and ``traceback``.
     """
     row: dict[str, Any] = {
         "section": case.section,
@@ -53,14 +53,14 @@ def measure(case: Case, device: torch.device, rates: Rates, seconds: float) -> d
             row["memory"] = {side: _known(value) for side, value in memory.items()}
             if memory["textbook"] > 0:
                 row["memory_ratio"] = _known(memory["ours"] / memory["textbook"])
-    except Exception as error:  # the other cases still have something to say
-        row["error"] = said(error)
+    except Exception as error:  # continue with the other cases
+        row["error"] = error_line(error)
         row["traceback"] = traceback.format_exc()
     return row
 
 
-def said(error: Exception) -> str:
-    """What went wrong, in one line."""
+def error_line(error: Exception) -> str:
+    """Describe an error in one line."""
     if is_out_of_memory(error):
         return "out of memory"
     text = " ".join(str(error).split())
@@ -72,7 +72,7 @@ def _timed(case: Case, device: torch.device, floor: float, seconds: float) -> di
     times = interleaved(sides, device, seconds)
     middle, low, high = ratios(times.wall)
     medians = {side: statistics.median(times.wall[side]) for side in SIDES}
-    found = {
+    row = {
         "rounds": len(times.wall["ours"]),
         "seconds": medians,
         "spread": {side: _between_quartiles(times.wall[side]) for side in SIDES},
@@ -83,12 +83,12 @@ def _timed(case: Case, device: torch.device, floor: float, seconds: float) -> di
         "share": floor / medians["ours"],
     }
     if case.section == "loading":
-        found["data_wait"] = {side: times.last[side][0] for side in SIDES}
-        found["data_wait_goal"] = loading.WAIT_GOAL
+        row["data_wait"] = {side: times.last[side][0] for side in SIDES}
+        row["data_wait_goal"] = loading.WAIT_GOAL
     if case.section == "svm":
         textbook, ours = (times.last[side] for side in SIDES)
-        found["same_predictions"] = float((textbook == ours).mean())
-    return found
+        row["same_predictions"] = float((textbook == ours).mean())
+    return row
 
 
 def _between_quartiles(values: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""What a call adds to the memory of its process, at its peak."""
+"""Peak memory that a call adds to its process."""
 
 import contextlib
 import gc
@@ -17,7 +17,7 @@ PATIENCE = 600.0  # seconds for one measurement
 
 
 def added_memory(run: Run, device: torch.device) -> int:
-    """Peak bytes of a call above those before it; on a CPU in a fresh process only."""
+    """Measure the peak bytes that a call adds; on a CPU, only in a fresh process."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.reset_peak_memory_stats(device)
@@ -32,8 +32,8 @@ def added_memory(run: Run, device: torch.device) -> int:
 
 
 def case_memory(case: Case, side: str, device: torch.device) -> int:
-    """Peak bytes that one call of a side adds; for a fresh process, as :func:`measured_afresh`."""
-    # What a first call sets up once, compiled kernels among it, is not a call's memory.
+    """Measure the peak bytes that one call of a side adds; for :func:`measured_afresh`."""
+    # The first call also sets up things once, such as compiled kernels; don't count these.
     case.make(side, case.small, device, torch.float32)()
     return added_memory(case.make(side, case.sizes, device, torch.float32), device)
 
@@ -41,17 +41,17 @@ def case_memory(case: Case, side: str, device: torch.device) -> int:
 def measured_afresh(
     measure: Callable[..., int], device: torch.device, *arguments: Any, patience: float = PATIENCE
 ) -> float:
-    """What ``measure(*arguments, device)`` gives in a process that did nothing before, in MB.
+    """Run ``measure(*arguments, device)`` in a fresh process, and return the result in MB.
 
-    A GPU counts exactly what is asked of it, so there it is measured here. NaN where it cannot be
-    told: no ``/proc``, too little memory, or not within ``patience`` seconds.
+    GPU memory is counted exactly, so it is measured in this process. The result is NaN if it is
+    unknown: no ``/proc``, out of memory, or not finished within ``patience`` seconds.
     """
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return measure(*arguments, device) / 1e6
     if not STATUS.exists():
         return float("nan")
-    # A server that has imported everything and computed nothing, whose forks are as good as new.
+    # The server has imported everything and computed nothing, so its forks count as fresh.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     here, there = context.Pipe(duplex=False)
@@ -60,14 +60,14 @@ def measured_afresh(
     process = context.Process(target=_answer, args=arguments, daemon=True)
     process.start()
     there.close()
-    found = float("nan")
+    result = float("nan")
     with here, contextlib.suppress(EOFError):  # it was killed for want of memory
         if here.poll(patience):
-            found = here.recv()
+            result = here.recv()
         else:
             process.kill()
     process.join()
-    return found
+    return result
 
 
 def _answer(
@@ -76,21 +76,21 @@ def _answer(
     measure: Callable[..., int],
     arguments: tuple[Any, ...],
 ) -> None:
-    """In the fresh process: measure with so many threads and those kernels, and send MB."""
+    """Measure with these threads and kernels in the fresh process, and send the MB."""
     torch.set_num_threads(settings[0])
     set_backend(settings[1])
     keep_freed_memory()
-    found = float("nan")
+    result = float("nan")
     try:
-        found = measure(*arguments) / 1e6
+        result = measure(*arguments) / 1e6
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-    pipe.send(found)
+    pipe.send(result)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory was refused."""
+    """Return whether an error means that an allocation failed."""
     text = str(error)
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
         "can't allocate memory" in text or "out of memory" in text

@@ -1,7 +1,7 @@
-"""The backbones as the papers' code runs them, with the weights of ours.
+"""Textbook versions of the backbones, with the weights of ours.
 
-Each function takes one of our encoders and runs its own layers with the textbook's operations. It
-gives the clouds' features, which is what pretraining asks for.
+Each function runs the layers of one of our encoders with the textbook operations of
+:mod:`pointssl.ops.reference`, and returns the cloud features.
 """
 
 import math
@@ -17,18 +17,19 @@ from pointssl.backbones.dgcnn_seg import DGCNNSeg
 from pointssl.backbones.layers import DoubleEdgeConv, EdgeConv, PointLayer
 from pointssl.backbones.pct import PCT
 from pointssl.backbones.point_transformer import PointTransformer
-from pointssl.benchmarks.reference import (
+from pointssl.images.resnet import ResNet
+from pointssl.ops.reference import (
+    double_edge_conv_reference,
+    edge_conv_reference,
     rows_at,
     textbook_farthest,
     textbook_knn,
     textbook_knn_among,
 )
-from pointssl.images.resnet import ResNet
-from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
 
 
 def textbook_dgcnn(encoder: DGCNN, xyz: Tensor) -> Tensor:
-    """``(B, N, 3)`` to ``(B, D)``."""
+    """Map ``(B, N, 3)`` to ``(B, D)``."""
     x, outputs = xyz, []
     for layer in encoder.edge_convs:
         assert isinstance(layer, EdgeConv)
@@ -39,7 +40,7 @@ def textbook_dgcnn(encoder: DGCNN, xyz: Tensor) -> Tensor:
 
 
 def textbook_dgcnn_seg(encoder: DGCNNSeg, xyz: Tensor) -> Tensor:
-    """``(B, N, 3)`` to ``(B, D)``, with the T-Net."""
+    """Map ``(B, N, 3)`` to ``(B, D)``, with the T-Net."""
     net, k = encoder.transform_net, encoder.k
     assert net is not None
     x = _double(net.edge_conv, xyz, textbook_knn(xyz, k))
@@ -54,7 +55,7 @@ def textbook_dgcnn_seg(encoder: DGCNNSeg, xyz: Tensor) -> Tensor:
 
 
 def textbook_point_transformer(encoder: PointTransformer, xyz: Tensor) -> Tensor:
-    """``(B, N, 3)`` to ``(B, D)``, without a decoder; farthest points from the first one."""
+    """Map ``(B, N, 3)`` to ``(B, D)``, without a decoder; sampling starts at the first point."""
     x, places = encoder.first(xyz), xyz
     for stage in encoder.stages:
         down: Any = stage.transition
@@ -74,7 +75,7 @@ def textbook_point_transformer(encoder: PointTransformer, xyz: Tensor) -> Tensor
 
 
 def _vector_attention(block: Any, x: Tensor, xyz: Tensor, idx: Tensor) -> Tensor:
-    """Queries, keys, values and places of all edges as ``(B, N, k, D)``."""
+    """Attend with keys, values and positions of all edges as ``(B, N, k, D)``."""
     inside = block.into(x)
     query = block.query(inside)
     key, value = rows_at(block.key(inside), idx), rows_at(block.value(inside), idx)
@@ -85,7 +86,7 @@ def _vector_attention(block: Any, x: Tensor, xyz: Tensor, idx: Tensor) -> Tensor
 
 
 def textbook_pct(encoder: PCT, xyz: Tensor) -> Tensor:
-    """``(B, N, 3)`` to ``(B, D)``; farthest points from the first one."""
+    """Map ``(B, N, 3)`` to ``(B, D)``; sampling starts at the first point."""
     x, places = xyz, xyz
     for layer in encoder.point_layers:
         x = _point_layer(layer, x)
@@ -108,14 +109,14 @@ def textbook_pct(encoder: PCT, xyz: Tensor) -> Tensor:
 
 def _offset_attention(layer: Any, x: Tensor) -> Tensor:
     query = layer.query(x)
-    given = torch.softmax(torch.bmm(query, query.mT), dim=-1)
-    taken = given / (1e-9 + given.sum(dim=1, keepdim=True))
-    return x + _point_layer(layer.layer, x - torch.bmm(taken.mT, layer.value(x)))
+    softmax = torch.softmax(torch.bmm(query, query.mT), dim=-1)
+    weights = softmax / (1e-9 + softmax.sum(dim=1, keepdim=True))
+    return x + _point_layer(layer.layer, x - torch.bmm(weights.mT, layer.value(x)))
 
 
 class TextbookResNet(nn.Module):
-    """One of our ResNets with a colour's plane after the other in memory, as torch has pictures
-    unless told otherwise: ``(B, 3, H, W)`` in [0, 1] to ``(B, dim)``."""
+    """One of our ResNets in torch's default memory format, channels first: ``(B, 3, H, W)`` in
+    [0, 1] to ``(B, dim)``."""
 
     def __init__(self, encoder: ResNet) -> None:
         super().__init__()

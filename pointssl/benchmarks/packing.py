@@ -1,9 +1,8 @@
-"""What packing saves: ``python -m pointssl.benchmarks.packing``.
+"""Speed-up by packing datasets: ``python -m pointssl.benchmarks.packing``.
 
-A shuffled epoch is read cloud by cloud, 1024 of 2048 points each, from the layout as it is
-distributed and from the packed arrays: with nothing in the page cache (cold) and with everything
-(warm). Every figure is of a fresh process; peak memory is above what Python and its imports take.
-It needs Linux.
+Reads a shuffled epoch cloud by cloud, 1024 of 2048 points each, from the distributed layout and
+from the packed arrays, with an empty page cache (cold) and a full one (warm). Every measurement
+runs in a fresh process; peak memory excludes Python and its imports. It needs Linux.
 """
 
 import argparse
@@ -31,7 +30,7 @@ HEAD = f"{'layout':<8}{'read':<10}{'clouds/s cold':>15}{'warm':>10}{'gain':>16}{
 
 
 def write_layout(layout: str, root: Path, clouds: int) -> str:
-    """``clouds`` generated shapes as somebody would distribute them; returns the dataset's name."""
+    """Write ``clouds`` generated shapes in a common layout; return the dataset's name."""
     import h5py
 
     from pointssl_datasets.files.writers import write_ply
@@ -58,7 +57,7 @@ def write_layout(layout: str, root: Path, clouds: int) -> str:
 
 
 def forget(folder: Path) -> None:
-    """Drops a folder's files from the page cache, as far as the system lets us."""
+    """Drop a folder's files from the page cache, as far as the system allows."""
     for path in folder.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
@@ -68,17 +67,18 @@ def forget(folder: Path) -> None:
 
 
 def epoch(kind: str, name: str, folder: Path) -> tuple[float, float]:
-    """``(clouds a second, peak MB)`` of a shuffled epoch over the layout or the packed arrays."""
+    """Measure ``(clouds per second, peak MB)`` of a shuffled epoch over the layout or the packed
+    arrays."""
     before = _start_counting()
     order: np.ndarray
     if kind == "layout":
         source = open_source(name, folder, "train")
         order = np.random.default_rng(0).permutation(source.count)
         start = time.perf_counter()
-        # An HDF5 file is no good for reading here and there: public loaders hold all of it.
-        held = [cloud["xyz"] for cloud in source.clouds()] if name == "modelnet40" else None
+        # HDF5 files are slow at random access: public loaders keep all clouds in memory.
+        in_memory = [cloud["xyz"] for cloud in source.clouds()] if name == "modelnet40" else None
         for index in order.tolist():
-            xyz = source.read(index)["xyz"] if held is None else held[index]
+            xyz = source.read(index)["xyz"] if in_memory is None else in_memory[index]
             rng = sampling.generator(sampling.POINTS, 0, 0, index)
             xyz[sampling.choose_random(len(xyz), SERVED, rng)].sum()
     else:
@@ -91,29 +91,29 @@ def epoch(kind: str, name: str, folder: Path) -> tuple[float, float]:
 
 
 def _start_counting() -> float:
-    """MB that the process holds now; from here on the kernel counts the peak anew (Linux)."""
+    """Return the MB in use, and reset the kernel's peak counter of this process (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _peak()
 
 
 def _peak() -> float:
-    """Peak MB since :func:`_start_counting`; pages of mapped files, which cost nothing when memory
-    is short, are counted too."""
-    # Not getrusage: its peak begins with that of the process that started this one.
+    """Return the peak MB since :func:`_start_counting`. It includes pages of mapped files, which
+    the system can drop when memory is short."""
+    # Not getrusage: its peak is inherited from the parent process.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def in_a_fresh_process(*arguments: str) -> list[float]:
-    """What this module prints when it is started with ``arguments``."""
+    """Run this module with ``arguments``, and return the numbers that it prints."""
     command = [sys.executable, "-m", "pointssl.benchmarks.packing", *arguments]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [float(word) for word in output.split()]
 
 
 def table_rows(layout: str, clouds: int, place: Path) -> list[str]:
-    """The rows of one layout: as distributed, then packed."""
+    """Measure the rows of one layout: as distributed, then packed."""
     root = place / layout
     root.mkdir()
     name = write_layout(layout, root, clouds)
@@ -136,7 +136,7 @@ def table_rows(layout: str, clouds: int, place: Path) -> list[str]:
 
 
 def index_row(count: int, place: Path) -> str:
-    """How long a packed set of ``count`` clouds takes to open, and what packing it takes."""
+    """Measure how long packing and opening a set of ``count`` clouds takes."""
     folder = place / "index"
     folder.mkdir()
     packing, peak = in_a_fresh_process("--pack", str(count), str(folder))
@@ -148,7 +148,7 @@ def index_row(count: int, place: Path) -> str:
 
 
 def pack_many(count: int, folder: Path) -> tuple[float, float]:
-    """``(seconds, peak MB)`` of packing ``count`` tiny clouds."""
+    """Measure ``(seconds, peak MB)`` of packing ``count`` tiny clouds."""
     before, start = _start_counting(), time.perf_counter()
     points = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     source = Source(
@@ -165,36 +165,38 @@ def pack_many(count: int, folder: Path) -> tuple[float, float]:
 
 
 def open_many(folder: Path) -> tuple[float, float]:
-    """``(seconds, peak MB)`` of opening a packed folder and serving its last cloud."""
+    """Measure ``(seconds, peak MB)`` of opening a packed folder and reading its last cloud."""
     before, start = _start_counting(), time.perf_counter()
     data = CloudDataset(folder, points=8)
     data[len(data) - 1]
     return time.perf_counter() - start, _peak() - before
 
 
-def main() -> None:
-    """Print the tables."""
+def main(arguments: list[str] | None = None) -> None:
+    """Measure all layouts, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clouds", type=int, default=2000, help="clouds in every layout")
+    parser.add_argument("--clouds", type=int, default=2000, help="clouds per layout")
     parser.add_argument("--index", type=int, default=1_000_000, help="clouds in the index")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--epoch", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--pack", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--open", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.epoch:
-        print(*epoch(given.epoch[0], given.epoch[1], Path(given.epoch[2])))
-    elif given.pack:
-        print(*pack_many(int(given.pack[0]), Path(given.pack[1])))
-    elif given.open:
-        print(*open_many(Path(given.open)))
+    options = parser.parse_args(arguments)
+    if options.epoch:
+        print(*epoch(options.epoch[0], options.epoch[1], Path(options.epoch[2])))
+    elif options.pack:
+        print(*pack_many(int(options.pack[0]), Path(options.pack[1])))
+    elif options.open:
+        print(*open_many(Path(options.open)))
     else:
-        with tempfile.TemporaryDirectory(dir=given.folder) as place:
-            print(f"{given.clouds} clouds of 2048 points, {SERVED} of them served; shuffled epoch")
+        with tempfile.TemporaryDirectory(dir=options.folder) as place:
+            print(
+                f"{options.clouds} clouds of 2048 points, {SERVED} of them served; shuffled epoch"
+            )
             print(HEAD)
             for layout in LAYOUTS:
-                print("\n".join(table_rows(layout, given.clouds, Path(place))), flush=True)
-            print(index_row(given.index, Path(place)))
+                print("\n".join(table_rows(layout, options.clouds, Path(place))), flush=True)
+            print(index_row(options.index, Path(place)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The measurements as text, and what they were taken on."""
+"""Text tables of the measurements, and a description of the machine."""
 
 import os
 import platform
@@ -19,8 +19,8 @@ HEADER = (
 
 
 def environment(device: torch.device, rates: Rates | None) -> dict[str, Any]:
-    """The machine, what ran on it, and what it reached at best."""
-    found: dict[str, Any] = {
+    """Describe the machine, its software, and the peak rates it reached."""
+    description: dict[str, Any] = {
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "cpu": cpu_name(),
@@ -31,12 +31,12 @@ def environment(device: torch.device, rates: Rates | None) -> dict[str, Any]:
         "kernels": backend_for(torch.empty(1, device=device)),
     }
     if rates is not None:
-        found |= {"matrix_rate": rates.matrix, "copy_rate": rates.copy}
-    return found
+        description |= {"matrix_rate": rates.matrix, "copy_rate": rates.copy}
+    return description
 
 
 def cpu_name() -> str:
-    """The processor as it calls itself."""
+    """Return the processor's model name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -46,21 +46,21 @@ def cpu_name() -> str:
 
 
 def describe(device: torch.device) -> str:
-    """What ran here, in half a line."""
-    facts = environment(device, None)
-    threads = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
-    hardware = facts["gpu"] or f"{facts['cpu']}, {threads}"
-    return f"torch {facts['torch']}, {hardware}, {facts['kernels']} kernels, float32"
+    """Describe hardware and software in half a line."""
+    machine = environment(device, None)
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    hardware = machine["gpu"] or f"{machine['cpu']}, {threads}"
+    return f"torch {machine['torch']}, {hardware}, {machine['kernels']} kernels, float32"
 
 
 def rates_line(rates: Rates) -> str:
-    """What the floors rest on."""
+    """Format the peak rates that the floors are computed from."""
     matrix = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {name}" for name, rate in rates.matrix.items())
-    return f"at best {matrix}; copies {rates.copy / 1e9:.1f} GB/s"
+    return f"peak rates: {matrix}; copies {rates.copy / 1e9:.1f} GB/s"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each row, then what else is to be said of some."""
+    """Format a line for each row, then the legend, then remarks on single rows."""
     lines = text_table(HEADER, [_cells(row) for row in rows])
     notes = []
     for row in rows:
@@ -73,9 +73,9 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 LEGEND = (
-    "Times and ratios are medians of rounds in turn, the spread is the ratios' quartiles. Memory",
-    "is what one call adds at its peak, ours over the textbook's. The floor is what the work takes",
-    "at the rates above.",
+    "Times and ratios are medians over alternating rounds; the spread is the ratios' quartiles.",
+    "Memory is the peak that one call adds, ours over the textbook's. The floor is the time that",
+    "the same work would take at the peak rates.",
 )
 
 
@@ -97,12 +97,12 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def in_seconds(seconds: float) -> str:
-    """``"1.23 s"``, ``"45.6 ms"``."""
+    """Format seconds as ``"1.23 s"`` or ``"45.6 ms"``."""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def goal_cell(row: dict[str, Any]) -> str:
-    """What was wanted, and whether it is met."""
+    """Format the goals of a row, and whether they are met."""
     parts = []
     if row["goal"] is not None:
         parts.append(f"{row['goal']:g}x {'met' if row['ratio'] >= row['goal'] else 'missed'}")

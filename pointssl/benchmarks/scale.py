@@ -1,4 +1,4 @@
-"""How throughput and memory grow with points, clouds and processes: one of them at a time."""
+"""Scaling of throughput and memory with points, clouds and processes, one at a time."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ GIB = 2**30
 
 
 class Limits(NamedTuple):
-    """What a cell may take: bytes of all its processes, and seconds from start to end."""
+    """Limits of a cell: bytes of all its processes, and seconds from start to end."""
 
     memory: int
     seconds: float
@@ -39,13 +39,13 @@ def grow(
     run: Callable[[str, Mapping[str, int]], dict[str, Any]],
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """The cells of every axis from small to large; each cell that lies on two axes is run once.
+    """Run the cells of every axis from small to large; a cell on two axes runs once.
 
-    What was too much for a limit is not tried larger: those cells say so.
+    After a cell has exceeded a limit, larger ones are skipped; their rows say so.
 
     Args:
-        run: side and cell to what was found.
-        say: takes a line about each cell that is run.
+        run: measures a cell on one side.
+        say: prints a line about each cell that is run.
     """
     rows: list[dict[str, Any]] = []
     known: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -56,24 +56,25 @@ def grow(
                 cell = {**BASE, axis: value}
                 key = (side, *cell.values())
                 if beyond:
-                    found: dict[str, Any] = {"outcome": f"not tried: {beyond} before"}
+                    result: dict[str, Any] = {"outcome": f"not tried: {beyond} before"}
                 elif key in known:
-                    found = known[key]
+                    result = known[key]
                 else:
                     say(f"{side}: " + ", ".join(f"{name} {n}" for name, n in cell.items()))
-                    found = known[key] = run(side, cell)
-                if "outcome" in found and not beyond:
-                    beyond = found["outcome"]
-                rows.append({"axis": axis, "side": side, **cell, **found})
+                    result = known[key] = run(side, cell)
+                if "outcome" in result and not beyond:
+                    beyond = result["outcome"]
+                rows.append({"axis": axis, "side": side, **cell, **result})
     return rows
 
 
 def run_cell(
     side: str, cell: Mapping[str, int], device: torch.device, threads: int, limits: Limits
 ) -> dict[str, Any]:
-    """``clouds_per_second`` and ``memory`` in MB, or an ``outcome``: why there are none.
+    """Measure ``clouds_per_second`` and ``memory`` in MB, or return an ``outcome`` that says why
+    not.
 
-    ``threads`` are shared out among the processes.
+    The ``threads`` are divided among the processes.
     """
     processes = cell["processes"]
     command = [sys.executable, "-m"]
@@ -89,50 +90,50 @@ def run_cell(
         CELL, side, str(cell["clouds"]), str(cell["points"]), str(limits.memory // processes),
         device.type, str(max(1, threads // processes)), chosen_backend(),
     ]  # fmt: skip
-    # A session of its own, so that all of its processes can be ended together, and no others.
-    started = subprocess.Popen(
+    # A new session, so that exactly its processes can be killed together.
+    process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": str(max(1, threads // processes))},
     )  # fmt: skip
     try:
-        answer, complaint = started.communicate(timeout=limits.seconds)
+        output, errors = process.communicate(timeout=limits.seconds)
     except subprocess.TimeoutExpired:
         return {"outcome": "too slow"}
     finally:
-        if started.poll() is None:
-            _end(started)
-    found = [line for line in answer.splitlines() if line.startswith("{")]
-    if found:
-        return dict(json.loads(found[-1]))
-    if started.returncode < 0 or "MemoryError" in complaint or "memory" in complaint.lower():
+        if process.poll() is None:
+            _kill(process)
+    results = [line for line in output.splitlines() if line.startswith("{")]
+    if results:
+        return dict(json.loads(results[-1]))
+    if process.returncode < 0 or "MemoryError" in errors or "memory" in errors.lower():
         return {"outcome": "out of memory"}
-    last = (complaint.strip().splitlines() or [f"exit code {started.returncode}"])[-1]
+    last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
     return {"outcome": f"failed: {last[:120]}"}
 
 
-def _end(started: subprocess.Popen[str]) -> None:
-    """A process and those that it started."""
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and those that it started."""
     with contextlib.suppress(ProcessLookupError):
         if hasattr(os, "killpg"):
-            os.killpg(started.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
         else:  # Windows
-            started.kill()
-    started.communicate()
+            process.kill()
+    process.communicate()
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that nobody uses."""
+    """Return the bytes of free memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    return 8 * GIB  # a guess where the system does not tell
+    return 8 * GIB  # a guess for systems without /proc/meminfo
 
 
 def scale_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Both sides of each cell in a line, axis after axis."""
+    """Format a line for each cell with both sides, axis by axis."""
     header = (
         "grows", "points", "clouds", "processes", "textbook, clouds/s", "ours", "ratio",
         "textbook, MB", "ours, MB",

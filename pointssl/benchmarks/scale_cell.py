@@ -1,6 +1,6 @@
-"""One cell of ``pointssl bench --scale``: training steps of one size, in processes of their own.
+"""One cell of ``pointssl bench --scale``: training steps of one size, in separate processes.
 
-Started by :mod:`pointssl.benchmarks.scale`, alone or by torchrun; answers in a line of JSON.
+Started by :mod:`pointssl.benchmarks.scale`, directly or by torchrun; prints a line of JSON.
 """
 
 import json
@@ -20,15 +20,15 @@ from pointssl.engine.distributed import World, start_world
 from pointssl.engine.memory import STATUS, process_memory
 from pointssl.engine.optimizer import on_devices
 
-MOST, SECONDS = 5, 5.0  # steps that are timed, and about how long
+MOST, SECONDS = 5, 5.0  # maximum number of timed steps, and their approximate total duration
 NETWORK = "dgcnn"
 
 
 def measure_cell(side: str, clouds: int, points: int, limit: int, world: World) -> dict[str, Any]:
-    """Clouds a second and MB of all processes, each of which trains on ``clouds`` a step.
+    """Measure clouds per second and MB of all processes, with ``clouds`` per process and step.
 
     Args:
-        limit: bytes that this process may take, above what it has after its first, small step.
+        limit: bytes that this process may allocate in addition to its first, small step.
     """
     model = on_devices(encoder_of(NETWORK, side).to(world.device).train(), world)
     train_step(model, 2, 64, world)
@@ -49,19 +49,19 @@ def measure_cell(side: str, clouds: int, points: int, limit: int, world: World) 
 
 
 def train_step(model: nn.Module, clouds: int, points: int, world: World) -> None:
-    """Forward and backward on random clouds, without optimiser."""
+    """Run forward and backward on random clouds, without optimiser."""
     model.zero_grad(set_to_none=True)
     model(random_clouds(clouds, points, world.device)).cloud.square().mean().backward()
     wait(world.device)
 
 
 def limit_memory(limit: int, device: torch.device) -> None:
-    """Further memory beyond ``limit`` bytes is refused, which can be caught, where the system would
-    end some process when there is none left."""
+    """Limit further allocations to ``limit`` bytes. Exceeding it raises an error, which can be
+    caught; without it, a system that is out of memory kills some process."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        held = torch.cuda.memory_reserved(device)
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (held + limit) / total), device)
+        reserved = torch.cuda.memory_reserved(device)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (reserved + limit) / total), device)
     elif STATUS.exists():
         import resource
 
@@ -70,17 +70,17 @@ def limit_memory(limit: int, device: torch.device) -> None:
 
 
 def main() -> None:
-    """``SIDE CLOUDS POINTS LIMIT DEVICE THREADS KERNELS``."""
+    """Run a cell; arguments: ``SIDE CLOUDS POINTS LIMIT DEVICE THREADS KERNELS``."""
     side, clouds, points, limit, device, threads, kernels = sys.argv[1:]
     try:
         with start_world(device, int(threads), kernels) as world:
-            found = measure_cell(side, int(clouds), int(points), int(limit), world)
-            world.say(json.dumps(found))
+            result = measure_cell(side, int(clouds), int(points), int(limit), world)
+            world.say(json.dumps(result))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         print(json.dumps({"outcome": "out of memory"}), flush=True)
-        os._exit(1)  # the others wait for this one in a collective, until torchrun ends them
+        os._exit(1)  # the others wait in a collective until torchrun ends them
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A whole step of CrossPoint: two views, pictures, both losses, backward, optimiser."""
+"""Section ``steps``: a whole CrossPoint step: views, images, losses, backward, optimiser."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ from pointssl.methods.crosspoint import CrossPoint
 SMALL = {"clouds": 4, "points": 64, "image": "resnet18", "pixels": 32}
 QUICK = {"clouds": 2, "points": 512, "image": "resnet18", "pixels": 64}
 FULL = {"clouds": 20, "points": 2048, "image": "resnet50", "pixels": 224}
-FEWER = {**FULL, "clouds": 4}  # on a CPU, where the textbook's step of 20 takes most of a minute
+FEWER = {**FULL, "clouds": 4}  # for CPUs, where the textbook step of 20 takes nearly a minute
 
 
 def cases(level: str, gpu: bool) -> list[Case]:
-    """The row of this section."""
+    """Return the case of this section."""
     whole = FULL if gpu or level == "full" else FEWER
     sizes: dict[str, Any] = QUICK if level == "quick" else whole
     name = "CrossPoint step, {clouds} x {points}, {image} at {pixels}".format(**sizes)
@@ -40,14 +40,14 @@ def cases(level: str, gpu: bool) -> list[Case]:
 
 
 def _make(side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> Run:
-    """One step with Adam, which gives loss and gradients."""
-    pictures_net = build_image_encoder(sizes["image"], seed=0)
+    """Prepare one step with Adam, which returns the loss and the gradients."""
+    image_encoder = build_image_encoder(sizes["image"], seed=0)
     if side == "textbook":
-        assert isinstance(pictures_net, ResNet)
-        pictures_net = TextbookResNet(pictures_net)
-    with torch.random.fork_rng(devices=[]):  # the heads are drawn from the global state
+        assert isinstance(image_encoder, ResNet)
+        image_encoder = TextbookResNet(image_encoder)
+    with torch.random.fork_rng(devices=[]):  # heads are initialised by the global generator
         torch.manual_seed(0)
-        method = CrossPoint(encoder_of("dgcnn", side), pictures_net)
+        method = CrossPoint(encoder_of("dgcnn", side), image_encoder)
     method.to(device, dtype).train()
     trained = trained_parameters(method)
     if side == "textbook":
@@ -56,10 +56,9 @@ def _make(side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> 
         optimizer = build_optimizer(trained, "adam", 1e-3, weight_decay=1e-6, momentum=0.9)
     clouds, pixels = sizes["clouds"], sizes["pixels"]
     xyz = random_clouds(2 * clouds, sizes["points"], device).to(dtype)
-    pictures = torch.rand(clouds, 3, pixels, pixels, generator=torch.Generator().manual_seed(0)).to(
-        device, dtype
-    )
-    batch = {"xyz1": xyz[:clouds], "xyz2": xyz[clouds:], "image": pictures}
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(clouds, 3, pixels, pixels, generator=generator).to(device, dtype)
+    batch = {"xyz1": xyz[:clouds], "xyz2": xyz[clouds:], "image": images}
 
     def step() -> list[Tensor]:
         optimizer.zero_grad(set_to_none=True)
@@ -74,8 +73,8 @@ def _make(side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> 
 
 
 def _work(sizes: Sizes) -> Work:
-    """Operations as counted on two clouds and their pictures; parameters, gradients and the
-    optimiser's two averages read, all but the gradients written."""
+    """Count the operations on two clouds and their images; parameters, gradients and the
+    optimiser's two averages are read, all but the gradients written."""
     two = {**sizes, "clouds": 2}
     step = _make("ours", two, torch.device("cpu"), torch.float32)
     operations = count_operations(step) * sizes["clouds"] / 2

@@ -1,4 +1,4 @@
-"""The linear SVM on features of whole clouds, as the papers score encoders."""
+"""Section ``svm``: the linear SVM on cloud features, the usual score of encoders."""
 
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ SMALL = {"train": 120, "test": 60, "width": 32, "classes": 5}
 
 
 def cases(level: str, gpu: bool) -> list[Case]:
-    """The row of this section; the whole of ModelNet40's size at level ``full`` alone."""
+    """Return the case of this section; only level ``full`` has the size of ModelNet40."""
     sizes = {"quick": QUICK, "full": FULL}.get(level, FEWER)
     return [
         Case(
@@ -36,39 +36,39 @@ def cases(level: str, gpu: bool) -> list[Case]:
 
 
 def features(sizes: Sizes) -> dict[str, Any]:
-    """Classes that overlap: shapes differ most in what is the same for all classes, so that some
-    end up wrong."""
+    """Draw features of overlapping classes: the largest variation is shared by all classes, so that
+    some predictions are wrong."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(sizes["classes"], sizes["width"]))
     shared = rng.normal(size=(8, sizes["width"]))
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for split in ("train", "test"):
         labels = np.arange(sizes[split]) % sizes["classes"]
         noise = rng.normal(scale=3.0, size=(sizes[split], sizes["width"]))
         noise += 3.0 * rng.normal(size=(sizes[split], len(shared))) @ shared
-        found[split] = (0.1 * (centres[labels] + noise)).astype(np.float32)
-        found[f"{split} labels"] = labels
-    return found
+        result[split] = (0.1 * (centres[labels] + noise)).astype(np.float32)
+        result[f"{split} labels"] = labels
+    return result
 
 
 def _make(side: str, sizes: Sizes, device: torch.device, dtype: torch.dtype) -> Run:
-    """Train and predict, which gives the labels of test. Always on the CPU, in float64."""
-    given = features(sizes)
+    """Prepare a call that trains and predicts the test labels; always on the CPU, in float64."""
+    data = features(sizes)
     if side == "textbook":
-        return partial(_textbook, given["train"], given["train labels"], given["test"])
-    return partial(fit_predict, given["train"], given["train labels"], given["test"], C)
+        return partial(_textbook, data["train"], data["train labels"], data["test"])
+    return partial(fit_predict, data["train"], data["train labels"], data["test"], C)
 
 
 def _textbook(train: Any, labels: Any, test: Any) -> Any:
     return SVC(kernel="linear", C=C).fit(train, labels).predict(test)
 
 
-def _settle(found: Any) -> list[Tensor]:
-    return [torch.as_tensor(found)]
+def _settle(labels: Any) -> list[Tensor]:
+    return [torch.as_tensor(labels)]
 
 
 def _work(sizes: Sizes) -> Work:
-    """The products of train with itself, half of which are the others, and of test with train."""
+    """Count the products of train with itself, which are symmetric, and of test with train."""
     train, test, width = sizes["train"], sizes["test"], sizes["width"]
     operations = train * train * width + 2 * test * train * width
     moved = 4 * width * (train + test) + 8 * train * (train + test)

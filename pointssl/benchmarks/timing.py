@@ -1,4 +1,4 @@
-"""Two sides of a comparison, in turn in one process: what else the machine does hits both."""
+"""Alternating timing of two sides in one process, so that other load affects both alike."""
 
 import statistics
 import time
@@ -18,9 +18,9 @@ class Times:
     """Seconds of every round, by side.
 
     Attributes:
-        wall: by the clock.
-        cpu: of the processor, all threads of this process together.
-        last: what the last call of each side gave.
+        wall: wall-clock time.
+        cpu: CPU time, summed over all threads of this process.
+        last: output of each side's last call.
     """
 
     wall: dict[str, list[float]]
@@ -31,9 +31,9 @@ class Times:
 def interleaved(
     sides: Mapping[str, Run], device: torch.device, seconds: float, least: int = LEAST
 ) -> Times:
-    """Call each side in turn for about so many seconds, but at least ``least`` rounds.
+    """Call the sides alternately for about this many seconds, but at least ``least`` rounds.
 
-    The first call of each warms up; every other round goes the other way round.
+    The first call of each side warms up; every second round has the reverse order.
     """
     wall: dict[str, list[float]] = {side: [] for side in sides}
     cpu: dict[str, list[float]] = {side: [] for side in sides}
@@ -56,21 +56,21 @@ def interleaved(
 
 
 def wait(device: torch.device) -> None:
-    """Until a GPU has done what it was told."""
+    """Wait until the GPU is done, if there is one."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def median_seconds(run: Run, repeats: int, device: torch.device) -> float:
-    """Median seconds of a call; the first one warms up."""
+    """Measure the median seconds of a call; the first one warms up."""
     times = interleaved({"ours": run}, device, 0.0, least=repeats)
     return statistics.median(times.wall["ours"])
 
 
 def ratios(times: Mapping[str, list[float]]) -> tuple[float, float, float]:
-    """How many times faster ours is: the median over the rounds, and the quartiles."""
-    found = [a / b for a, b in zip(times["textbook"], times["ours"], strict=True)]
-    if len(found) < 2:
-        return found[0], found[0], found[0]
-    low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+    """Return how many times faster ours is: median over the rounds, lower and upper quartile."""
+    speedups = [a / b for a, b in zip(times["textbook"], times["ours"], strict=True)]
+    if len(speedups) < 2:
+        return speedups[0], speedups[0], speedups[0]
+    low, middle, high = statistics.quantiles(speedups, n=4, method="inclusive")
     return middle, low, high

@@ -1,8 +1,8 @@
-"""Which code runs a point operation: plain torch, or kernels for this machine.
+"""Choice of the backend that runs a point operation: plain torch, or compiled kernels.
 
-Every operation of :mod:`pointssl.ops` is written in plain torch, which runs anywhere and is what
-the kernels are tested against. On a CPU numba compiles faster ones, on a GPU Triton; where neither
-can run, plain torch does.
+Every operation of :mod:`pointssl.ops` has a version in plain torch, which runs anywhere and which
+the kernels are tested against. Faster kernels are compiled by numba on a CPU and by Triton on a
+GPU; where neither can run, plain torch does.
 """
 
 import contextlib
@@ -19,47 +19,47 @@ from torch import Tensor, nn
 from pointssl_datasets.base.errors import UsageError
 
 BACKENDS = ("auto", "torch", "numba", "triton", "cluster")
-PLAIN = (Tensor, nn.Parameter)  # others, such as those of a tracer, hold no numbers to compute with
+PLAIN = (Tensor, nn.Parameter)  # other subclasses, such as a tracer's, hold no data
 
 _chosen = "auto"
 
 
 def backend_for(*tensors: Tensor) -> str:
-    """``"torch"``, ``"numba"`` or ``"triton"``: what runs an operation on these tensors.
+    """Return the backend for these tensors: ``"torch"``, ``"numba"`` or ``"triton"``.
 
-    The one asked for by :func:`set_backend` if it can, else the fastest that can.
+    It is the one selected by :func:`set_backend` if that can run, else the fastest one that can.
     """
     if _chosen == "torch" or any(type(tensor) not in PLAIN for tensor in tensors):
         return "torch"
     if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
-        return "torch"  # vmap and the like see through torch's operations alone
+        return "torch"  # vmap and other functorch transforms need torch's own operations
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
     floats = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
     if _chosen == "triton" or not on_cpu:
         kinds = {tensor.device.type for tensor in tensors}
         runs = _chosen != "numba" and len(kinds) == 1 and triton_runs(kinds.pop())
         return "triton" if runs else "torch"
-    if torch.compiler.is_compiling():  # a graph can't look into machine code on the CPU
+    if torch.compiler.is_compiling():  # numba's kernels can't be traced
         return "torch"
     known = all(dtype in (torch.float32, torch.float64) for dtype in floats)
     return "numba" if known and len(set(floats)) <= 1 and imports("numba") else "torch"
 
 
 def wants_cluster() -> bool:
-    """Whether torch-cluster was asked for, by name."""
+    """Return whether torch-cluster was selected."""
     return _chosen == "cluster"
 
 
 def chosen_backend() -> str:
-    """What :func:`set_backend` was last given."""
+    """Return the name last passed to :func:`set_backend`."""
     return _chosen
 
 
 def set_backend(name: str) -> None:
-    """Run operations by ``name`` from now on, wherever it can; ``"auto"`` is the fastest.
+    """Select the backend for all following operations; ``"auto"`` takes the fastest.
 
     Raises:
-        UsageError: it is not one of :data:`BACKENDS`, or does not import here.
+        UsageError: it is not one of :data:`BACKENDS`, or can't be imported.
     """
     global _chosen
     if name not in BACKENDS:
@@ -75,7 +75,7 @@ def set_backend(name: str) -> None:
 
 @contextlib.contextmanager
 def using(name: str) -> Iterator[None]:
-    """:func:`set_backend` for a while."""
+    """Select a backend within a ``with`` block."""
     before = _chosen
     set_backend(name)
     try:
@@ -84,17 +84,19 @@ def using(name: str) -> Iterator[None]:
         set_backend(before)
 
 
-@torch.compiler.assume_constant_result  # it can't be looked into while a graph is drawn
+@torch.compiler.assume_constant_result  # it can't be traced
 def triton_runs(device: str) -> bool:
-    """Whether Triton's kernels run on devices of that type: on GPUs, elsewhere interpreted."""
+    """Return whether Triton's kernels run on this device type: GPUs, and CPUs if interpreted."""
     there = device == "cuda" or (device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
     return there and imports("triton") and _triton_works(device)
 
 
 @functools.cache
 def _triton_works(device: str) -> bool:
-    """Whether a small kernel compiles, starts and gives the right numbers; tried once. Triton needs
-    a C compiler and a driver that fits, and where they are missing plain torch runs instead."""
+    """Check once whether a small kernel compiles, runs and gives the right numbers.
+
+    Triton needs a C compiler and a matching driver; without them plain torch runs instead.
+    """
     try:
         from pointssl.ops.gpu.gather import neighbour_max
 
@@ -115,11 +117,11 @@ def _triton_works(device: str) -> bool:
 
 @functools.cache
 def imports(module: str) -> bool:
-    """Whether a module is there and imports; the answer is kept."""
+    """Return whether a module is installed and can be imported; the answer is cached."""
     if importlib.util.find_spec(module) is None:
         return False
     try:
         importlib.import_module(module)
-    except Exception:  # a broken binary wheel raises whatever it likes
+    except Exception:  # a broken binary wheel may raise anything
         return False
     return True

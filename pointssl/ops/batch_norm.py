@@ -1,7 +1,7 @@
-"""Batch norm whose statistics may be taken over all processes, on CPU as on GPU.
+"""Batch norm with statistics over all processes, on CPU and GPU.
 
-torch's own SyncBatchNorm refuses CPU tensors, and EdgeConv needs the statistics of edges that it
-never builds; both are served by one sum over the ranks.
+torch's own SyncBatchNorm rejects CPU tensors, and EdgeConv needs the statistics of edges that it
+never materialises; one sum over the ranks serves both.
 """
 
 from typing import Any
@@ -15,9 +15,10 @@ from pointssl.ops.collectives import sum_over_ranks, world_size
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch norm over dimension 1, with the batch of all ranks. Same parameters, same keys.
+    """Batch norm over dimension 1 with the statistics of all ranks.
 
-    Ioffe and Szegedy 2015; the gradient through the shared statistics is exact.
+    Ioffe and Szegedy 2015. The gradient through the shared statistics is exact. Parameters and
+    state-dict keys are those of ``nn.BatchNorm``.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -25,7 +26,7 @@ class SyncBatchNorm(_BatchNorm):
             raise ValueError(f"expected (rows, channels, ...), got {tuple(input.shape)}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(R, C, ...)`` to the same shape."""
+        """Normalise ``(R, C, ...)``, keeping its shape."""
         self._check_input_dim(x)
         if not (self.training and is_synced(self)):
             return super().forward(x)
@@ -39,12 +40,12 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def is_synced(norm: nn.Module) -> bool:
-    """Does this norm share its statistics with other processes right now?"""
+    """Return whether this norm currently shares its statistics with other processes."""
     return isinstance(norm, SyncBatchNorm) and world_size() > 1
 
 
 def sync_batch_norms(module: nn.Module) -> nn.Module:
-    """Replace every batch norm in ``module`` by a :class:`SyncBatchNorm` of the same tensors."""
+    """Replace every batch norm in ``module`` by a :class:`SyncBatchNorm` with the same tensors."""
     for name, child in module.named_children():
         if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             synced = SyncBatchNorm(
@@ -65,7 +66,7 @@ def sync_batch_norms(module: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def update_running(norm: _BatchNorm, mean: Tensor, var: Tensor, count: float | Tensor) -> None:
-    """Move the running statistics towards a batch's mean and biased variance over ``count``."""
+    """Update the running statistics with a batch's mean and biased variance over ``count`` rows."""
     if not norm.track_running_stats or norm.running_mean is None or norm.running_var is None:
         return
     assert norm.num_batches_tracked is not None

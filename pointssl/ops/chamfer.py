@@ -1,4 +1,4 @@
-"""Chamfer distance: how far the points of two clouds are from the other cloud."""
+"""Chamfer distance between two clouds."""
 
 from torch import Tensor
 
@@ -8,11 +8,12 @@ from pointssl.ops.neighbours import exact
 
 
 def chamfer(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distance of every point to the nearest of the other cloud, both ways.
+    """Compute the squared distance of every point to the nearest point of the other cloud, in both
+    directions.
 
-    The distance of two clouds is usually the sum of both means (Fan et al. 2017, arXiv 1612.00603);
-    others take roots or maxima, which is left to the caller. Differentiable in both clouds: the
-    nearest point is taken as given.
+    The Chamfer distance is usually the sum of both means (Fan et al. 2017, arXiv 1612.00603); some
+    papers use roots or maxima, so the reduction is left to the caller. Differentiable in both
+    clouds; the gradient treats the choice of the nearest point as constant.
 
     Args:
         a: ``(B, N, 3)``.
@@ -26,11 +27,11 @@ def chamfer(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _to_nearest(queries: Tensor, points: Tensor) -> Tensor:
-    """``(B, Q, 3)`` and ``(B, N, 3)`` to ``(B, Q)``."""
+    """Compute squared distances ``(B, Q)`` from ``queries (B, Q, 3)`` to their nearest points."""
     return (queries - take_rows(points, nearest(queries, points, 1)[..., 0])).square().sum(-1)
 
 
 def chamfer_reference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The same from all distances at once."""
+    """Reference for :func:`chamfer`, from the matrix of all distances."""
     squared = (a[:, :, None] - b[:, None]).square().sum(-1)
     return squared.amin(2), squared.amin(1)

@@ -1,7 +1,7 @@
-"""torch-cluster, where it is installed and asked for: neighbours and farthest points.
+"""Optional torch-cluster backend for nearest neighbours and farthest point sampling.
 
-It takes clouds packed one behind the other. On a CPU the kernels of :mod:`pointssl.ops.cpu` are
-faster, so that it is never chosen by itself.
+torch-cluster takes packed clouds. On a CPU the kernels of :mod:`pointssl.ops.cpu` are faster, so
+the automatic choice never selects it.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from pointssl.ops.backends import imports, wants_cluster
 
 
 def takes(points: Tensor) -> bool:
-    """Whether it is to run on these points: asked for, and none of them infinite or NaN."""
+    """Return whether torch-cluster runs on these points: it is selected, and all are finite."""
     return (
         wants_cluster()
         and type(points) is Tensor
@@ -25,26 +25,26 @@ def takes(points: Tensor) -> bool:
 
 
 def knn(points: Tensor, k: int) -> Tensor:
-    """``(B, N, C)`` to the ``k`` nearest of each point, ``(B, N, k)`` int64, in no order."""
+    """Return the ``k`` nearest of each point, ``(B, N, C)`` to ``(B, N, k)`` int64, in no order."""
     flat, clouds = _packed(points)
-    _, found = _module().knn(flat, flat, k, clouds, clouds)
-    return found.view(*points.shape[:2], k) - _begins(points)[:, None, None]
+    _, idx = _module().knn(flat, flat, k, clouds, clouds)
+    return idx.view(*points.shape[:2], k) - _first_rows(points)[:, None, None]
 
 
 def farthest_points(xyz: Tensor, first: Tensor, count: int) -> Tensor:
-    """``(B, N, 3)`` and the first of each cloud ``(B,)`` to ``(B, count)`` int64.
+    """Sample ``count`` points, ``(B, N, 3)`` and first indices ``(B,)`` to ``(B, count)`` int64.
 
-    It begins at a cloud's point 0, which therefore changes places with the first. Of points equally
-    far it may take another than the lowest.
+    torch-cluster starts at a cloud's point 0, which is therefore swapped with the first point. Ties
+    need not go to the lowest index.
     """
     clouds, points = xyz.shape[:2]
     order = torch.arange(points, device=xyz.device).repeat(clouds, 1)
     order.scatter_(1, first[:, None], 0)
     order[:, 0] = first
-    flat, names = _packed(xyz.gather(1, order[..., None].expand_as(xyz)))
-    ratio = (count - 0.5) / points  # which is rounded up to whole points
-    found = _module().fps(flat, names, ratio, random_start=False).view(clouds, count)
-    return order.gather(1, found - _begins(xyz)[:, None])
+    flat, cloud_index = _packed(xyz.gather(1, order[..., None].expand_as(xyz)))
+    ratio = (count - 0.5) / points  # fps rounds the number of points up
+    chosen = _module().fps(flat, cloud_index, ratio, random_start=False).view(clouds, count)
+    return order.gather(1, chosen - _first_rows(xyz)[:, None])
 
 
 def _module() -> ModuleType:
@@ -52,12 +52,12 @@ def _module() -> ModuleType:
 
 
 def _packed(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows ``(B * N, C)``, and which cloud each is of."""
+    """Flatten clouds to rows ``(B * N, C)``, and return the cloud index of each row."""
     clouds, count = points.shape[:2]
-    names = torch.arange(clouds, device=points.device).repeat_interleave(count)
-    return points.reshape(clouds * count, -1).contiguous(), names
+    cloud_index = torch.arange(clouds, device=points.device).repeat_interleave(count)
+    return points.reshape(clouds * count, -1).contiguous(), cloud_index
 
 
-def _begins(points: Tensor) -> Tensor:
-    """The row that each cloud begins at, ``(B,)``."""
+def _first_rows(points: Tensor) -> Tensor:
+    """Return the first row number of each cloud, ``(B,)``."""
     return torch.arange(len(points), device=points.device) * points.shape[1]

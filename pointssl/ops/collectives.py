@@ -1,4 +1,4 @@
-"""Sums and gathers over the processes of a run, as the mathematics of a loss or norm needs them."""
+"""Sums and gathers over all processes, for losses and norms that need the whole batch."""
 
 from typing import Any
 
@@ -8,23 +8,23 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Processes that train together; 1 outside a process group."""
+    """Return the number of processes in the process group; 1 without a group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def world_rank() -> int:
-    """This process among them."""
+    """Return the rank of this process; 0 without a group."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def own_rows(count: int) -> slice:
-    """Which of ``count`` rows that were gathered of all ranks are this one's."""
+    """Return the slice of this rank's rows among ``count`` rows gathered from all ranks."""
     share = count // world_size()
     return slice(world_rank() * share, (world_rank() + 1) * share)
 
 
 def sum_over_ranks(x: Tensor, synced: bool = True) -> Tensor:
-    """``x`` summed over all processes if ``synced``; every rank must call it."""
+    """Sum ``x`` over all processes if ``synced``; every rank must call it."""
     if synced and world_size() > 1:
         x = x.contiguous()
         dist.all_reduce(x)
@@ -32,13 +32,16 @@ def sum_over_ranks(x: Tensor, synced: bool = True) -> Tensor:
 
 
 def shared_mean(rows: Tensor, synced: bool) -> Tensor:
-    """The mean of some rows ``(R, C)``, the same on every rank if ``synced``, ``(C,)``."""
+    """Return a mean ``(C,)`` of ``rows (R, C)`` that is the same on every rank if ``synced``.
+
+    The mean over the ranks of each rank's mean: ranks with fewer rows count as much as others.
+    """
     total = sum_over_ranks(torch.cat((rows.mean(0), rows.new_ones(1))), synced)
     return total[:-1] / total[-1]
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """The rows of all ranks, with their gradient.
+    """Gather the rows of all ranks, differentiably.
 
     .. code-block:: text
 
@@ -46,8 +49,8 @@ def gather_rows(x: Tensor) -> Tensor:
         rank 1 holds rows B..2B-1   >  every rank gets rows 0..WB-1
         ...                        /
 
-    Backward sums over the ranks what each wanted of these rows. Every rank must hold equally
-    many rows.
+    Backward sums the gradients of these rows over the ranks. Every rank must hold the same number
+    of rows.
 
     Args:
         x: ``(B, D)``.
@@ -59,12 +62,12 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 def gather_together(*many: Tensor) -> tuple[Tensor, ...]:
-    """:func:`gather_rows` of several, in one collective there and one back.
+    """Call :func:`gather_rows` for several tensors, with one collective forward and one backward.
 
-    A step waits for the slowest rank and the network's latency once, not once a tensor.
+    A step then waits for the slowest rank and the network's latency once, not once per tensor.
 
     Args:
-        many: ``(B, D_i)`` each, of one type.
+        many: ``(B, D_i)`` each, of one dtype.
 
     Returns:
         ``(W*B, D_i)`` each; ``many`` themselves in a single process.

@@ -1,7 +1,7 @@
-"""The double edge convolution: a factorised first layer, a product over edges in cached blocks.
+"""The double edge convolution in plain torch, computed in blocks of edges that stay in cache.
 
-See :mod:`pointssl.ops.edge_conv` for the idea and :func:`pointssl.ops.edge_conv.double_edge_conv`
-for the function to call.
+The first layer is factorised as in :mod:`pointssl.ops.edge_conv`; the second is a matrix product
+over edges. The function to call is :func:`pointssl.ops.edge_conv.double_edge_conv`.
 """
 
 from collections.abc import Callable
@@ -19,20 +19,22 @@ from pointssl.ops.slots import slot_type
 
 
 def _step(values: Tensor, k: int) -> int:
-    """Rows per block: small enough for a CPU's cache, larger where memory is fast."""
+    """Choose the rows per block: small enough for a CPU's cache, larger on a GPU."""
     block = BLOCK // 2 if values.device.type == "cpu" else 32 * BLOCK
     return max(1, block // (k * values.shape[1]))
 
 
 def _hidden(u: Tensor, v: Tensor, columns: Tensor, slope: float) -> Tensor:
-    """``leaky(u_j + v_i)`` for a block of rows with neighbours ``(K, rows)``: ``(K, rows, O)``."""
+    """Compute ``leaky(u_j + v_i) (K, rows, O)`` for a block of rows, with their neighbours
+    ``(K, rows)``."""
     return F.leaky_relu_(rows_of(u, columns).add_(v), slope)
 
 
 def double_edge_conv_frozen(
     u: Tensor, v: Tensor, idx: Tensor, weight2: Tensor, shift2: Tensor, slope: float
 ) -> Tensor:
-    """Evaluation mode, norms folded in: ``max_j leaky(W2 leaky(u_j + v_i) + b)``, ``(Q, P)``."""
+    """Compute ``max_j leaky(W2 leaky(u_j + v_i) + b) (Q, P)``, in evaluation mode with the norms
+    folded into the weights."""
     step = _step(u, idx.shape[1])
     columns = idx.t().contiguous()
     blocks = []
@@ -46,15 +48,16 @@ def double_edge_conv_frozen(
 def winners(
     u: Tensor, v: Tensor, idx: Tensor, weight: Tensor, slope: float, synced: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the edges ``leaky(u_j + v_i) weight`` the largest of each centre, and which it was.
+    """Find the largest of each centre's edges ``leaky(u_j + v_i) weight``, and its index.
 
     Args:
         weight: ``(O, P)``.
 
     Returns:
-        ``best (Q, P)`` relative to the pivot; ``slot (Q, P)``; ``pivot (P,)``, near the mean of all
-        edges and the same on every rank, so that their squares cancel less; the sums over all edges
-        of this rank of what they are above the pivot, and of its square, ``(2, P)``.
+        ``best (Q, P)``, the maxima minus the pivot; ``slot (Q, P)``, their indices among the K
+        neighbours; ``pivot (P,)``, the same on every rank and close to the mean of all edges, which
+        avoids cancellation in the variance; ``sums (2, P)`` of ``edge - pivot`` and of its square
+        over all edges of this rank.
     """
     rows, k = idx.shape
     step = _step(u, k)
@@ -80,11 +83,13 @@ def gradients(
     u: Tensor, v: Tensor, idx: Tensor, slot: Tensor, at_winners: Tensor, weight2: Tensor,
     slant: Tensor, shift: Tensor, slope: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Of edges ``e = W2 leaky(u_j + v_i)`` whose gradient is ``at_winners`` where they won, and
-    everywhere minus ``shift + e * slant``, an affine function of what ``W2`` multiplies.
+    """Backpropagate through the edges ``e = W2 leaky(u_j + v_i)``.
+
+    The gradient of an edge is ``-(shift + e * slant)``, from the batch statistics, plus
+    ``at_winners`` if the edge was its centre's maximum.
 
     Returns:
-        gradients of ``u (R, O)``, ``v (Q, O)`` and ``weight2 (P, O)``.
+        The gradients of ``u (R, O)``, ``v (Q, O)`` and ``weight2 (P, O)``.
     """
     affine = (-slant[:, None] * weight2).t()
     grad_weight2 = torch.zeros_like(weight2)
@@ -111,11 +116,11 @@ def run_forward(
     beta1: Tensor, weight2: Tensor, gamma2: Tensor, beta2: Tensor, eps: tuple[float, float],
     slope: float, synced: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Both norms around a backend's :func:`winners`, in training mode."""
+    """Run the forward pass in training mode: both norms, around a backend's :func:`winners`."""
     u, v, mean1, var1, count = center_and_var(u, v, idx, synced)
     inv_std1 = (var1 + eps[0]).rsqrt()
     scale1 = gamma1 * inv_std1
-    sign = torch.where(gamma2 >= 0, 1.0, -1.0).to(u.dtype)  # the minimum, where negative
+    sign = torch.where(gamma2 >= 0, 1.0, -1.0).to(u.dtype)  # a negative scale needs the minimum
     best, slot, pivot, sums = winners(
         u * scale1, torch.addcmul(beta1, v, scale1), idx, (weight2 * sign[:, None]).t(), slope,
         synced,
@@ -138,7 +143,7 @@ def run_forward(
 def run_backward(
     ctx: Any, gradients: Callable[..., Any], grad_y: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """The same back, around a backend's :func:`gradients`."""
+    """Run the backward pass of :func:`run_forward`, around a backend's :func:`gradients`."""
     (
         u, v, idx, gamma1, beta1, weight2, gamma2, inv_std1, inv_std2, mean2, winner2, slot, y,
         count,
@@ -166,7 +171,7 @@ def run_backward(
 
 
 class DoubleEdgeConv(torch.autograd.Function):
-    """Training mode: both norms over all edges; only points are kept for backward."""
+    """Double edge convolution in training mode; saves tensors of points only for backward."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:

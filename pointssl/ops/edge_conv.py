@@ -1,18 +1,18 @@
-"""EdgeConv, exactly, without the tensor of all edges.
+"""Exact EdgeConv without the tensor of all edges.
 
 A layer on ``[x_j - x_i ; x_i]`` with weight ``[W1 | W2]`` is ``W1 x_j + (W2 - W1) x_i``: two
 products over points, ``u`` and ``v``, and an edge's value is ``u_j + v_i``. (The centres i may also
-be a few of the points, or others.) From that follow
+be a subset of the points, or other points.) From this follow
 
 - the batch-norm statistics over all edges, from sums over neighbours and in-degrees;
-- the maximum over neighbours, which moves in front of the norm and the leaky ReLU because both
-  are monotone (where the norm's scale is negative the minimum is taken);
-- the gradients, from the winners of the maximum and the same sums.
+- the maximum over neighbours, which can precede the norm and the leaky ReLU because both are
+  monotone (if the norm's scale is negative, the minimum is taken);
+- the gradients, from the edges that won the maximum and the same sums.
 
-Each function equals its twin in :mod:`pointssl.ops.edge_conv_reference`: values, gradients and
-running statistics. Norms that are a :class:`~pointssl.ops.batch_norm.SyncBatchNorm` take their
-statistics over all processes. Half-precision autocast is left at the door: both run in the type
-of their weights, as statistics over millions of edges need it.
+Each function equals its counterpart in :mod:`pointssl.ops.reference` in values, gradients and
+running statistics. With a :class:`~pointssl.ops.batch_norm.SyncBatchNorm`, the statistics cover all
+processes. Half-precision autocast is disabled inside: both functions run in the dtype of their
+weights, as statistics over millions of edges require.
 """
 
 from collections.abc import Callable
@@ -42,15 +42,15 @@ def edge_conv(
     slope: float = 0.2,
     centres: Tensor | None = None,
 ) -> Tensor:
-    """``max_j leaky_relu(norm(W [x_j - x_i ; x_i]))``.
+    """Compute ``max_j leaky_relu(norm(W [x_j - x_i ; x_i]))``.
 
     Args:
         x: ``(B, N, C)`` point features.
         idx: ``(B, M, K)`` neighbours of each centre, indices into N.
         weight: ``(O, 2C)``.
-        norm: batch norm of O channels; its running statistics move in training mode.
-        slope: of the leaky ReLU, not negative.
-        centres: ``(B, M, C)``, their features; by default the points are the centres, and M is N.
+        norm: batch norm of O channels; training mode updates its running statistics.
+        slope: negative slope of the leaky ReLU, at least 0.
+        centres: ``(B, M, C)`` features of the centres; by default the points themselves, M = N.
 
     Returns:
         ``(B, M, O)``.
@@ -69,7 +69,7 @@ def edge_conv(
         else:
             scale, shift = frozen_norm(norm)
             folded = weight * scale[:, None]
-            # Autograd does not see into machine code.
+            # The compiled kernel has no gradient.
             wants_gradient = any(part.requires_grad for part in (x, folded, shift))
             if centres is None and not wants_gradient and backend_for(x, weight) == "numba":
                 from pointssl.ops.cpu.edge_conv import edge_conv_frozen
@@ -94,10 +94,10 @@ def double_edge_conv(
     slope: float = 0.2,
     centres: Tensor | None = None,
 ) -> Tensor:
-    """Two shared layers on every edge, then the maximum.
+    """Compute two shared layers on every edge, then the maximum.
 
-    Only the first factorises; the second is a product over edges, in blocks that stay in cache
-    and that backward computes again.
+    Only the first layer factorises; the second is a product over edges, in blocks that stay in
+    cache and are recomputed by backward.
 
     Args:
         x: ``(B, N, C)``.
@@ -128,14 +128,14 @@ def double_edge_conv(
             second: Callable[..., Tensor] = plain_double.double_edge_conv_frozen
             if is_exporting():
                 second = double_edge_conv_twin
-            elif not any(part.requires_grad for part in parts):  # autograd sees no machine code
+            elif not any(part.requires_grad for part in parts):  # the kernels have no gradient
                 second = _double(u, weight2, False).double_edge_conv_frozen
             y = second(u, v, flat, *parts[2:], slope)
     return y.view(*idx.shape[:2], -1)
 
 
 def _double(u: Tensor, weight2: Tensor, train: bool) -> ModuleType:
-    """What runs a double edge convolution on these."""
+    """Return the module that runs a double edge convolution on these tensors."""
     backend = backend_for(u, weight2)
     if backend == "numba":
         from pointssl.ops.cpu import double_edge_conv as compiled
@@ -149,13 +149,13 @@ def _double(u: Tensor, weight2: Tensor, train: bool) -> ModuleType:
 
 
 def split_weight(weight: Tensor) -> Tensor:
-    """``[W1 | W2]`` to ``[W1 ; W2 - W1]``: ``(O, 2C)`` to ``(2O, C)``."""
+    """Rearrange ``[W1 | W2] (O, 2C)`` to ``[W1 ; W2 - W1] (2O, C)``."""
     neighbour, centre = weight.chunk(2, dim=1)
     return torch.cat((neighbour, centre - neighbour))
 
 
 def frozen_norm(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Scale and shift that a batch norm applies in evaluation mode."""
+    """Return the scale and shift that a batch norm applies in evaluation mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
@@ -163,26 +163,26 @@ def frozen_norm(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """``u`` and ``v`` of every point side by side, ``(R, 2 O)``."""
+    """Compute ``[u | v] (R, 2 O)`` of every point."""
     return F.linear(x.flatten(0, 1).to(weight.dtype), split_weight(weight))
 
 
 def _products(
     x: Tensor, centres: Tensor | None, weight: Tensor, shift: Tensor | None = None
 ) -> tuple[Tensor, ...]:
-    """``u`` of every point and ``v`` of every centre, ``(R, O)`` and ``(Q, O)``; ``shift`` is added
-    to the latter."""
+    """Compute ``u (R, O)`` of every point and ``v (Q, O)`` of every centre, plus ``shift``."""
     rows, weight = x.flatten(0, 1).to(weight.dtype), split_weight(weight)
     if centres is None:  # one product is faster than two
         bias = None if shift is None else torch.cat((torch.zeros_like(shift), shift))
         return F.linear(rows, weight, bias).chunk(2, dim=1)
-    of_neighbour, of_centre = weight.chunk(2)
-    v = F.linear(centres.flatten(0, 1).to(weight.dtype), of_centre, shift)
-    return F.linear(rows, of_neighbour), v
+    neighbour_weight, centre_weight = weight.chunk(2)
+    v = F.linear(centres.flatten(0, 1).to(weight.dtype), centre_weight, shift)
+    return F.linear(rows, neighbour_weight), v
 
 
 class _EdgeConv(torch.autograd.Function):
-    """Statistics, norm, activation and maximum of the edges ``u_j + v_i``; training mode."""
+    """Edge convolution in training mode: statistics, norm, activation and maximum of the edges
+    ``u_j + v_i``."""
 
     @staticmethod
     def forward(
@@ -192,7 +192,7 @@ class _EdgeConv(torch.autograd.Function):
         u, v, mean, var, count = center_and_var(u, v, idx, synced)
         inv_std = (var + eps).rsqrt()
         scale = gamma * inv_std
-        best, slot = neighbour_max(u * scale, idx)  # the minimum, where the scale is negative
+        best, slot = neighbour_max(u * scale, idx)  # a minimum of u where the scale is negative
         y = F.leaky_relu_(best.addcmul_(v, scale).add_(beta), slope)
         ctx.save_for_backward(u, v, idx, slot, y, gamma, inv_std, count)
         ctx.slope, ctx.synced = slope, synced

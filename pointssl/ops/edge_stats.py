@@ -1,4 +1,4 @@
-"""Batch norm over edges ``u_j + v_i`` that are never built: statistics and gradient."""
+"""Batch norm over edges ``u_j + v_i`` that are never materialised: statistics and gradient."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ from pointssl.ops.gather import in_degree, neighbour_sum, reverse_neighbour_sum
 def center_and_var(
     u: Tensor, v: Tensor, idx: Tensor, synced: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Centre ``u`` and ``v``, so that the edges have mean zero.
+    """Centre ``u`` and ``v`` so that the edges have mean zero.
 
     Args:
-        u: ``(R, O)``, what a row gives as a neighbour.
-        v: ``(Q, O)``, what a centre adds.
-        idx: ``(Q, K)`` row numbers.
-        synced: statistics over all processes.
+        u: ``(R, O)``, contribution of each row as a neighbour.
+        v: ``(Q, O)``, contribution of each centre.
+        idx: ``(Q, K)`` row numbers of the neighbours.
+        synced: compute statistics over all processes.
 
     Returns:
         ``u`` and ``v`` without their means; mean and biased variance of the edges ``(O,)``; the
@@ -24,7 +24,7 @@ def center_and_var(
     """
     centres, k = idx.shape
     degree = in_degree(idx, len(u), u.dtype)
-    # The mean by in-degree loses a digit; it only serves to centre, and the remainder is added.
+    # The mean by in-degree loses a digit, but it only centres; the remainder is added below.
     sums = torch.cat((degree @ u, k * v.sum(0), u.new_tensor([centres * k])))
     sums = sum_over_ranks(sums, synced)
     count = sums[-1]
@@ -48,17 +48,17 @@ def edge_norm_backward(
     inv_std: Tensor,
     means: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of ``u`` and ``v`` through a batch norm over the edges ``u_j + v_i``.
+    """Compute the gradients of ``u`` and ``v`` through a batch norm over the edges ``u_j + v_i``.
 
-    With the gradient g of an edge's normalised, scaled value and its normalised value z, batch
-    norm gives ``scale * (g - mean(g) - z * mean(g z))``; summed over the edges of each row as
-    neighbour, and of each centre.
+    With the gradient g of the norm's output and the normalised value z of an edge, the gradient of
+    the edge is ``scale * (g - mean(g) - z * mean(g z))``. It is summed over the edges that end in
+    each row, and over the edges of each centre.
 
     Args:
         grad_u: ``(R, O)``, g summed over the edges that end in a row.
-        grad_v: ``(Q, O)``, g summed over the edges of a centre's neighbourhood.
-        u, v: as :func:`center_and_var` returns them.
-        means: ``(2, O)``: mean over all edges of g, and of g z.
+        grad_v: ``(Q, O)``, g summed over the edges of a centre.
+        u, v: as returned by :func:`center_and_var`.
+        means: ``(2, O)``: means of g and of g z over all edges.
 
     Returns:
         ``(R, O)`` and ``(Q, O)``.
@@ -75,5 +75,5 @@ def edge_norm_backward(
 
 
 def leaky_relu_backward(grad: Tensor, y: Tensor, slope: float) -> Tensor:
-    """Gradient through a leaky ReLU whose *output* was ``y``, which has the input's sign."""
+    """Compute the gradient of a leaky ReLU from its *output* ``y``, which has the input's sign."""
     return torch.ops.aten.leaky_relu_backward(grad, y, slope, True)

@@ -1,7 +1,7 @@
-"""Sums and maxima over neighbours that never make the (rows, K, channels) tensor of all edges.
+"""Sums and maxima over neighbours, without the tensor (rows, K, channels) of all edges.
 
-Rows are the points of all clouds, flat: R of them, in the neighbourhoods of Q centres, which may
-be the same points or others; ``idx`` holds row numbers.
+The R rows are the points of all clouds, concatenated. Each of Q centres, which may be the same
+points or others, has K neighbours; ``idx (Q, K)`` holds their row numbers.
 """
 
 from types import ModuleType
@@ -15,13 +15,12 @@ from torch.autograd.function import once_differentiable
 from pointssl.ops.backends import backend_for
 from pointssl.ops.slots import slot_type
 
-# Gathered blocks of this many numbers stay in a core's cache.
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # numbers per gathered block, which then stays in a core's cache
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the size of a float, in bytes
 
 
 def kernels(*tensors: Tensor) -> ModuleType | None:
-    """What runs an operation of this file on these; None where plain torch does."""
+    """Return the module whose kernels run this file's operations; None for plain torch."""
     backend = backend_for(*tensors)
     if backend == "numba":
         from pointssl.ops.cpu import gather as compiled
@@ -35,15 +34,15 @@ def kernels(*tensors: Tensor) -> ModuleType | None:
 
 
 def flat_index(idx: Tensor, points: int | None = None) -> Tensor:
-    """``(B, M, K)`` indices within clouds of N ``points`` (M by default) to ``(B*M, K)`` row
-    numbers."""
+    """Convert indices ``(B, M, K)`` within clouds of N ``points`` (default M) to row numbers
+    ``(B*M, K)``."""
     clouds, centres, k = idx.shape
     offset = torch.arange(clouds, device=idx.device) * (centres if points is None else points)
     return (idx + offset[:, None, None]).reshape(clouds * centres, k)
 
 
 def take_rows(values: Tensor, idx: Tensor) -> Tensor:
-    """The rows that ``idx`` names within each cloud: ``(B, N, C)`` and ``(B, ...)`` to
+    """Gather rows by their index within each cloud: ``(B, N, C)`` and ``(B, ...)`` to
     ``(B, ..., C)``."""
     clouds, points, channels = values.shape
     offset = torch.arange(clouds, device=idx.device).view(-1, *(1,) * (idx.dim() - 1)) * points
@@ -51,12 +50,12 @@ def take_rows(values: Tensor, idx: Tensor) -> Tensor:
 
 
 def rows_of(values: Tensor, idx: Tensor) -> Tensor:
-    """The rows of those numbers: ``(R, C)`` and ``(...)`` to ``(..., C)``."""
+    """Gather rows by number: ``(R, C)`` and ``(...)`` to ``(..., C)``."""
     return values.index_select(0, idx.reshape(-1)).view(*idx.shape, values.shape[1])
 
 
 def neighbour_sum(values: Tensor, idx: Tensor) -> Tensor:
-    """Sum of each centre's neighbours: ``(R, C)`` and ``(Q, K)`` to ``(Q, C)``."""
+    """Sum the values of each centre's neighbours: ``(R, C)`` and ``(Q, K)`` to ``(Q, C)``."""
     if backend_for(values) == "triton":
         from pointssl.ops.gpu.gather import neighbour_sum as fused
 
@@ -65,7 +64,7 @@ def neighbour_sum(values: Tensor, idx: Tensor) -> Tensor:
 
 
 def in_degree(idx: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
-    """How often each row is somebody's neighbour, ``(rows,)``."""
+    """Count how often each row is a neighbour, ``(rows,)``."""
     if backend_for(idx) == "triton":
         from pointssl.ops.gpu.gather import in_degree as fused
 
@@ -74,8 +73,8 @@ def in_degree(idx: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
 
 
 def reverse_neighbour_sum(values: Tensor, idx: Tensor, rows: int | None = None) -> Tensor:
-    """For each of R ``rows`` (Q by default), the sum over the centres that have it as a neighbour:
-    the transposed sum, ``(Q, C)`` and ``(Q, K)`` to ``(R, C)``."""
+    """Sum, for each of R ``rows`` (default Q), the values of the centres that have it as a
+    neighbour: ``(Q, C)`` and ``(Q, K)`` to ``(R, C)``, the transpose of :func:`neighbour_sum`."""
     fast = kernels(values)
     if fast is not None:
         return fast.reverse_neighbour_sum(values, idx, len(values) if rows is None else rows)
@@ -88,10 +87,10 @@ def reverse_neighbour_sum(values: Tensor, idx: Tensor, rows: int | None = None) 
 
 
 def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
-    """Maximum over each centre's neighbours, and which of the K it was: ``(R, C)`` and ``(Q, K)``
-    to twice ``(Q, C)``.
+    """Compute the maximum over each centre's neighbours and its index among the K: ``(R, C)`` and
+    ``(Q, K)`` to twice ``(Q, C)``.
 
-    On the CPU K passes over blocks that stay in cache; on a GPU blocks of edges.
+    Plain torch makes K passes over blocks in cache on a CPU, and takes blocks of edges on a GPU.
     """
     fast = kernels(values)
     if fast is not None:
@@ -116,7 +115,7 @@ def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def max_of_slices(edges: Tensor) -> tuple[Tensor, Tensor]:
-    """``edges.max(dim=0)``, faster on the CPU: ``(K, R, C)`` to ``(R, C)`` and ``(R, C)``."""
+    """Compute ``edges.max(dim=0)``, ``(K, R, C)`` to twice ``(R, C)``; faster on a CPU."""
     if edges.device.type != "cpu":
         best, slot = edges.max(dim=0)
         return best, slot.to(slot_type(len(edges)))
@@ -127,10 +126,10 @@ def max_of_slices(edges: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class RunningMax:
-    """Maximum of tensors that come one after the other, and which one it was: of equals the first.
+    """Running maximum of a sequence of tensors and the index of the tensor it came from.
 
-    The sign bit of ``best - new``, spread over all bits, selects the number of the new one. These
-    are plain vector operations; torch's maximum with indices, its comparisons and its masked
+    Ties go to the first. The sign bit of ``best - new``, copied to all bits, masks the new index.
+    These are plain vector operations; torch's maximum with indices, comparisons and masked
     assignments take several times as long.
     """
 
@@ -149,7 +148,7 @@ class RunningMax:
 
 
 def to_winners(grad: Tensor, idx: Tensor, slot: Tensor, rows: int) -> Tensor:
-    """Reverse of :func:`neighbour_max`: each ``grad (Q, C)`` to the row that won, ``(rows, C)``."""
+    """Scatter gradients ``(Q, C)`` of :func:`neighbour_max` to the rows that won: ``(rows, C)``."""
     fast = kernels(grad)
     if fast is not None:
         return fast.to_winners(grad, idx, slot, rows)
@@ -157,12 +156,12 @@ def to_winners(grad: Tensor, idx: Tensor, slot: Tensor, rows: int) -> Tensor:
 
 
 def slot_rows(idx: Tensor, slot: Tensor) -> Tensor:
-    """Row numbers of :func:`neighbour_max`'s winners, ``(Q, C)`` int64."""
+    """Return the row numbers ``(Q, C)`` int64 of the maxima of :func:`neighbour_max`."""
     return idx.gather(1, slot.long())
 
 
 class NeighbourMax(torch.autograd.Function):
-    """:func:`neighbour_max` with a gradient: each goes to the row that won."""
+    """Differentiable maximum of :func:`neighbour_max`; gradients go to the rows that won."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, idx: Tensor) -> Tensor:
@@ -181,7 +180,7 @@ class NeighbourMax(torch.autograd.Function):
 
 
 def _max_only(values: Tensor, idx: Tensor) -> Tensor:
-    """Without which one it was: K passes, each at memory speed."""
+    """Compute the maximum without its index, in K passes at memory speed."""
     fast = kernels(values)
     if fast is not None:
         return fast.neighbour_max_only(values, idx)

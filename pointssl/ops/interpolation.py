@@ -1,4 +1,4 @@
-"""Features carried from a few places to many points."""
+"""Interpolation of features from a few places to many points."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from pointssl.ops.neighbours import exact, in_space, knn_among, require_enough
 
 
 def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> Tensor:
-    """Mean of the ``k`` nearest places' values, weighted by inverse squared distance.
+    """Average the values of the ``k`` nearest places, weighted by inverse squared distance.
 
-    Feature propagation of PointNet++ (Qi et al. 2017, arXiv 1706.02413). A target that stands on a
-    place gets that place's values but for rounding.
+    This is the feature propagation of PointNet++ (Qi et al. 2017, arXiv 1706.02413). A target that
+    coincides with a place gets its values, up to rounding.
 
     Args:
         values: ``(B, M, C)`` at ``places (B, M, 3)``.
         targets: ``(B, N, 3)``.
-        k: at most M are used.
+        k: capped at M.
 
     Returns:
         ``(B, N, C)``.
@@ -39,16 +39,16 @@ def interpolate(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> 
         from pointssl.ops.gpu.interpolation import weighted_sum
 
         return weighted_sum(values, idx, weight)
-    found = weight[..., 0, None] * take_rows(values, idx[..., 0])
-    for place in range(1, idx.shape[-1]):  # one neighbour after the other: no (B, N, k, C)
-        found = torch.addcmul(found, weight[..., place, None], take_rows(values, idx[..., place]))
-    return found.to(values.dtype)
+    total = weight[..., 0, None] * take_rows(values, idx[..., 0])
+    for place in range(1, idx.shape[-1]):  # by neighbour, to avoid a tensor (B, N, k, C)
+        total = torch.addcmul(total, weight[..., place, None], take_rows(values, idx[..., place]))
+    return total.to(values.dtype)
 
 
 @torch.no_grad()
 def nearest(targets: Tensor, places: Tensor, k: int) -> Tensor:
-    """The few places that are nearest to each target, ``(B, N, 3)`` and ``(B, M, 3)`` to
-    ``(B, N, k)``: :func:`pointssl.ops.neighbours.knn_among`, but for small ``k``."""
+    """Return the ``k`` places nearest to each target, ``(B, N, 3)`` and ``(B, M, 3)`` to
+    ``(B, N, k)``: :func:`pointssl.ops.neighbours.knn_among`, optimised for small ``k``."""
     require_enough(places.shape[1], max(k, 1))
     if backend_for(targets, places) == "numba" and in_space(targets, places):
         from pointssl.ops.cpu.search import nearest as compiled_nearest
@@ -63,8 +63,8 @@ def nearest(targets: Tensor, places: Tensor, k: int) -> Tensor:
 
 
 class WeightedSum(torch.autograd.Function):
-    """Rows of values ``(B, M, C)``, those of ``idx (B, N, k)``, summed up by ``weight (B, N, k)``:
-    ``(B, N, C)``."""
+    """Weighted sum ``(B, N, C)`` of the rows ``idx (B, N, k)`` of ``values (B, M, C)``, with
+    ``weight (B, N, k)``."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, idx: Tensor, weight: Tensor) -> Tensor:
@@ -79,16 +79,16 @@ class WeightedSum(torch.autograd.Function):
         from pointssl.ops.cpu.interpolation import weighted_sum_reversed
 
         values, idx, weight = ctx.saved_tensors
-        of_values = of_weight = None
+        grad_values = grad_weight = None
         if ctx.needs_input_grad[0]:
-            of_values = weighted_sum_reversed(grad, idx, weight, values.shape[1])
+            grad_values = weighted_sum_reversed(grad, idx, weight, values.shape[1])
         if ctx.needs_input_grad[2]:
-            of_weight = (take_rows(values, idx) * grad[:, :, None]).sum(-1)
-        return of_values, None, of_weight
+            grad_weight = (take_rows(values, idx) * grad[:, :, None]).sum(-1)
+        return grad_values, None, grad_weight
 
 
 def interpolate_reference(values: Tensor, places: Tensor, targets: Tensor, k: int = 3) -> Tensor:
-    """The same with all distances written out, sorted and gathered at once."""
+    """Reference for :func:`interpolate`: sort the matrix of all distances."""
     k = min(k, places.shape[1])
     squared = (targets[:, :, None] - places[:, None]).square().sum(-1)
     near = squared.argsort(dim=-1, stable=True)[..., :k]

@@ -1,4 +1,4 @@
-"""The places of a network that thins clouds out stage by stage, with their neighbours."""
+"""The points and neighbour graphs of a network that downsamples clouds stage by stage."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from pointssl.ops.packed import packed_farthest, packed_knn
 
 
 class Edges(NamedTuple):
-    """Neighbours of points, as row numbers ``(Q, K)``, and ``x_j - x_i`` ``(Q, K, 3)``."""
+    """A neighbour graph: row numbers ``(Q, K)`` and relative positions ``x_j - x_i (Q, K, 3)``."""
 
     idx: Tensor
     apart: Tensor
@@ -20,11 +20,11 @@ class Level(NamedTuple):
     """The points of one stage.
 
     Attributes:
-        xyz: ``(T, 3)``, cloud after cloud.
-        sizes: points of each cloud.
-        shape: in which their features are handed out: ``(B, N)``, or ``(T,)`` of packed clouds.
-        near: their neighbours among themselves.
-        above: their neighbours among the points of the level above; None where those are the same.
+        xyz: ``(T, 3)``, the points of all clouds, concatenated.
+        sizes: number of points of each cloud.
+        shape: shape of returned features, ``(B, N)``, or ``(T,)`` for packed clouds.
+        near: neighbours among the points of this level.
+        above: neighbours among the points of the previous level; None if both levels are the same.
     """
 
     xyz: Tensor
@@ -33,8 +33,8 @@ class Level(NamedTuple):
     near: Edges
     above: Edges | None
 
-    def handed_out(self, x: Tensor) -> Tensor:
-        """``(T, C)`` as ``(B, N, C)`` or as it is."""
+    def unflatten(self, x: Tensor) -> Tensor:
+        """Reshape features ``(T, C)`` to ``(B, N, C)``; packed clouds keep ``(T, C)``."""
         return x.view(*self.shape, x.shape[-1])
 
 
@@ -46,16 +46,17 @@ def levels(
     neighbours: Sequence[int],
     start: str,
 ) -> list[Level]:
-    """The points of every stage, each farthest points of the stage before; at least one a cloud.
+    """Build the levels of all stages by repeated farthest point sampling; every cloud keeps at
+    least one point.
 
     Args:
         xyz: ``(T, 3)``.
         shape: ``(B, N)`` or ``(T,)``.
-        strides: of how many points each stage keeps one.
-        neighbours: how many each stage has.
+        strides: downsampling factor of each stage.
+        neighbours: number of neighbours of each stage.
         start: see :func:`pointssl.ops.sampling.farthest_points`.
     """
-    found: list[Level] = []
+    result: list[Level] = []
     for stride, k in zip(strides, neighbours, strict=True):
         above = None
         if stride > 1:
@@ -65,9 +66,10 @@ def levels(
             xyz, sizes = chosen, kept
             shape = (len(xyz),) if len(shape) == 1 else (shape[0], kept[0])
         near = edges(xyz, xyz, packed_knn(xyz, sizes, k))
-        found.append(Level(xyz, sizes, shape, near, above))
-    return found
+        result.append(Level(xyz, sizes, shape, near, above))
+    return result
 
 
 def edges(centres: Tensor, points: Tensor, idx: Tensor) -> Edges:
+    """Return the graph from ``centres (Q, 3)`` to the ``points`` in rows ``idx (Q, K)``."""
     return Edges(idx, rows_of(points, idx) - centres[:, None])

@@ -1,4 +1,4 @@
-"""Nearest neighbours of every point among the points of its own cloud."""
+"""Nearest-neighbour and ball queries within each cloud."""
 
 from types import ModuleType
 
@@ -13,16 +13,15 @@ from pointssl_datasets.base.errors import UsageError, UserError
 
 @torch.no_grad()
 def knn(points: Tensor, k: int) -> Tensor:
-    """Indices of the ``k`` nearest points of each point, itself included, in no order.
+    """Return the indices of each point's ``k`` nearest points, including itself, in no order.
 
-    EdgeConv takes a maximum over the neighbours, so their order is not needed, and neither are
-    terms of the distance that are the same for a whole row: of
-    ``|x_i - x_j|^2 = |x_i|^2 - 2 x_i.x_j + |x_j|^2`` the first is dropped, and the rest is one
-    matrix product.
+    EdgeConv takes a maximum over the neighbours, so their order does not matter. Nor do terms of
+    the distance that are constant in a row: ``|x_i|^2`` is dropped from
+    ``|x_i - x_j|^2 = |x_i|^2 - 2 x_i.x_j + |x_j|^2``, and the rest is one matrix product.
 
     Args:
         points: ``(B, N, C)``, coordinates or features.
-        k: neighbours, at most N.
+        k: number of neighbours, at most N.
 
     Returns:
         ``(B, N, k)`` int64, indices into the N points of the same cloud.
@@ -32,7 +31,7 @@ def knn(points: Tensor, k: int) -> Tensor:
     """
     require_enough(points.shape[1], k)
     points = exact(points)
-    # Subtracting the mean costs nothing and keeps digits when a cloud lies far from the origin.
+    # Subtracting the mean is cheap and preserves precision if a cloud is far from the origin.
     points = points - points.mean(dim=1, keepdim=True)
     if is_exporting():
         return knn_twin(points, k)
@@ -41,7 +40,7 @@ def knn(points: Tensor, k: int) -> Tensor:
 
 
 def _knn(points: Tensor, k: int) -> Tensor:
-    """:func:`knn` of points around the origin, in their own precision."""
+    """Compute :func:`knn` of centred points, in their own precision."""
     if cluster.takes(points):
         return cluster.knn(points, k)
     kernels = search_kernels(points, points, k)
@@ -51,14 +50,14 @@ def _knn(points: Tensor, k: int) -> Tensor:
         squared = points.square().sum(-1)
         closeness = torch.baddbmm(squared[:, None, :], points, points.mT, beta=-1, alpha=2)
         return closeness.topk(k, dim=-1, sorted=False).indices
-    found = torch.empty(*points.shape[:2], k, dtype=torch.int64)
-    for cloud, indices in zip(points, found, strict=True):
+    idx = torch.empty(*points.shape[:2], k, dtype=torch.int64)
+    for cloud, indices in zip(points, idx, strict=True):
         _knn_in_blocks(cloud, k, indices)
-    return found
+    return idx
 
 
 def search_kernels(queries: Tensor, points: Tensor, k: int) -> ModuleType | None:
-    """What searches for the nearest of these; None where plain torch does."""
+    """Return the module whose kernels search these points; None for plain torch."""
     backend = backend_for(queries, points) if len(queries) == len(points) else "torch"
     if backend == "numba":
         from pointssl.ops.cpu import knn as compiled
@@ -71,23 +70,22 @@ def search_kernels(queries: Tensor, points: Tensor, k: int) -> ModuleType | None
     return None
 
 
-# Torch's selection on the CPU looks at ever fewer numbers: of GROUP points that stand GROUP-wise
-# together only the closest is looked at first, and the k nearest lie in the k groups whose closest
-# win.
+# Plain torch on a CPU selects in two steps: it first compares only the closest point of each group
+# of GROUP points, then all points of the k best groups, which contain the k nearest points.
 GROUP = 8
-ROWS = 256  # a block of distances stays in cache
+ROWS = 256  # per block, so that its distances stay in cache
 QUERIES = 2048
 ORDERS = ("nearest", "first")  # of the points in a ball
 
 
 def _knn_in_blocks(points: Tensor, k: int, out: Tensor) -> None:
-    """The neighbours of each of ``(N, C)`` points, written into ``out`` ``(N, k)``."""
+    """Write the neighbours of ``points (N, C)`` into ``out (N, k)``."""
     count = len(points)
     groups = -(-count // GROUP)
     squared = points.square().sum(1, keepdim=True)
     left = torch.cat((points, torch.ones_like(squared)), dim=1)
     right = torch.cat((2 * points, -squared), dim=1)
-    if groups > k:  # fill up the last group with points that are nobody's neighbour
+    if groups > k:  # pad the last group with points at infinity
         far = torch.zeros_like(right[:1]).index_fill_(1, torch.tensor(points.shape[1]), -torch.inf)
         right = torch.cat((right, far.expand(groups * GROUP - count, -1)))
     for start in range(0, count, ROWS):
@@ -105,7 +103,7 @@ def _knn_in_blocks(points: Tensor, k: int, out: Tensor) -> None:
 
 @torch.no_grad()
 def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
-    """Indices of the ``k`` points that are nearest to each query, in no order.
+    """Return the indices of the ``k`` points nearest to each query, in no order.
 
     Args:
         queries: ``(B, Q, C)``.
@@ -129,7 +127,7 @@ def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
         kernels = search_kernels(queries, points, k)
         if kernels is not None:
             return kernels.knn_among(queries, points, k)
-        blocks = [  # a block of distances at a time, as there are Q x N of them
+        blocks = [  # in blocks of queries, as there are Q x N distances
             torch.baddbmm(squared, part, points.mT, beta=-1, alpha=2)
             .topk(k, dim=-1, sorted=False)
             .indices
@@ -140,7 +138,7 @@ def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
 
 @torch.no_grad()
 def knn_reference(points: Tensor, k: int) -> Tensor:
-    """The same neighbours by explicit differences in float64, nearest first: slow and obvious."""
+    """Reference for :func:`knn`: explicit differences in float64, nearest first; slow."""
     require_enough(points.shape[1], k)
     points = points.double()
     distance = (points[:, :, None] - points[:, None, :]).square().sum(-1)
@@ -149,16 +147,17 @@ def knn_reference(points: Tensor, k: int) -> Tensor:
 
 @torch.no_grad()
 def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "nearest") -> Tensor:
-    """Indices of up to ``k`` points within ``radius`` of each query; the first of them fills up.
+    """Return the indices of up to ``k`` points within ``radius`` of each query.
 
-    The grouping of PointNet++ (Qi et al. 2017, arXiv 1706.02413). Its public code takes the points
-    of the lowest indices, so that the groups depend on the order of the cloud; the nearest do not.
+    If there are fewer than ``k``, the first is repeated. This is the grouping of PointNet++ (Qi et
+    al. 2017, arXiv 1706.02413). Its public code takes the points with the lowest indices, so that
+    the groups depend on the order of the points; ``"nearest"`` does not.
 
     Args:
-        queries: ``(B, Q, 3)``; one with no point within the radius gets the nearest point.
+        queries: ``(B, Q, 3)``; one without points within the radius gets the nearest point.
         points: ``(B, N, 3)``.
-        radius: a point exactly that far off counts as within.
-        k: at most N are returned.
+        radius: inclusive.
+        k: capped at N.
         order: ``"nearest"`` or ``"first"``.
 
     Returns:
@@ -181,33 +180,34 @@ def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str = "n
     else:
         distance = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist")
     if order == "nearest":
-        distance, found = distance.topk(k, largest=False, dim=-1, sorted=True)
-        return torch.where(distance <= radius, found, found[..., :1])
+        distance, idx = distance.topk(k, largest=False, dim=-1, sorted=True)
+        return torch.where(distance <= radius, idx, idx[..., :1])
     inside = distance <= radius
     rank = torch.arange(points.shape[1], device=points.device)
-    found = torch.where(inside, rank, points.shape[1]).topk(k, largest=False, sorted=True).values
-    first = torch.where(inside.any(-1), found[..., 0], distance.argmin(-1))[..., None]
-    return torch.where(found < points.shape[1], found, first)
+    idx = torch.where(inside, rank, points.shape[1]).topk(k, largest=False, sorted=True).values
+    first = torch.where(inside.any(-1), idx[..., 0], distance.argmin(-1))[..., None]
+    return torch.where(idx < points.shape[1], idx, first)
 
 
 def in_space(queries: Tensor, points: Tensor) -> bool:
-    """Whether both have three coordinates and are of the same clouds: what kernels rely on."""
+    """Return whether both have three coordinates and the same number of clouds, as the kernels
+    require."""
     return len(queries) == len(points) and queries.shape[2] == points.shape[2] == 3
 
 
 def exact(places: Tensor) -> Tensor:
-    """At least single precision: in half of it near points are as good as equal."""
+    """Convert half precision to float32, as it can't tell nearby points apart."""
     return places.float() if places.dtype in (torch.float16, torch.bfloat16) else places
 
 
 def check_order(order: str) -> None:
-    """Raises UsageError unless :func:`ball` knows the order; for constructors."""
+    """Raise UsageError unless ``order`` is one of :data:`ORDERS`; for constructors."""
     if order not in ORDERS:
         raise UsageError(f"order {order!r}: expected one of {', '.join(ORDERS)}")
 
 
 def require_enough(points: int, k: int) -> None:
-    """Raises UserError unless a cloud of so many points has ``k`` neighbours."""
+    """Raise UserError if clouds of this many ``points`` have fewer than ``k`` neighbours."""
     if points < k:
         raise UserError(
             f"clouds of {points} points have fewer than k = {k} neighbours: "

@@ -1,4 +1,4 @@
-"""Batch norm and leaky ReLU in one, over rows ``(R, C)``: what every point layer ends with."""
+"""Fused batch norm and leaky ReLU over rows ``(R, C)``, the end of every point layer."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from pointssl.ops.exporting import is_exporting
 
 
 def norm_act(x: Tensor, norm: _BatchNorm, slope: float, overwrite: bool = False) -> Tensor:
-    """``leaky_relu(norm(x), slope)``, ``(R, C)`` to the same.
+    """Compute ``leaky_relu(norm(x), slope)``, keeping the shape ``(R, C)``.
 
-    ``overwrite`` lets evaluation write over ``x``, which nobody else may hold then.
+    With ``overwrite``, evaluation may write its result into ``x``, which must not be used again.
 
-    In training on a CPU it takes two passes over ``x`` instead of four, and backward two instead
-    of five; it keeps ``x`` alone.
+    Training on a CPU takes two passes over ``x`` instead of four, backward two instead of five,
+    and only ``x`` is saved.
     """
     if not has_kernel(x, norm):
         y = norm(x)
@@ -41,8 +41,8 @@ def norm_act(x: Tensor, norm: _BatchNorm, slope: float, overwrite: bool = False)
 
 
 def has_kernel(x: Tensor, norm: _BatchNorm) -> bool:
-    """Whether :func:`norm_act` is compiled for this; for running statistics where nothing wants a
-    gradient."""
+    """Return whether :func:`norm_act` has a compiled kernel for this input: in training, and in
+    evaluation with running statistics if no gradient is needed."""
     if norm.weight is None or is_exporting() or backend_for(x, norm.weight) != "numba":
         return False
     if norm.training:
@@ -71,7 +71,7 @@ class _NormAct(torch.autograd.Function):
         from pointssl.ops.cpu.threads import in_parallel
 
         x = x.contiguous()
-        pivot = shared_mean(x[: norms.STRIP], synced)  # any value near the mean will do
+        pivot = shared_mean(x[: norms.STRIP], synced)  # any value close to the mean works
         sums = torch.zeros(norms.CHUNKS, 2, x.shape[1], dtype=torch.float64)
         in_parallel(norms.moments, norms.CHUNKS, x.numpy(), pivot.numpy(), sums.numpy())
         rows = sums.new_full((1, x.shape[1]), len(x))
@@ -96,9 +96,9 @@ class _NormAct(torch.autograd.Function):
 
         x, mean, scale, bias, var, count = ctx.saved_tensors
         arrays = (grad_y.contiguous(), x, mean, scale, bias.detach())
-        both = [array.numpy() for array in arrays]
+        inputs = [array.numpy() for array in arrays]
         sums = torch.zeros(norms.CHUNKS, 2, x.shape[1], dtype=torch.float64)
-        in_parallel(norms.gradient_sums, norms.CHUNKS, *both, ctx.slope, sums.numpy())
+        in_parallel(norms.gradient_sums, norms.CHUNKS, *inputs, ctx.slope, sums.numpy())
         inv_std = (var + ctx.eps).rsqrt()
         grad_bias, grad_weight = sums.sum(0).to(x.dtype)
         grad_weight = grad_weight * inv_std
@@ -108,6 +108,7 @@ class _NormAct(torch.autograd.Function):
         offset = scale * means[0]
         grad_x = torch.empty_like(x)
         in_parallel(
-            norms.gradient, len(x), *both, offset.numpy(), slant.numpy(), ctx.slope, grad_x.numpy()
-        )
+            norms.gradient, len(x), *inputs, offset.numpy(), slant.numpy(), ctx.slope,
+            grad_x.numpy(),
+        )  # fmt: skip
         return grad_x, grad_weight, grad_bias, None, None, None

@@ -1,12 +1,12 @@
-"""Clouds of different sizes, packed: their points one after the other, and where each cloud ends.
+"""Packed clouds of different sizes: their points, concatenated, and the end of each cloud.
 
 .. code-block:: text
 
     xyz      a a a a b b c c c c c    (T, 3)
     offsets          4   6         11 (B,)     sizes 4, 2, 5
 
-No operation here looks beyond a cloud, so that a cloud's result does not depend on those beside
-it. Where all sizes are equal the clouds go through the dense operations at once.
+No operation here mixes clouds, so a cloud's result does not depend on the rest of the batch. If all
+sizes are equal, the dense operations run on all clouds at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ from pointssl_datasets.base.errors import UserError
 
 
 def pack(clouds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Clouds ``(N_i, C)`` to ``(T, C)`` and offsets ``(B,)``: the row behind each cloud's last.
+    """Concatenate clouds ``(N_i, C)`` to ``(T, C)``, with offsets ``(B,)``: each cloud's end.
 
     Raises:
-        UserError: no clouds, an empty one, or one that is not ``(N, C)`` with the others' C.
+        UserError: there are no clouds, or one is empty or not ``(N, C)`` with the others' C.
     """
     if not clouds:
         raise UserError("no clouds to pack: expected a list of tensors (N, 3)")
@@ -41,17 +41,17 @@ def pack(clouds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def sizes_of(offsets: Tensor, total: int) -> list[int]:
-    """Points of each cloud, from offsets ``(B,)`` into ``total`` points.
+    """Return the size of each cloud, from offsets ``(B,)`` into ``total`` points.
 
     Raises:
-        UserError: not such offsets, or an empty cloud.
+        UserError: the offsets are invalid, or a cloud is empty.
     """
     whole = isinstance(offsets, Tensor) and offsets.dim() == 1 and len(offsets) > 0
     if not whole or offsets.is_floating_point() or offsets.dtype == torch.bool:
-        found = type(offsets).__name__
+        got = type(offsets).__name__
         if isinstance(offsets, Tensor):
-            found = f"{offsets.dtype} {tuple(offsets.shape)}"
-        raise UserError(f"offsets: expected the end of each cloud, whole numbers (B,), got {found}")
+            got = f"{offsets.dtype} {tuple(offsets.shape)}"
+        raise UserError(f"offsets: expected the end of each cloud, whole numbers (B,), got {got}")
     ends = offsets.tolist()
     sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     for cloud, size in enumerate(sizes):
@@ -71,10 +71,10 @@ def sizes_of(offsets: Tensor, total: int) -> list[int]:
 
 @torch.no_grad()
 def packed_farthest(xyz: Tensor, sizes: Sequence[int], counts: Sequence[int], start: str) -> Tensor:
-    """Row numbers of ``counts[i]`` points of cloud i, each the farthest from those before it.
+    """Sample ``counts[i]`` farthest points of each cloud i, as row numbers.
 
-    All clouds walk together: they are filled up with copies of their first chosen point, which can
-    never be the farthest again.
+    All clouds are sampled at once: they are padded with copies of their first chosen point, which
+    can never be the farthest again.
 
     Args:
         xyz: ``(T, 3)``.
@@ -106,9 +106,9 @@ def packed_knn(
     queries: Tensor | None = None,
     query_sizes: Sequence[int] | None = None,
 ) -> Tensor:
-    """Row numbers of the ``k`` nearest points of each query, among the points of its cloud.
+    """Return the row numbers of the ``k`` points of its cloud nearest to each query.
 
-    Where a cloud has fewer than ``k`` points, the nearest stands in the last places too.
+    In clouds of fewer than ``k`` points, the nearest is repeated.
 
     Args:
         points: ``(T, 3)``.
@@ -117,21 +117,21 @@ def packed_knn(
     Returns:
         ``(Q, k)`` int64, in no order.
     """
-    asking, asking_sizes = (points, sizes) if query_sizes is None else (queries, query_sizes)
-    assert asking is not None
-    found, begin = [], 0
-    for cloud, asks in _dense(points, sizes, asking, asking_sizes):
+    centres, centre_sizes = (points, sizes) if query_sizes is None else (queries, query_sizes)
+    assert centres is not None
+    rows, begin = [], 0
+    for cloud, some in _dense(points, sizes, centres, centre_sizes):
         clouds, size = cloud.shape[:2]
         count = min(k, size)
-        near = knn(cloud, count) if queries is None else knn_among(asks, cloud, count)
+        near = knn(cloud, count) if queries is None else knn_among(some, cloud, count)
         if count < k:
-            apart = (take_rows(cloud, near) - asks[:, :, None]).square().sum(-1)
+            apart = (take_rows(cloud, near) - some[:, :, None]).square().sum(-1)
             nearest = near.gather(2, apart.argmin(dim=2, keepdim=True))
             near = torch.cat((near, nearest.expand(-1, -1, k - count)), dim=2)
         offset = begin + size * torch.arange(clouds, device=points.device)
-        found.append((near + offset[:, None, None]).flatten(0, 1))
+        rows.append((near + offset[:, None, None]).flatten(0, 1))
         begin += clouds * size
-    return torch.cat(found)
+    return torch.cat(rows)
 
 
 def packed_interpolate(
@@ -142,16 +142,16 @@ def packed_interpolate(
     target_sizes: Sequence[int],
     k: int = 3,
 ) -> Tensor:
-    """Mean of the ``k`` nearest places' values, weighted by inverse distance; without gradient for
-    the places.
+    """Average the values of the ``k`` nearest places, weighted by inverse distance; the places get
+    no gradient.
 
-    As the public code of Point Transformer has it; :func:`pointssl.ops.interpolation.interpolate`
-    weighs by the inverse square.
+    As in the public code of Point Transformer; :func:`pointssl.ops.interpolation.interpolate` uses
+    inverse squared distances.
 
     Args:
         values: ``(T, C)`` at ``places (T, 3)``.
         targets: ``(Q, 3)``.
-        k: of a cloud with fewer places all are used.
+        k: capped at the cloud's number of places.
 
     Returns:
         ``(Q, C)``.
@@ -160,24 +160,24 @@ def packed_interpolate(
         idx = packed_knn(places, sizes, k, targets, target_sizes)
         apart = exact(places)[idx] - exact(targets)[:, None]
         weight = 1 / (apart.norm(dim=-1) + tiny())
-        have = per_point(torch.tensor(sizes, device=idx.device), target_sizes)
-        weight = weight * (torch.arange(k, device=idx.device) < have[:, None])
+        available = per_point(torch.tensor(sizes, device=idx.device), target_sizes)
+        weight = weight * (torch.arange(k, device=idx.device) < available[:, None])
         weight = (weight / weight.sum(1, keepdim=True)).to(values.dtype)
-    found = weight[:, 0, None] * values.index_select(0, idx[:, 0])
-    for place in range(1, k):  # one neighbour after the other: no (Q, k, C)
-        found = torch.addcmul(found, weight[:, place, None], values.index_select(0, idx[:, place]))
-    return found
+    total = weight[:, 0, None] * values.index_select(0, idx[:, 0])
+    for place in range(1, k):  # by neighbour, to avoid a tensor (Q, k, C)
+        total = torch.addcmul(total, weight[:, place, None], values.index_select(0, idx[:, place]))
+    return total
 
 
 def per_cloud(values: Tensor, sizes: Sequence[int], reduce: str) -> Tensor:
-    """``"mean"`` or ``"max"`` over the points of each cloud, ``(T, C)`` to ``(B, C)``."""
+    """Reduce the points of each cloud by ``"mean"`` or ``"max"``, ``(T, C)`` to ``(B, C)``."""
     clouds = [cloud for cloud, _ in _dense(values, sizes, values, sizes)]
     return torch.cat([c.mean(dim=1) if reduce == "mean" else c.amax(dim=1) for c in clouds])
 
 
 def per_point(values: Tensor, sizes: Sequence[int]) -> Tensor:
-    """A cloud's row for each of its points, ``(B, ...)`` to ``(T, ...)``."""
-    if is_exporting():  # a graph is of fixed sizes, and ONNX has no operation for it
+    """Repeat each cloud's row for all of its points, ``(B, ...)`` to ``(T, ...)``."""
+    if is_exporting():  # ONNX has no such operation; the sizes are fixed in a graph
         rows = [cloud for cloud, size in enumerate(sizes) for _ in range(size)]
         return values.index_select(0, torch.tensor(rows, device=values.device))
     repeats = torch.tensor(sizes, device=values.device)
@@ -187,7 +187,8 @@ def per_point(values: Tensor, sizes: Sequence[int]) -> Tensor:
 def _dense(
     points: Tensor, sizes: Sequence[int], others: Tensor, other_sizes: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs ``(b, N, C)`` and ``(b, M, C)``: all clouds at once where their sizes are equal."""
+    """Yield dense pairs ``(b, N, C)`` and ``(b, M, C)``: all clouds at once if their sizes are
+    equal, else one by one."""
     if len(set(sizes)) == len(set(other_sizes)) == 1:
         yield points.view(len(sizes), sizes[0], -1), others.view(len(sizes), other_sizes[0], -1)
         return

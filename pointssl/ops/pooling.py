@@ -1,4 +1,4 @@
-"""The maximum, and the mean, over a cloud's points."""
+"""Global max and mean pooling over a cloud's points."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from pointssl.ops.exporting import is_exporting
 
 
 def max_over_points(values: Tensor) -> Tensor:
-    """``values.max(dim=1).values``, ``(B, N, C)`` to ``(B, C)``: a gradient goes to the first point
-    of those that have the maximum.
+    """Compute ``values.max(dim=1).values``, ``(B, N, C)`` to ``(B, C)``; the gradient goes to the
+    first point with the maximum.
 
-    On a CPU torch's own maximum with indices walks across memory instead of along it.
+    On a CPU, torch's own maximum with indices accesses memory with a stride.
     """
     return _MaxOverPoints.apply(values) if _has_kernel(values) else values.max(dim=1).values
 
 
 def max_and_mean_over_points(values: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`max_over_points` and the mean; backward writes the gradient of both at once."""
+    """Compute :func:`max_over_points` and the mean, with a fused backward."""
     if _has_kernel(values):
         best, mean = _MaxAndMean.apply(values)
         return best, mean

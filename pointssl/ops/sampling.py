@@ -1,4 +1,4 @@
-"""Farthest point sampling: points that cover a cloud evenly."""
+"""Farthest point sampling."""
 
 import torch
 from torch import Tensor
@@ -12,16 +12,16 @@ STARTS = ("far", "first")
 
 @torch.no_grad()
 def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
-    """Indices of ``count`` points, each the farthest from those before it.
+    """Return the indices of ``count`` points, each the farthest from those chosen before it.
 
-    Eldar et al. 1997; the form of PointNet++ (Qi et al. 2017, arXiv 1706.02413). Of points that are
-    equally far the one of the lowest index is taken.
+    Eldar et al. 1997, in the form of PointNet++ (Qi et al. 2017, arXiv 1706.02413). Ties go to the
+    lowest index.
 
     Args:
         xyz: ``(B, N, 3)``.
-        count: at most N are returned.
-        start: ``"far"``: the point farthest from the cloud's mean, so that the choice does not
-            depend on the order of the points; ``"first"``: index 0, as public code has it.
+        count: capped at N.
+        start: ``"far"``: start at the point farthest from the cloud's mean, so that the choice does
+            not depend on the order of the points; ``"first"``: at index 0, as in public code.
 
     Returns:
         ``(B, min(count, N))`` int64.
@@ -46,7 +46,7 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
         return fused_farthest_points(xyz, latest, count)
     distance = xyz.new_full((clouds, points), torch.inf)
     rows = torch.arange(clouds, device=xyz.device)
-    columns = xyz.mT.contiguous()  # an axis in a row: sums over three axes are then three additions
+    columns = xyz.mT.contiguous()  # axes first, so that the sum over them is plain additions
     for step in range(count):
         chosen[:, step] = latest
         apart = (columns - xyz[rows, latest][:, :, None]).square_()
@@ -56,14 +56,14 @@ def farthest_points(xyz: Tensor, count: int, start: str = "far") -> Tensor:
 
 
 def check_start(start: str) -> None:
-    """Raises UsageError unless it is one of :data:`STARTS`; for constructors."""
+    """Raise UsageError unless ``start`` is one of :data:`STARTS`; for constructors."""
     if start not in STARTS:
         raise UsageError(f"start {start!r}: expected one of {', '.join(STARTS)}")
 
 
 def farthest_points_reference(xyz: Tensor, count: int, start: str = "far") -> list[list[int]]:
-    """The same by plain loops over float64 numbers: slow and obvious."""
-    found = []
+    """Reference for :func:`farthest_points`: plain loops over float64 numbers; slow."""
+    result = []
     for cloud in xyz.double().tolist():
 
         def apart(a: list[float], b: list[float]) -> float:
@@ -77,5 +77,5 @@ def farthest_points_reference(xyz: Tensor, count: int, start: str = "far") -> li
             chosen.append(
                 max(candidates, key=lambda i: min(apart(cloud[i], cloud[j]) for j in chosen))
             )
-        found.append(chosen)
-    return found
+        result.append(chosen)
+    return result

@@ -1,20 +1,19 @@
-"""The recurrence of a selective state space, chunk by chunk.
+"""The recurrence of a selective state space model (Mamba), computed in chunks.
 
-Gu and Dao 2023 (arXiv 2312.00752). Each of D channels has N states that decay and take in::
+Gu and Dao 2023 (arXiv 2312.00752). Each of D channels has N states::
 
     h_t = exp(dt_t a) h_{t-1} + dt_t x_t b_t          (D, N)
     y_t = h_t c_t + skip x_t                          (D,)
 
-All decays and inputs of a whole sequence would be L x D x N numbers, several times over. So the
-sequence is walked through in chunks: within one, decays and inputs are made at once, the states
-follow, and only the last state goes on to the next chunk. For backward the inputs and the states
-between the chunks are kept, and a chunk's states are made again.
+The decays and inputs of a whole sequence would be several tensors of L x D x N numbers. So the
+sequence is processed in chunks: a chunk's decays and inputs are computed at once, then its states,
+and only the last state is passed to the next chunk. Backward keeps the inputs and the states
+between chunks, and recomputes the states within a chunk.
 
-Within a chunk the states follow one another on a CPU, where a step is one pass over D x N numbers
-in cache, and by doubling (Hillis and Steele 1986) on a GPU, which should not wait for L small
-kernels: (decay, state) of neighbours are joined, then of pairs, of fours. Decays are at most 1 and
-only ever multiplied, so nothing overflows; their quotients, which cumulative sums of logarithms
-would take, can.
+Within a chunk, a CPU computes the states step by step, each one pass over D x N numbers in cache. A
+GPU uses a parallel scan by doubling (Hillis and Steele 1986), which avoids L small kernels: it
+combines (decay, state) of neighbours, then of pairs, then of fours. Decays are at most 1 and are
+only multiplied, so nothing overflows; ratios of decays, as in cumulative sums of logarithms, can.
 """
 
 from collections.abc import Iterator
@@ -26,30 +25,30 @@ from torch.autograd.function import once_differentiable
 
 from pointssl.ops.exporting import is_exporting
 
-CHUNK = 16  # steps at a time on a CPU
+CHUNK = 16  # steps per chunk on a CPU
 GPU_CHUNK = 64
-BLOCK = 1 << 14  # states of so many clouds at a time, that a chunk of them stays in a CPU's cache
+BLOCK = 1 << 14  # states per block of clouds, so that a chunk of them stays in a CPU's cache
 
 
 def selective_scan(
     x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, chunk: int = 0
 ) -> Tensor:
-    """``y_t = h_t c_t + skip x_t`` with ``h_t = exp(dt_t a) h_{t-1} + dt_t x_t b_t``, ``h_0 = 0``.
+    """Compute ``y_t = h_t c_t + skip x_t``, ``h_t = exp(dt_t a) h_{t-1} + dt_t x_t b_t``, ``h_0 =
+    0``.
 
-    Equals :func:`selective_scan_reference`, values and gradients. Half-precision autocast is left
-    at the door: everything runs in the type of ``a``.
+    Equals :func:`selective_scan_reference` in values and gradients. Half-precision autocast is
+    disabled inside: everything runs in the dtype of ``a``.
 
     Args:
         x: ``(B, L, D)``.
         dt: ``(B, L, D)`` step sizes, above 0.
         a: ``(D, N)`` rates, below 0.
-        b, c: ``(B, L, N)``: what is taken into the states and read out of them.
+        b, c: ``(B, L, N)``, input and output weights of the states.
         skip: ``(D,)``.
-        chunk: steps at a time, 0 for what suits the device; the result is the same but for
-            rounding.
+        chunk: steps per chunk; 0 for a default that suits the device. It changes only rounding.
 
     Returns:
-        ``(B, L, D)`` in the type of ``a``.
+        ``(B, L, D)`` in the dtype of ``a``.
     """
     with torch.autocast(x.device.type, enabled=False):
         x, dt, b, c = (value.to(a.dtype) for value in (x, dt, b, c))
@@ -61,7 +60,7 @@ def selective_scan(
 def selective_scan_reference(
     x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor
 ) -> Tensor:
-    """The same step by step, as the formula has it: slow and obvious."""
+    """Reference for :func:`selective_scan`: the formula step by step; slow."""
     state = x.new_zeros(len(x), *a.shape)
     outputs = []
     for t in range(x.shape[1]):
@@ -72,7 +71,7 @@ def selective_scan_reference(
 
 
 class _Scan(torch.autograd.Function):
-    """Without the skip."""
+    """The scan without the skip term."""
 
     @staticmethod
     def forward(
@@ -100,20 +99,20 @@ class _Scan(torch.autograd.Function):
         grad_x, grad_dt, grad_b, grad_c = (torch.empty_like(value) for value in (x, dt, b, c))
         grad_a = torch.zeros_like(a)
         for clouds in _blocks(x, a):
-            carry = torch.zeros_like(starts[0, clouds])  # what later chunks want of the last state
+            carry = torch.zeros_like(starts[0, clouds])  # gradient of the last state, from later
             for number in reversed(range(len(starts) - 1)):
                 part = slice(number * ctx.chunk, (number + 1) * ctx.chunk), clouds
                 decay, states = _states(x[part], dt[part], a, b[part], starts[number, clouds])
                 grads = grad_y[part][..., None] * c[part][:, :, None]
                 grads[-1] += carry
-                _follow_back(decay, grads)
+                _scan_backwards(decay, grads)
                 carry = decay[0] * grads[0]
                 grad_c[part] = (grad_y[part][:, :, None] @ states[1:])[:, :, 0]
                 grad_b[part] = ((x[part] * dt[part])[:, :, None] @ grads)[:, :, 0]
-                grad_taken = (grads @ b[part][..., None])[..., 0]  # of dt_t x_t
+                grad_input = (grads @ b[part][..., None])[..., 0]  # of dt_t x_t
                 grads.mul_(states[:-1]).mul_(decay)  # of dt_t a
-                grad_x[part] = grad_taken * dt[part]
-                grad_dt[part] = torch.einsum("tbdn,dn->tbd", grads, a).addcmul_(grad_taken, x[part])
+                grad_x[part] = grad_input * dt[part]
+                grad_dt[part] = torch.einsum("tbdn,dn->tbd", grads, a).addcmul_(grad_input, x[part])
                 grad_a += torch.einsum("tbdn,tbd->dn", grads, dt[part])
         grad_x, grad_dt, grad_b, grad_c = (
             grad.transpose(0, 1) for grad in (grad_x, grad_dt, grad_b, grad_c)
@@ -122,15 +121,15 @@ class _Scan(torch.autograd.Function):
 
 
 def _scan_twin(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """The whole sequence by one doubling: a short graph, for export."""
+    """Compute the whole sequence by one parallel scan: a short graph, for export."""
     x, dt, b, c = (value.transpose(0, 1) for value in (x, dt, b, c))
-    taken = (dt * x)[..., None] * b[:, :, None]
-    states = follow_by_doubling(torch.exp(dt[..., None] * a), taken)
+    inputs = (dt * x)[..., None] * b[:, :, None]
+    states = scan_by_doubling(torch.exp(dt[..., None] * a), inputs)
     return (states @ c[..., None])[..., 0].transpose(0, 1)
 
 
 def _steps_first(value: Tensor) -> Tensor:
-    """``(B, L, C)`` to ``(L, B, C)``."""
+    """Transpose ``(B, L, C)`` to ``(L, B, C)``."""
     return value.transpose(0, 1).contiguous()
 
 
@@ -139,14 +138,14 @@ def is_cpu(value: Tensor) -> bool:
 
 
 def _blocks(x: Tensor, a: Tensor) -> Iterator[slice]:
-    """Clouds that are taken at a time: all on a GPU."""
+    """Return slices of the clouds that are processed together; all of them on a GPU."""
     clouds = x.shape[1]
     step = max(1, BLOCK // a.numel()) if is_cpu(x) else clouds
     return (slice(start, start + step) for start in range(0, clouds, step))
 
 
 def _states(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Decays ``(T, B, D, N)``, and states ``(T + 1, B, D, N)`` of which the first is ``start``."""
+    """Compute decays ``(T, B, D, N)`` and states ``(T + 1, B, D, N)``, beginning with ``start``."""
     decay = (dt[..., None] * a).exp_()
     states = x.new_empty(len(x) + 1, *start.shape)
     states[0] = start
@@ -156,30 +155,31 @@ def _states(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, start: Tensor) -> tuple
             states[t + 1].addcmul_(step, states[t])
     else:
         states[1].addcmul_(decay[0], start)
-        states[1:] = follow_by_doubling(decay, states[1:])
+        states[1:] = scan_by_doubling(decay, states[1:])
     return decay, states
 
 
-def _follow_back(decay: Tensor, grads: Tensor) -> None:
-    """``grads_t += decay_{t+1} grads_{t+1}`` from the last but one to the first, in place."""
+def _scan_backwards(decay: Tensor, grads: Tensor) -> None:
+    """Compute ``grads_t += decay_{t+1} grads_{t+1}`` in place, from the last but one step down."""
     if is_cpu(grads):
         for t in reversed(range(len(grads) - 1)):
             grads[t].addcmul_(decay[t + 1], grads[t + 1])
     else:
-        grads.copy_(follow_by_doubling(decay.roll(-1, 0).flip(0), grads.flip(0)).flip(0))
+        grads.copy_(scan_by_doubling(decay.roll(-1, 0).flip(0), grads.flip(0)).flip(0))
 
 
-def follow_by_doubling(decay: Tensor, taken: Tensor) -> Tensor:
-    """All ``h_t = decay_t h_{t-1} + taken_t`` from ``h_0 = taken_0``, in log2(T) passes.
+def scan_by_doubling(decay: Tensor, inputs: Tensor) -> Tensor:
+    """Compute all ``h_t = decay_t h_{t-1} + inputs_t``, ``h_0 = inputs_0``, in log2(T) passes.
 
     Args:
-        decay, taken: ``(T, ...)``; the first decay is not used.
+        decay, inputs: ``(T, ...)``; the first decay is not used.
     """
-    reach = 1  # each row holds its last `reach` steps joined
-    while reach < len(taken):
-        taken = torch.cat(
-            (taken[:reach], torch.addcmul(taken[reach:], decay[reach:], taken[:-reach]))
+    states = inputs
+    reach = 1  # each row combines its last `reach` steps
+    while reach < len(states):
+        states = torch.cat(
+            (states[:reach], torch.addcmul(states[reach:], decay[reach:], states[:-reach]))
         )
         decay = torch.cat((decay[:reach], decay[reach:] * decay[:-reach]))
         reach *= 2
-    return taken
+    return states

@@ -1,4 +1,4 @@
-"""Orders in which the points of a cloud can be read one after the other."""
+"""Serialisation: orders that turn a point cloud into a sequence."""
 
 import torch
 from torch import Tensor
@@ -7,26 +7,26 @@ from pointssl.ops.exporting import is_exporting
 from pointssl_datasets.base.errors import UsageError
 
 ORDERS = {"xyz": 3, "hilbert": 2}
-"""Name of an order -> how often it reads the cloud."""
-BITS = 16  # of a cell's coordinate; three of them fit an int64
+"""Name of an order -> number of permutations it consists of."""
+BITS = 16  # per coordinate of a cell; three coordinates fit an int64
 
 
 @torch.no_grad()
 def serial_orders(places: Tensor, order: str = "hilbert", cell: float = 0.02) -> Tensor:
-    """Permutations that put points one after the other; of equals the earlier point comes first.
+    """Return the permutations that sort the points of each cloud; ties keep their order.
 
     Args:
         places: ``(B, M, 3)``.
         order: ``"xyz"``: along the x, the y and the z axis; ``"hilbert"``: along a Hilbert curve
-            and along the same curve with x and y exchanged.
-        cell: edge of the grid's cells that the Hilbert curve runs through, in the unit of the
-            places. The grid starts at the lowest cell that each cloud has a point in.
+            and the same curve with x and y swapped.
+        cell: edge length of the Hilbert curve's grid cells, in the unit of the places. The grid
+            starts at the lowest cell that contains a point of the cloud.
 
     Returns:
         ``(B, V, M)`` int64, with V = 3 or 2.
 
     Raises:
-        UsageError: no such order, or a cell without size.
+        UsageError: unknown order, or ``cell`` is not above 0.
     """
     if order not in ORDERS:
         raise UsageError(f"order {order!r}: expected one of {', '.join(ORDERS)}")
@@ -37,15 +37,16 @@ def serial_orders(places: Tensor, order: str = "hilbert", cell: float = 0.02) ->
     cells = torch.floor(places / cell)
     cells = (cells - cells.amin(1, keepdim=True)).clamp(max=2**BITS - 1).long()
     numbers = torch.stack((hilbert_index(cells), hilbert_index(cells[..., [1, 0, 2]])), dim=1)
-    return numbers.argsort(dim=-1, stable=not is_exporting())  # which ONNX has not
+    return numbers.argsort(dim=-1, stable=not is_exporting())  # ONNX has no stable sort
 
 
 def hilbert_index(cells: Tensor, bits: int = BITS) -> Tensor:
-    """The place of each cell on a Hilbert curve through a cube of ``2**bits`` cells an edge.
+    """Compute each cell's index on the Hilbert curve through a cube with ``2**bits`` cells per
+    edge.
 
-    Skilling 2004, Programming the Hilbert curve (AIP Conf. Proc. 707). Cells one after the other on
-    the curve share a face. In a cube of eight times the edge the lowest corner is walked through in
-    the same order, so that 16 bits order a small grid as 13, 10 or 7 do.
+    Skilling 2004, Programming the Hilbert curve (AIP Conf. Proc. 707). Consecutive cells on the
+    curve share a face. In a cube with eight times the edge, the lowest corner is traversed in the
+    same order, so 16 bits sort a small grid as 13, 10 or 7 bits do.
 
     Args:
         cells: ``(..., 3)`` int64 from 0 to ``2**bits - 1``.

@@ -27,7 +27,7 @@ from pointssl.images.resnet import resnet18
 from pointssl.methods.crosspoint import CrossPoint
 from pointssl.ops.batch_norm import sync_batch_norms
 from pointssl.ops.collectives import gather_rows
-from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
+from pointssl.ops.reference import double_edge_conv_reference, edge_conv_reference
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.serving.dataset import load_dataset
 

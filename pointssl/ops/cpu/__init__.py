@@ -1,1 +1,1 @@
-"""Kernels for CPUs, compiled by numba when they are first used and kept on disk."""
+"""Kernels for CPUs, compiled by numba on first use and cached on disk."""

@@ -1,9 +1,8 @@
-"""Points of space sorted into blocks of neighbours, each in a box, so that whole blocks that are
-too far away are passed over.
+"""Nearest neighbours in 3D with bounding boxes, so that distant blocks of points are skipped.
 
-Nothing is approximate. The distance to a box is worked out by the same subtractions, squares and
-sums as that to a point in it, and rounding keeps their order: it is at most the point's, to the
-last bit.
+The points are sorted into blocks of neighbours, each with a bounding box. The result is exact: the
+distance to a box uses the same subtractions, squares and sums as the distance to a point in it, and
+rounding is monotone, so the box is never farther than the point, to the last bit.
 """
 
 import numpy as np
@@ -17,10 +16,10 @@ from pointssl_datasets.base.compiling import compiled
 
 
 def box_knn(points: Tensor, k: int) -> Tensor:
-    """``(B, N, 3)`` to the ``k`` nearest of each point, ``(B, N, k)`` int64, in no order.
+    """Find the ``k`` nearest of each point, ``(B, N, 3)`` to ``(B, N, k)`` int64, in no order.
 
     Args:
-        points: finite: there are no boxes around others.
+        points: must be finite, as others have no bounding box.
     """
     clouds, count = points.shape[:2]
     found = torch.empty(clouds, count, k, dtype=torch.int64)
@@ -30,8 +29,8 @@ def box_knn(points: Tensor, k: int) -> Tensor:
 
 
 def sorted_into_boxes(points: Tensor) -> tuple[NDArray, NDArray, NDArray]:
-    """Of ``(B, N, 3)`` the order ``(B, N)``, columns ``(B, 3, N)`` in that order, and the corners
-    of their blocks' boxes, ``(B, 2, 3, blocks)``."""
+    """Sort points ``(B, N, 3)``; return the order ``(B, N)``, the columns ``(B, 3, N)`` in that
+    order, and the corners of the blocks' boxes ``(B, 2, 3, blocks)``."""
     columns = points.detach().mT.contiguous().numpy()
     clouds, _, count = columns.shape
     order = np.empty((clouds, count), np.int64)
@@ -45,8 +44,8 @@ def sorted_into_boxes(points: Tensor) -> tuple[NDArray, NDArray, NDArray]:
 def _sort(
     start: int, stop: int, columns: NDArray, order: NDArray, placed: NDArray, corners: NDArray
 ) -> None:
-    """Clouds ``start`` to ``stop``, by the cell of a grid that each point is in; cells that follow
-    each other are close (Morton 1966)."""
+    """Sort clouds ``start`` to ``stop`` by the points' grid cells in Morton order (Morton 1966), in
+    which nearby cells tend to be close."""
     count = columns.shape[2]
     bits = 4 if count <= 4096 else 5
     cells = np.empty(count, np.int64)

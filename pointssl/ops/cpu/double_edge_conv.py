@@ -1,11 +1,11 @@
-"""The double edge convolution for CPUs: matrix products over blocks of edges, compiled loops.
+"""The double edge convolution for CPUs: matrix products over blocks of edges and compiled loops.
 
-Backward needs two products over the edges where the textbook needs three wider ones. The gradient
-of an edge ``e = W2 h`` through the second norm is that of the winners, and an affine function of
-``e`` itself, ``-shift - slant * e``. So of the gradient of ``h`` the second part is
-``-W2' shift - (W2' diag(slant) W2) h``, one product with an O x O matrix, and that of ``W2`` is
-``-shift (sum h)' - diag(slant) W2 (sum h h')``, one Gram matrix. The winners are few: one edge in K
-for each channel.
+Backward needs two products over the edges, where the textbook version needs three wider ones. The
+gradient of an edge ``e = W2 h`` through the second norm is the sum of a gradient at the edges that
+won the maximum and an affine function of ``e``, ``-shift - slant * e``. The affine part adds
+``-W2' shift - (W2' diag(slant) W2) h`` to the gradient of ``h``, one product with an O x O matrix,
+and ``-shift (sum h)' - diag(slant) W2 (sum h h')`` to the gradient of ``W2``, one Gram matrix. The
+winners are sparse: one edge in K for each channel.
 """
 
 from typing import Any
@@ -21,11 +21,12 @@ from pointssl.ops.cpu.threads import in_parallel
 from pointssl.ops.double_edge_conv import run_backward, run_forward
 from pointssl.ops.slots import slot_type
 
-BLOCK = 1 << 20  # numbers of a block of edges
+BLOCK = 1 << 20  # numbers per block of edges
 
 
 class _Blocks:
-    """A block of centres after the other: its rows, neighbours and ``hidden``, in one buffer."""
+    """Iterates over blocks of centres: their rows, neighbours and ``hidden``, in a reused
+    buffer."""
 
     def __init__(self, u: Tensor, v: Tensor, idx: Tensor, slope: float, widest: int) -> None:
         self.u, self.v, self.idx, self.slope = u.contiguous(), v.contiguous(), idx, slope
@@ -50,8 +51,8 @@ def double_edge_conv_frozen(
     blocks = _Blocks(u, v, idx.contiguous(), slope, max(weight2.shape))
     edges = u.new_empty(len(blocks.hidden), len(weight2))
     for part, rows, hidden in blocks:
-        found = torch.mm(hidden, weight2.t(), out=edges[: len(hidden)])
-        arrays = (found.numpy(), shift2.numpy(), slope, y[part].numpy())
+        products = torch.mm(hidden, weight2.t(), out=edges[: len(hidden)])
+        arrays = (products.numpy(), shift2.numpy(), slope, y[part].numpy())
         in_parallel(loops.largest_edges, len(rows), *arrays)
     return y
 
@@ -68,10 +69,10 @@ def winners(
     sums = torch.zeros(loops.CHUNKS, 2, outputs, dtype=torch.float64)
     pivot: Tensor | None = None
     for part, _, hidden in blocks:
-        found = torch.mm(hidden, weight, out=edges[: len(hidden)])
+        products = torch.mm(hidden, weight, out=edges[: len(hidden)])
         if pivot is None:
-            pivot = shared_mean(found, synced)
-        arrays = (found, pivot, best[part], slot[part], sums)
+            pivot = shared_mean(products, synced)
+        arrays = (products, pivot, best[part], slot[part], sums)
         in_parallel(loops.winners_and_sums, loops.CHUNKS, *(each.numpy() for each in arrays))
     assert pivot is not None
     return best, slot, pivot, sums.sum(0)
@@ -94,13 +95,13 @@ def gradients(
     for part, rows, hidden in blocks:
         gram.addmm_(hidden.t(), hidden)
         change = torch.mm(hidden, square, out=changes[: len(hidden)])
-        won = (hidden.numpy(), slot[part].numpy(), at_winners[part].numpy())
+        inputs = (hidden.numpy(), slot[part].numpy(), at_winners[part].numpy())
         in_parallel(
-            loops.finish_hidden_gradient, len(rows), *won, weight2.numpy(), bias.numpy(), slope,
+            loops.finish_hidden_gradient, len(rows), *inputs, weight2.numpy(), bias.numpy(), slope,
             change.numpy(), grad_v[part].numpy(),
         )  # fmt: skip
         in_parallel(
-            loops.scatter_gradients, -(-channels // LANES), LANES, channels, *won, rows.numpy(),
+            loops.scatter_gradients, -(-channels // LANES), LANES, channels, *inputs, rows.numpy(),
             change.numpy(), grad_weight2.numpy(), grad_u.numpy(), total.numpy(),
         )  # fmt: skip
     grad_weight2 -= torch.outer(shift, total) + slant[:, None] * (weight2 @ gram)
@@ -108,7 +109,7 @@ def gradients(
 
 
 class DoubleEdgeConv(torch.autograd.Function):
-    """See :class:`pointssl.ops.double_edge_conv.DoubleEdgeConv`: the same arguments and results."""
+    """Same interface as :class:`pointssl.ops.double_edge_conv.DoubleEdgeConv`."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:

@@ -1,8 +1,7 @@
-"""Loops over the edges of a double edge convolution, a block of centres at a time.
+"""Loops over the edges of a double edge convolution, for one block of centres.
 
-``hidden`` stands for ``leaky(u_j + v_i)``, ``(rows * K, O)``: the K edges of a centre stand
-together. Between these loops there are only matrix products; see
-:mod:`pointssl.ops.cpu.double_edge_conv`.
+``hidden (rows * K, O)`` is ``leaky(u_j + v_i)``; the K edges of a centre are consecutive rows.
+Everything else is matrix products; see :mod:`pointssl.ops.cpu.double_edge_conv`.
 """
 
 import numpy as np
@@ -10,14 +9,15 @@ from numpy.typing import NDArray
 
 from pointssl_datasets.base.compiling import compiled
 
-CHUNKS = 16  # sums are taken chunk by chunk, so that they don't depend on the number of threads
+CHUNKS = 16  # separate sums per chunk make results independent of the number of threads
 
 
 @compiled
 def fill_hidden(
     start: int, stop: int, u: NDArray, v: NDArray, idx: NDArray, slope: float, hidden: NDArray
 ) -> None:
-    """``hidden`` of the centres ``start`` to ``stop`` of a block ``v (rows, O), idx (rows, K)``."""
+    """Compute ``hidden`` for centres ``start`` to ``stop`` of a block ``v (rows, O), idx (rows,
+    K)``."""
     k, channels = idx.shape[1], u.shape[1]
     slant = u.dtype.type(slope)
     for row in range(start, stop):
@@ -33,7 +33,7 @@ def fill_hidden(
 def largest_edges(
     start: int, stop: int, edges: NDArray, shift: NDArray, slope: float, out: NDArray
 ) -> None:
-    """``leaky(max_j edges + shift)``: ``(rows * K, P)`` to ``(rows, P)``."""
+    """Compute ``leaky(max_j edges + shift)``: ``(rows * K, P)`` to ``(rows, P)``."""
     rows, channels = out.shape
     k = len(edges) // rows
     slant = out.dtype.type(slope)
@@ -55,12 +55,13 @@ def winners_and_sums(
     start: int, stop: int, edges: NDArray, pivot: NDArray, best: NDArray, slot: NDArray,
     sums: NDArray,
 ) -> None:  # fmt: skip
-    """Maximum over the K edges of each centre, and which it was; sums of ``edges - pivot`` and of
-    its square, added to ``sums (CHUNKS, 2, P)``, float64. ``start`` and ``stop`` count chunks."""
+    """Compute the maximum over each centre's K edges and its index, and add the sums of ``edges -
+    pivot`` and of its square to ``sums (CHUNKS, 2, P)`` float64, for chunks ``start`` to
+    ``stop``."""
     rows, channels = best.shape
     k = len(edges) // rows
     which = np.empty(channels, np.int32)
-    # Arrays of their own: of parts of one the compiler can't tell that they don't overlap.
+    # Separate arrays: the compiler can't prove that slices of one array don't overlap.
     first, second = np.empty(channels, edges.dtype), np.empty(channels, edges.dtype)
     edge = np.empty(channels, edges.dtype)
     for chunk in range(start, stop):
@@ -71,7 +72,7 @@ def winners_and_sums(
             first[:] = 0
             second[:] = 0
             for j in range(k):
-                # Short loops over few arrays: only those does the compiler turn into vectors.
+                # Short loops over few arrays: the compiler vectorises only those.
                 product = edges[row * k + j]
                 for c in range(channels):
                     edge[c] = product[c] - pivot[c]
@@ -93,9 +94,11 @@ def finish_hidden_gradient(
     start: int, stop: int, hidden: NDArray, slot: NDArray, at_winners: NDArray, weight2: NDArray,
     bias: NDArray, slope: float, grad: NDArray, grad_v: NDArray,
 ) -> None:  # fmt: skip
-    """From ``grad = -hidden @ M`` to the gradient before the leaky ReLU, in place: ``bias (O,)``
-    goes to every edge, ``at_winners (rows, P)`` through ``weight2 (P, O)`` to the edge that won,
-    and their sum over a centre's edges to ``grad_v (rows, O)``."""
+    """Turn ``grad = -hidden @ M`` into the gradient before the leaky ReLU, in place.
+
+    Adds ``bias (O,)`` to every edge and ``at_winners (rows, P)``, times ``weight2 (P, O)``, to the
+    edges that won, and writes the sum over each centre's edges to ``grad_v (rows, O)``.
+    """
     rows, outputs = slot.shape
     k, channels = len(hidden) // rows, hidden.shape[1]
     slant = grad.dtype.type(slope)
@@ -121,8 +124,8 @@ def scatter_gradients(
     at_winners: NDArray, idx: NDArray, grad: NDArray, grad_weight2: NDArray, grad_u: NDArray,
     total: NDArray,
 ) -> None:  # fmt: skip
-    """Adds to ``grad_weight2 (P, O)`` what the winners give, to ``grad_u (R, O)`` the edges'
-    gradient, and to ``total (O,)`` the sum of ``hidden``, for some of the channels."""
+    """Add the winners' part to ``grad_weight2 (P, O)``, the edges' gradients to ``grad_u (R, O)``
+    and the sum of ``hidden`` to ``total (O,)``, for a range of channels."""
     left, right = lanes * start, min(lanes * stop, channels)
     rows, outputs = slot.shape
     k = idx.shape[1]

@@ -1,9 +1,9 @@
-"""The edge convolution in training, for CPUs: one pass over the edges forward, two backward.
+"""The edge convolution for CPUs: training takes one pass over the edges forward, two backward.
 
-See :mod:`pointssl.ops.edge_conv`. The edges ``e = u_j + v_i`` are formed in a processor's
-registers, where their maximum, sum and sum of squares are taken at once. Of an edge's gradient,
-``scale * (g - mean(g) - z * mean(g z))`` with the normalised ``z``, the first part goes to the edge
-that won, and the others are the same affine function of ``e`` for all edges.
+See :mod:`pointssl.ops.edge_conv`. The edges ``e = u_j + v_i`` exist only in registers, where their
+maximum, sum and sum of squares are computed in one pass. In the gradient of an edge,
+``scale * (g - mean(g) - z * mean(g z))`` with the normalised value ``z``, the first term is nonzero
+only at the edge that won the maximum; the others are one affine function of ``e`` for all edges.
 """
 
 from typing import Any
@@ -22,7 +22,8 @@ from pointssl.ops.slots import slot_type
 
 
 def edge_conv_frozen(uv: Tensor, idx: Tensor, shift: Tensor, slope: float) -> Tensor:
-    """Evaluation mode, norm folded in: ``leaky(max_j u_j + v_i + shift)``, ``(R, O)``."""
+    """Compute ``leaky(max_j u_j + v_i + shift) (R, O)``, in evaluation mode with the norm folded
+    into the weights."""
     y = uv.new_empty(len(idx), len(shift))
     arrays = (uv.contiguous(), idx.contiguous(), shift)
     in_parallel(loops.largest, len(idx), *(array.numpy() for array in arrays), slope, y.numpy())
@@ -30,8 +31,11 @@ def edge_conv_frozen(uv: Tensor, idx: Tensor, shift: Tensor, slope: float) -> Te
 
 
 class EdgeConv(torch.autograd.Function):
-    """Statistics, norm, activation and maximum of the edges of ``uv (R, 2 O)``, where the points
-    are the centres; ``(R, O)``, mean and variance ``(O,)``, and the number of edges."""
+    """Edge convolution in training mode, for centres that are the points themselves.
+
+    Maps ``uv (R, 2 O)`` to the output ``(R, O)``, the edges' mean and variance ``(O,)``, and their
+    number.
+    """
 
     @staticmethod
     def forward(
@@ -40,7 +44,7 @@ class EdgeConv(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         uv, idx = uv.contiguous(), idx.contiguous()
         near = shared_mean(uv, synced)
-        pivot = near[: len(gamma)] + near[len(gamma) :]  # any value near the edges' mean will do
+        pivot = near[: len(gamma)] + near[len(gamma) :]  # any value close to the mean works
         best = uv.new_empty(len(idx), len(gamma))
         slot = torch.empty_like(best, dtype=slot_type(idx.shape[1]))
         sums = torch.zeros(loops.CHUNKS, 2, len(gamma), dtype=torch.float64)

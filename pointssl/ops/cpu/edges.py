@@ -1,6 +1,6 @@
 """Loops over the edges ``u_j + v_i`` of an edge convolution; see :mod:`pointssl.ops.cpu.edge_conv`.
 
-``u`` and ``v`` stand side by side in the rows of ``uv (R, 2 O)``, as one matrix product gives them.
+Each row of ``uv (R, 2 O)`` is ``[u | v]``, the result of one matrix product.
 """
 
 import numpy as np
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from pointssl_datasets.base.compiling import compiled
 
-CHUNKS = 16  # sums are taken chunk by chunk, so that they don't depend on the number of threads
+CHUNKS = 16  # separate sums per chunk make results independent of the number of threads
 
 
 @compiled
 def largest(
     start: int, stop: int, uv: NDArray, idx: NDArray, shift: NDArray, slope: float, out: NDArray
 ) -> None:
-    """``leaky(max_j u_j + v_i + shift)``, ``(R, O)``."""
+    """Compute ``leaky(max_j u_j + v_i + shift) (R, O)``."""
     k, channels = idx.shape[1], out.shape[1]
     slant = out.dtype.type(slope)
     for row in range(start, stop):
@@ -36,17 +36,17 @@ def winners_and_sums(
     start: int, stop: int, uv: NDArray, idx: NDArray, pivot: NDArray, gamma: NDArray,
     best: NDArray, slot: NDArray, sums: NDArray,
 ) -> None:  # fmt: skip
-    """Of each centre the edge that is largest after the norm, relative to ``pivot``, and which it
-    was; the sums of all edges and of their squares, into ``sums (CHUNKS, 2, O)``."""
+    """Find each centre's edge that is largest after the norm, relative to ``pivot``, and its index;
+    add the sums of all edges and of their squares to ``sums (CHUNKS, 2, O)``."""
     rows, k = idx.shape
     channels = uv.shape[1] // 2
     which = np.empty(channels, np.int32)
-    # Arrays of their own: of parts of one the compiler can't tell that they don't overlap.
+    # Separate arrays: the compiler can't prove that slices of one array don't overlap.
     top, edge = np.empty(channels, uv.dtype), np.empty(channels, uv.dtype)
     first, second = np.empty(channels, uv.dtype), np.empty(channels, uv.dtype)
     sign, shift = np.empty(channels, uv.dtype), np.empty(channels, uv.dtype)
     for c in range(channels):
-        sign[c] = 1 if gamma[c] >= 0 else -1  # the minimum, where the norm's scale is negative
+        sign[c] = 1 if gamma[c] >= 0 else -1  # a negative scale needs the minimum
     for chunk in range(start, stop):
         for row in range(chunk * rows // CHUNKS, (chunk + 1) * rows // CHUNKS):
             centre = uv[row][channels:]
@@ -57,7 +57,7 @@ def winners_and_sums(
             for c in range(channels):
                 shift[c] = sign[c] * (centre[c] - pivot[c])
             for j in range(k):
-                # Short loops over few arrays: only those does the compiler turn into vectors.
+                # Short loops over few arrays: the compiler vectorises only those.
                 neighbour = uv[idx[row, j]][:channels]
                 for c in range(channels):
                     edge[c] = sign[c] * neighbour[c] + shift[c]
@@ -80,8 +80,8 @@ def centre_gradients(
     start: int, stop: int, uv: NDArray, idx: NDArray, mean: NDArray, grad: NDArray,
     scale: NDArray, offset: NDArray, slant: NDArray, out: NDArray,
 ) -> None:  # fmt: skip
-    """Of each centre: ``scale * grad - sum_j (offset + slant * (u_j + v_i))``, into the right half
-    of ``out (R, 2 O)``; ``mean (2 O)`` is taken off ``uv`` first."""
+    """Write each centre's ``scale * grad - sum_j (offset + slant * (u_j + v_i))`` to the right half
+    of ``out (R, 2 O)``, with ``mean (2 O)`` subtracted from ``uv``."""
     k, channels = idx.shape[1], grad.shape[1]
     total = np.empty(channels, uv.dtype)
     for row in range(start, stop):
@@ -101,8 +101,8 @@ def neighbour_gradients(
     start: int, stop: int, lanes: int, channels: int, uv: NDArray, idx: NDArray, slot: NDArray,
     mean: NDArray, grad: NDArray, scale: NDArray, offset: NDArray, slant: NDArray, out: NDArray,
 ) -> None:  # fmt: skip
-    """The same of each edge ``scale * grad - offset - slant * (u_j + v_i)``, added to its
-    neighbour j in the left half of ``out``, for some of the channels."""
+    """Add each edge's ``scale * grad - offset - slant * (u_j + v_i)`` to its neighbour j in the
+    left half of ``out``, for a range of channels."""
     left, right = lanes * start, min(lanes * stop, channels)
     rows, k = idx.shape
     space = np.empty(channels, uv.dtype)

@@ -1,8 +1,7 @@
-"""Maxima and sums over neighbours, and their reverse, each in one pass; see
-:mod:`pointssl.ops.gather` for what they mean.
+"""Maxima and sums over neighbours on CPUs, and their transposes, each in one pass.
 
-Sums run over centres in their order, so that they don't depend on the number of threads: what
-writes to the centres' neighbours is split by channels instead.
+See :mod:`pointssl.ops.gather` for their definitions. Scatters to the neighbours are parallel over
+channels, not centres, so sums have a fixed order and don't depend on the number of threads.
 """
 
 import numpy as np
@@ -14,11 +13,12 @@ from pointssl.ops.cpu.threads import in_parallel
 from pointssl.ops.slots import slot_type
 from pointssl_datasets.base.compiling import compiled
 
-LANES = 16  # channels are split in multiples of these
+LANES = 16  # threads get multiples of this many channels
 
 
 def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
-    """``(R, C)`` and ``(Q, K)`` to twice ``(Q, C)``: the maximum, and which of the K it was."""
+    """Compute the maximum and its index among the K: ``(R, C)`` and ``(Q, K)`` to twice ``(Q,
+    C)``."""
     best = values.new_empty(len(idx), values.shape[1])
     slot = torch.empty_like(best, dtype=slot_type(idx.shape[1]))
     arrays = (values.contiguous().numpy(), idx.contiguous().numpy(), best.numpy(), slot.numpy())
@@ -27,7 +27,7 @@ def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def neighbour_max_only(values: Tensor, idx: Tensor) -> Tensor:
-    """``(R, C)`` and ``(Q, K)`` to ``(Q, C)``."""
+    """Compute the maximum alone: ``(R, C)`` and ``(Q, K)`` to ``(Q, C)``."""
     best = values.new_empty(len(idx), values.shape[1])
     arrays = (values.contiguous().numpy(), idx.contiguous().numpy(), best.numpy())
     in_parallel(_maximum_only, len(idx), *arrays)
@@ -35,7 +35,7 @@ def neighbour_max_only(values: Tensor, idx: Tensor) -> Tensor:
 
 
 def max_over_points(values: Tensor) -> tuple[Tensor, Tensor]:
-    """``(B, N, C)`` to twice ``(B, C)``: the maximum, and int64 which point it was."""
+    """Compute the maximum and the int64 index of its point: ``(B, N, C)`` to twice ``(B, C)``."""
     clouds, _, channels = values.shape
     best = values.new_empty(clouds, channels)
     which = torch.empty(clouds, channels, dtype=torch.int64)
@@ -45,7 +45,7 @@ def max_over_points(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_winners(grad: Tensor, idx: Tensor, slot: Tensor, rows: int) -> Tensor:
-    """Gradients of maxima ``(Q, C)``, each added to the row that won: ``(rows, C)``."""
+    """Add the gradients ``(Q, C)`` of the maxima to the rows that won: ``(rows, C)``."""
     out = grad.new_zeros(rows, grad.shape[1])
     arrays = (grad.contiguous().numpy(), idx.contiguous().numpy(), slot.numpy(), out.numpy())
     _by_channels(_scatter, *arrays)
@@ -53,7 +53,7 @@ def to_winners(grad: Tensor, idx: Tensor, slot: Tensor, rows: int) -> Tensor:
 
 
 def reverse_neighbour_sum(values: Tensor, idx: Tensor, rows: int) -> Tensor:
-    """For each row the sum of its centres' ``values (Q, C)``: ``(rows, C)``."""
+    """Sum the ``values (Q, C)`` of the centres that have each row as a neighbour: ``(rows, C)``."""
     out = values.new_zeros(rows, values.shape[1])
     _by_channels(_reverse_sum, values.contiguous().numpy(), idx.contiguous().numpy(), out.numpy())
     return out
@@ -77,7 +77,7 @@ def _maximum(start: int, stop: int, values: NDArray, idx: NDArray, best: NDArray
             other = values[idx[row, j]]
             for c in range(channels):
                 value = other[c]
-                better = (value > top[c]) | (value != value)  # NaN is passed on
+                better = (value > top[c]) | (value != value)  # propagates NaN
                 top[c] = value if better else top[c]
                 which[c] = j if better else which[c]
         for c in range(channels):

@@ -1,4 +1,4 @@
-"""Weighted sums of a few rows each, and their reverse, each in one pass."""
+"""Weighted sums over neighbours and their transpose on CPUs, each in one pass."""
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -8,8 +8,7 @@ from pointssl_datasets.base.compiling import compiled
 
 
 def weighted_sum(values: Tensor, idx: Tensor, weight: Tensor) -> Tensor:
-    """Of values ``(B, M, C)`` the rows ``idx (B, N, k)`` times ``weight``, summed up:
-    ``(B, N, C)``."""
+    """Sum the rows ``idx (B, N, k)`` of ``values (B, M, C)`` times ``weight``: ``(B, N, C)``."""
     clouds, count = idx.shape[:2]
     out = values.new_empty(clouds, count, values.shape[2])
     arrays = (part.detach().contiguous().numpy() for part in (values, idx, weight))
@@ -18,7 +17,7 @@ def weighted_sum(values: Tensor, idx: Tensor, weight: Tensor) -> Tensor:
 
 
 def weighted_sum_reversed(grad: Tensor, idx: Tensor, weight: Tensor, rows: int) -> Tensor:
-    """Gradient ``(B, N, C)`` times ``weight`` to the rows that it came from, ``(B, rows, C)``."""
+    """Scatter gradients ``(B, N, C)`` times ``weight`` to the rows of ``idx``: ``(B, rows, C)``."""
     out = grad.new_zeros(len(grad), rows, grad.shape[2])
     arrays = (part.detach().contiguous().numpy() for part in (grad, idx, weight))
     in_parallel(_scatter, len(out), *arrays, out.numpy())
@@ -46,7 +45,7 @@ def _sum(
 def _scatter(
     start: int, stop: int, grad: NDArray, idx: NDArray, weight: NDArray, out: NDArray
 ) -> None:
-    """Clouds ``start`` to ``stop``: two threads never add to the same row."""
+    """Scatter clouds ``start`` to ``stop``; threads own whole clouds, so writes never collide."""
     count, k = idx.shape[1:]
     for cloud in range(start, stop):
         for row in range(count):

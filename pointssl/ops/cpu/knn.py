@@ -1,9 +1,9 @@
-"""The k nearest of many points, without a matrix of all distances and without sorting.
+"""k nearest neighbours on CPUs, without a matrix of all distances and without sorting.
 
-A row of ``closeness``, the larger the nearer, is folded until some GROUPS of columns are left,
-each with its maximum. A number that about k of the maxima reach is found by bisection; at least k
-columns reach it, and not many more. Among these few the k largest are found by bisection again.
-Folding and counting are what a processor does sixteen numbers at a time.
+A row of ``closeness`` (larger is nearer) is folded into groups of columns, each with its maximum.
+Bisection finds a bound that about k of the maxima reach; at least k columns reach it, and not many
+more. A second bisection selects the k largest of these few. Folding and counting are vectorised,
+sixteen numbers at a time.
 """
 
 import torch
@@ -13,13 +13,14 @@ from pointssl.ops.cpu import selection
 from pointssl.ops.cpu.boxes import box_knn
 from pointssl.ops.cpu.threads import in_parallel
 
-DIRECT = 8  # up to as many channels distances are summed up here, beyond by a matrix product
-IN_BOXES = 2048  # points of space: in smaller clouds as much is gained by comparing all
-TILE = 1 << 20  # numbers of a tile of closeness
+DIRECT = 8  # maximum number of channels to sum distances directly; else use a matrix product
+IN_BOXES = 2048  # minimum number of points to use boxes; in smaller clouds they save no time
+TILE = 1 << 20  # numbers per tile of closeness
 
 
 def knn(points: Tensor, k: int) -> Tensor:
-    """``(B, N, C)`` without their mean, to ``(B, N, k)`` int64, in no order."""
+    """Find the ``k`` nearest of centred points, ``(B, N, C)`` to ``(B, N, k)`` int64, in no
+    order."""
     large = points.shape[2] == 3 and points.shape[1] >= IN_BOXES
     if large and points.isfinite().all():
         return box_knn(points, k)
@@ -27,7 +28,8 @@ def knn(points: Tensor, k: int) -> Tensor:
 
 
 def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
-    """``(B, Q, C)`` and ``(B, N, C)`` to ``(B, Q, k)`` int64, in no order."""
+    """Find the ``k`` nearest points, ``(B, Q, C)`` and ``(B, N, C)`` to ``(B, Q, k)`` int64, in no
+    order."""
     clouds, count, channels = queries.shape
     found = torch.empty(clouds, count, k, dtype=torch.int64)
     if channels <= DIRECT:
@@ -39,7 +41,7 @@ def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
     step = max(1, TILE // points.shape[1])
     tile = points.new_empty(step, points.shape[1])
     for cloud, among in enumerate(points):
-        weight, bias = (2 * among).t(), -among.square().sum(-1)  # |x_i|^2 is the same in a row
+        weight, bias = (2 * among).t(), -among.square().sum(-1)  # |x_i|^2 is constant in a row
         for rows, part in zip(queries[cloud].split(step), found[cloud].split(step), strict=True):
             products = torch.mm(rows, weight, out=tile[: len(rows)])
             in_parallel(selection.largest, len(part), products.numpy(), bias.numpy(), part.numpy())

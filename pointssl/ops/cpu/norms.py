@@ -1,7 +1,7 @@
-"""Loops of a batch norm with a leaky ReLU behind it, over rows ``(R, C)``.
+"""Loops of a batch norm followed by a leaky ReLU, over rows ``(R, C)``.
 
-Sums are taken in CHUNKS of rows, in float64 beyond a chunk's strip, so that they don't depend on
-the number of threads.
+Each of CHUNKS ranges of rows has its own float64 sums, so that results don't depend on the number
+of threads; only strips of rows are summed in the input's precision.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from pointssl_datasets.base.compiling import compiled
 
 CHUNKS = 16
-STRIP = 32  # rows whose sums stay in the array's own precision
+STRIP = 32  # rows that are summed in the input's own precision
 
 
 @compiled
 def moments(start: int, stop: int, x: NDArray, pivot: NDArray, sums: NDArray) -> None:
-    """Sums of ``x - pivot`` and of its square, into ``sums (CHUNKS, 2, C)``."""
+    """Add the sums of ``x - pivot`` and of its square to ``sums (CHUNKS, 2, C)``."""
     rows, channels = x.shape
-    # Arrays of their own: of parts of one the compiler can't tell that they don't overlap.
+    # Separate arrays: the compiler can't prove that slices of one array don't overlap.
     first, second = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     for chunk in range(start, stop):
         end = (chunk + 1) * rows // CHUNKS
@@ -46,7 +46,7 @@ def activate(
     slope: float,
     out: NDArray,
 ) -> None:
-    """``leaky(scale * (x - mean) + bias)``."""
+    """Compute ``leaky(scale * (x - mean) + bias)``."""
     channels = x.shape[1]
     slant = x.dtype.type(slope)
     for row in range(start, stop):
@@ -61,8 +61,8 @@ def gradient_sums(
     start: int, stop: int, grad: NDArray, x: NDArray, mean: NDArray, scale: NDArray, bias: NDArray,
     slope: float, sums: NDArray,
 ) -> None:  # fmt: skip
-    """Sums of the gradient g before the activation and of ``g * (x - mean)``, as in
-    :func:`moments`."""
+    """Add the sums of the gradient g before the activation and of ``g * (x - mean)`` to ``sums``,
+    as in :func:`moments`."""
     rows, channels = x.shape
     slant = x.dtype.type(slope)
     first, second = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
@@ -73,7 +73,7 @@ def gradient_sums(
             first[:] = 0
             second[:] = 0
             for row in range(begin, min(begin + STRIP, end)):
-                # Short loops over few arrays: only those does the compiler turn into vectors.
+                # Short loops over few arrays: the compiler vectorises only those.
                 values, changes = x[row], grad[row]
                 for c in range(channels):
                     centred[c] = values[c] - mean[c]
@@ -93,7 +93,8 @@ def gradient(
     start: int, stop: int, grad: NDArray, x: NDArray, mean: NDArray, scale: NDArray, bias: NDArray,
     offset: NDArray, slant: NDArray, slope: float, out: NDArray,
 ) -> None:  # fmt: skip
-    """``scale * g - offset - slant * (x - mean)`` with the gradient g before the activation."""
+    """Compute ``scale * g - offset - slant * (x - mean)``, with the gradient g before the
+    activation."""
     channels = x.shape[1]
     less = x.dtype.type(slope)
     for row in range(start, stop):

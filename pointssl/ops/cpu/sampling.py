@@ -1,7 +1,7 @@
-"""Farthest point sampling: the distances and the farthest of them in one pass.
+"""Farthest point sampling on CPUs: distances and their maximum in one pass.
 
-The three axes lie in rows of their own. Distances are not negative, so that their bits are in the
-same order as they are: maxima of unsigned integers are what a compiler works out many at a time.
+Each axis is a contiguous row. Distances are not negative, so their bit patterns have the same order
+as the numbers: compilers vectorise the maximum of unsigned integers.
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ from torch import Tensor
 from pointssl.ops.cpu.threads import in_parallel
 from pointssl_datasets.base.compiling import compiled, inner
 
-BLOCK = 256  # points that share a maximum: the farthest is looked for in one block alone
+BLOCK = 256  # points per block maximum; the farthest point is then searched in one block only
 BITS = {torch.float32: np.uint32, torch.float64: np.uint64}
 
 
 def farthest_points(xyz: Tensor, first: Tensor, count: int) -> Tensor:
-    """``(B, N, 3)`` and the first of each cloud ``(B,)`` to ``(B, count)`` int64."""
+    """Sample ``count`` points, ``(B, N, 3)`` and first indices ``(B,)`` to ``(B, count)`` int64."""
     clouds, points = xyz.shape[:2]
     chosen = torch.empty(clouds, count, dtype=torch.int64)
     distance = xyz.new_full((clouds, points), torch.inf)
@@ -31,7 +31,7 @@ def _sample(
     start: int, stop: int, columns: NDArray, first: NDArray, distance: NDArray, bits: NDArray,
     chosen: NDArray,
 ) -> None:  # fmt: skip
-    """Clouds ``start`` to ``stop``. ``bits`` are those of ``distance``."""
+    """Sample clouds ``start`` to ``stop``. ``bits`` is ``distance`` viewed as unsigned integers."""
     points, count = distance.shape[1], chosen.shape[1]
     blocks = -(-points // BLOCK)
     top = np.empty(blocks, bits.dtype)
@@ -50,7 +50,7 @@ def _sample(
                 for i in range(len(part)):
                     a, b, c = xp[i] - x, yp[i] - y, zp[i] - z
                     apart = a * a + b * b + c * c
-                    nearer = (apart < part[i]) | (apart != apart)  # NaN is passed on
+                    nearer = (apart < part[i]) | (apart != apart)  # propagates NaN
                     part[i] = apart if nearer else part[i]
                 top[block] = _maximum(bits[cloud, left:right])
             best = 0

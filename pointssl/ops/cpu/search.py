@@ -1,8 +1,8 @@
-"""The few nearest of many points: balls, interpolation, Chamfer distances.
+"""Searches for few nearest points on CPUs: balls, interpolation, Chamfer distances.
 
-Squared distances are worked out many at a time, then the least of every block of them. Only blocks
-that can hold one of the nearest are looked into. Squares are not negative, so that their bits,
-taken as whole numbers, are in the same order; what is not a number comes last.
+Vectorised loops compute all squared distances and the minimum of every block; only blocks that may
+contain one of the nearest points are searched. Squares are not negative, so their bit patterns, as
+integers, have the same order; NaN comes last.
 """
 
 import numpy as np
@@ -18,22 +18,23 @@ BITS = {torch.float32: np.uint32, torch.float64: np.uint64}
 
 
 def nearest(queries: Tensor, points: Tensor, k: int) -> Tensor:
-    """``(B, Q, 3)`` and ``(B, N, 3)`` to ``(B, Q, k)`` int64, nearest first."""
-    found, arrays = _prepared(queries, points, k)
+    """Find the ``k`` nearest points, ``(B, Q, 3)`` and ``(B, N, 3)`` to ``(B, Q, k)`` int64,
+    nearest first."""
+    found, arrays = _prepare(queries, points, k)
     in_parallel(_nearest, len(found), *arrays, np.empty(0, BITS[points.dtype]))
     return found.view(*queries.shape[:2], k)
 
 
 def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str) -> Tensor:
-    """As :func:`pointssl.ops.neighbours.ball`; ``k`` at most N."""
-    found, arrays = _prepared(queries, points, k)
+    """See :func:`pointssl.ops.neighbours.ball`; ``k`` is at most N."""
+    found, arrays = _prepare(queries, points, k)
     kernel = _nearest_within if order == "nearest" else _lowest
     in_parallel(kernel, len(found), *arrays, _largest_square(radius, arrays[0].dtype))
     return found.view(*queries.shape[:2], k)
 
 
-def _prepared(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, tuple[NDArray, ...]]:
-    """Rows ``(B * Q, k)`` to be filled, and what the kernels take."""
+def _prepare(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, tuple[NDArray, ...]]:
+    """Allocate the result ``(B * Q, k)``, and return it with the kernels' arguments."""
     clouds, count = queries.shape[:2]
     found = torch.empty(clouds * count, k, dtype=torch.int64)
     rows, columns = queries.detach().contiguous(), points.detach().mT.contiguous()
@@ -41,7 +42,7 @@ def _prepared(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, tuple[ND
 
 
 def _largest_square(radius: float, dtype: np.dtype) -> float:
-    """The largest number whose root is at most ``radius``: roots themselves need not be drawn."""
+    """Return the largest number whose square root is at most ``radius``, to compare squares."""
     reach = dtype.type(radius)
     if not 0 <= reach < np.inf:
         return float(reach) if reach > 0 else -1.0
@@ -58,7 +59,7 @@ def _largest_square(radius: float, dtype: np.dtype) -> float:
 def _nearest(
     start: int, stop: int, queries: NDArray, columns: NDArray, found: NDArray, bits: NDArray
 ) -> None:
-    """Queries ``start`` to ``stop`` of ``(B, Q, 3)`` among columns ``(B, 3, N)``."""
+    """Search for queries ``start`` to ``stop`` of ``(B, Q, 3)`` among columns ``(B, 3, N)``."""
     count, k = columns.shape[2], found.shape[1]
     squares, least = np.empty(count, columns.dtype), np.empty(-(-count // BLOCK), bits.dtype)
     best, places = np.empty(k, bits.dtype), squares.view(bits.dtype)
@@ -70,7 +71,7 @@ def _nearest(
         for block in range(len(least)):
             least[block] = _minimum(places[block * BLOCK : (block + 1) * BLOCK])
             filled = _insert(best, names, filled, least[block], 0)
-        # The k nearest lie in blocks whose least is among the k least.
+        # The k nearest are in blocks whose minimum is among the k smallest minima.
         enough = best[k - 1] if filled == k else bits.dtype.type(-1)
         filled = 0
         for block in range(len(least)):
@@ -83,7 +84,7 @@ def _nearest(
 def _nearest_within(
     start: int, stop: int, queries: NDArray, columns: NDArray, found: NDArray, limit: float
 ) -> None:
-    """The nearest within ``limit``; the very nearest in the places that are left."""
+    """Find the nearest within ``limit``; the remaining places repeat the nearest."""
     count, k = columns.shape[2], found.shape[1]
     squares, within = np.empty(count, columns.dtype), np.empty(count, np.int64)
     best = np.empty(k, columns.dtype)
@@ -92,7 +93,7 @@ def _nearest_within(
         names = found[number]
         _apart(queries[cloud, row], columns[cloud], 0, squares)
         inside = np.uint64(0)
-        for i in range(count):  # without a branch: which ones can't be foreseen
+        for i in range(count):  # without a branch, which would be unpredictable
             within[inside] = i
             inside += np.uint64(squares[i] <= limit)
         filled = 0
@@ -108,7 +109,7 @@ def _nearest_within(
 def _lowest(
     start: int, stop: int, queries: NDArray, columns: NDArray, found: NDArray, limit: float
 ) -> None:
-    """The same, but of those within ``limit`` the first that come."""
+    """Find the lowest indices within ``limit``; the remaining places repeat the first."""
     count, k = columns.shape[2], found.shape[1]
     squares = np.empty(count, columns.dtype)
     for number in range(start, stop):
@@ -133,7 +134,7 @@ def _lowest(
 
 @inner
 def _apart(query: NDArray, columns: NDArray, left: int, out: NDArray) -> None:
-    """Squared distances to the ``len(out)`` points from ``left`` on."""
+    """Compute squared distances to the ``len(out)`` points from index ``left``."""
     x, y, z = query[0], query[1], query[2]
     xs = columns[0, left : left + len(out)]
     ys = columns[1, left : left + len(out)]
@@ -161,7 +162,7 @@ def _any_within(values: NDArray, limit: float) -> bool:
 
 @inner
 def _insert(best: NDArray, names: NDArray, filled: int, value: int, name: int) -> int:
-    """Puts a value among the ``filled`` least, behind its equals; how many there are then."""
+    """Insert a value into the ``filled`` smallest, after its equals; return the new count."""
     if filled == len(best):
         if value >= best[filled - 1]:
             return filled

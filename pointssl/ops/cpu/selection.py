@@ -1,5 +1,7 @@
-"""The loops of the searches for neighbours that select: see :mod:`pointssl.ops.cpu.knn` and
-:mod:`pointssl.ops.cpu.boxes`. One file, as numba compiles a loop anew when its own file changes.
+"""Selection loops of :mod:`pointssl.ops.cpu.knn` and :mod:`pointssl.ops.cpu.boxes`.
+
+They share a file because numba's cache tracks changes only in the file of the compiled function,
+not in the files of functions that it calls.
 """
 
 import numpy as np
@@ -7,16 +9,17 @@ from numpy.typing import NDArray
 
 from pointssl_datasets.base.compiling import compiled, inner
 
-GROUPS = 64  # at least, and at least 2k: in fewer, more of the nearest would share one
-FOLDS = 4  # at most: sixteen columns in a group
-SPARE = 4  # columns more than k that the first bisection may leave
+GROUPS = 64  # minimum number, and at least 2k: with fewer, more of the nearest share a group
+FOLDS = 4  # maximum number: sixteen columns per group
+SPARE = 4  # columns in excess of k that the first bisection may keep
 BLOCK = 64
-WINDOW = 32  # points before and behind in the order, at least, that give a first bound
+WINDOW = 32  # minimum number of points before and after in the order that give a first bound
 
 
 @compiled
 def largest(start: int, stop: int, products: NDArray, bias: NDArray, found: NDArray) -> None:
-    """Columns of the largest of each row of ``products + bias``, ``(Q, N)``, into ``(Q, k)``."""
+    """Write the columns of the k largest of each row of ``products + bias (Q, N)`` to ``found (Q,
+    k)``."""
     count = len(bias)
     space = np.empty((3, count), bias.dtype)
     names = np.empty((2, count), np.int64)
@@ -32,7 +35,7 @@ def largest(start: int, stop: int, products: NDArray, bias: NDArray, found: NDAr
 def nearest_of_all(
     start: int, stop: int, queries: NDArray, columns: NDArray, found: NDArray
 ) -> None:
-    """Queries ``start`` to ``stop`` of all ``(B, Q, C)`` among columns ``(B, C, N)``."""
+    """Search for queries ``start`` to ``stop`` of all ``(B, Q, C)`` among columns ``(B, C, N)``."""
     _, channels, count = columns.shape
     per_cloud = queries.shape[1]
     closeness = np.empty(count, columns.dtype)
@@ -40,7 +43,7 @@ def nearest_of_all(
     names = np.empty((2, count), np.int64)
     for number in range(start, stop):
         cloud, row = number // per_cloud, number % per_cloud
-        if channels == 3:  # the usual case in one pass
+        if channels == 3:  # the common case, in one pass
             x, y, z = queries[cloud, row]
             xs, ys, zs = columns[cloud, 0], columns[cloud, 1], columns[cloud, 2]
             for i in range(count):
@@ -60,13 +63,14 @@ def _select(
     closeness: NDArray, found: NDArray, best: NDArray, values: NDArray, names: NDArray,
     groups: NDArray,
 ) -> None:  # fmt: skip
-    """Columns of the ``len(found)`` largest of ``closeness``; the other arrays are scratch."""
+    """Write the columns of the ``len(found)`` largest of ``closeness`` to ``found``; the other
+    arrays are scratch space."""
     count, k = len(closeness), len(found)
     folds = 0
     while folds < FOLDS and (count >> (folds + 1)) >= max(GROUPS, 2 * k):
         folds += 1
-    # Unsigned, so that no negative index need be thought of; and no branches in the loops that
-    # write to them: which of the columns are near can't be foreseen.
+    # Unsigned counters, so that numba need not handle negative indices; the loops that fill the
+    # arrays have no branches, which would be unpredictable.
     kept, near, taken = np.uint64(0), np.uint64(0), np.uint64(0)
     if folds == 0:
         for i in range(count):
@@ -93,7 +97,7 @@ def _select(
     for a in range(near):
         names[taken] = names[a]
         taken += np.uint64(values[a] >= reached)
-    if taken > k:  # some are equally near: the nearer ones first
+    if taken > k:  # ties: take the strictly nearer columns first
         place = 0
         for nearer in (True, False):
             for name in names[:taken]:
@@ -103,13 +107,13 @@ def _select(
         return
     for a in range(taken):
         found[a] = names[a]
-    for i in range(taken, k):  # only where a row holds NaN
+    for i in range(taken, k):  # only if a row contains NaN
         found[i] = i
 
 
 @inner
 def _fold(left: NDArray, right: NDArray, out: NDArray) -> None:
-    """The larger of each pair; ``right`` may be shorter, and ``out`` may be ``left``."""
+    """Write the larger of each pair; ``right`` may be shorter, and ``out`` may be ``left``."""
     for g in range(len(right)):
         a, b = left[g], right[g]
         out[g] = a if a > b else b
@@ -119,8 +123,8 @@ def _fold(left: NDArray, right: NDArray, out: NDArray) -> None:
 
 @inner
 def _bisect(values: NDArray, k: int, spare: int) -> tuple:
-    """Two numbers: the first is reached by ``k`` to ``k + spare`` of ``values``, or by more if some
-    are equal; the second by fewer than ``k``."""
+    """Return two bounds: ``k`` to ``k + spare`` values (more with ties) are at least the first,
+    fewer than ``k`` are at least the second."""
     low = values[0] if len(values) > 0 else values.dtype.type(-np.inf)
     for value in values[:k]:
         low = value if value < low else low
@@ -143,7 +147,7 @@ def _bisect(values: NDArray, k: int, spare: int) -> tuple:
 
 @inner
 def _largest_of(values: NDArray, low: float) -> float:
-    """The largest, or ``low``. Four at a time: each waits for the one before it."""
+    """Return the larger of ``low`` and the maximum, in four independent chains of comparisons."""
     a, b, c, d = low, low, low, low
     whole = len(values) // 4 * 4
     for i in range(0, whole, 4):
@@ -166,7 +170,7 @@ def _reached(values: NDArray, bound: float) -> int:
 
 @inner
 def box_distances(x: float, y: float, z: float, corners: NDArray, out: NDArray) -> None:
-    """Squared distances of a point to the boxes with ``corners (2, 3, blocks)``."""
+    """Compute the squared distances of a point to the boxes with ``corners (2, 3, blocks)``."""
     zero = out.dtype.type(0)
     x0, y0, z0 = corners[0, 0], corners[0, 1], corners[0, 2]
     x1, y1, z1 = corners[1, 0], corners[1, 1], corners[1, 2]
@@ -181,7 +185,7 @@ def box_distances(x: float, y: float, z: float, corners: NDArray, out: NDArray) 
 def nearest_in_boxes(
     start: int, stop: int, order: NDArray, columns: NDArray, corners: NDArray, found: NDArray
 ) -> None:
-    """Points ``start`` to ``stop``, in the order of the blocks, of all clouds."""
+    """Search for points ``start`` to ``stop`` of all clouds, in the order of the blocks."""
     count, k, blocks = columns.shape[2], found.shape[2], corners.shape[3]
     window = min(count, max(2 * WINDOW, 2 * k))
     closeness, apart = np.empty(count, columns.dtype), np.empty(blocks, columns.dtype)

@@ -1,4 +1,4 @@
-"""A kernel over a range of clouds or rows, on torch's own threads."""
+"""Run a kernel over a range of clouds or rows, on torch's own threads."""
 
 import ctypes
 import functools
@@ -11,14 +11,14 @@ import torch
 
 
 def in_parallel(kernel: Callable[..., Any], count: int, *args: Any) -> None:
-    """``kernel(start, stop, *args)`` for ranges that make up 0 to ``count``.
+    """Call ``kernel(start, stop, *args)`` for ranges that partition 0 to ``count``.
 
-    The kernel must let go of the interpreter's lock, and write nothing that two ranges share. A
-    single thread, as in a loader's worker, calls it directly.
+    The kernel must release the GIL, and two ranges must not write to the same memory. With a single
+    thread, as in a loader's worker, it is called directly.
 
-    Several are those of the OpenMP team that torch's operations run on, started by the same call
-    that a compiler makes of ``#pragma omp parallel``. Threads of our own would have to share the
-    cores with that team, which after each operation waits for the next one at full speed.
+    The threads are the OpenMP team of torch's operations, started by the call that compilers emit
+    for ``#pragma omp parallel``. Threads of our own would compete for the cores with that team,
+    which busy-waits for some time after each operation.
     """
     threads = min(torch.get_num_threads(), count)
     openmp = _openmp() if threads > 1 and os.getpid() == _PROCESS else None
@@ -31,7 +31,7 @@ def in_parallel(kernel: Callable[..., Any], count: int, *args: Any) -> None:
         number, team = openmp.omp_get_thread_num(), openmp.omp_get_num_threads()
         try:
             kernel(count * number // team, count * (number + 1) // team, *args)
-        except BaseException as error:  # an exception can't leave a thread of OpenMP
+        except BaseException as error:  # an exception must not leave an OpenMP thread
             errors.append(error)
 
     openmp.GOMP_parallel(_CALLBACK(work), None, ctypes.c_uint(threads), ctypes.c_uint(0))
@@ -39,14 +39,16 @@ def in_parallel(kernel: Callable[..., Any], count: int, *args: Any) -> None:
         raise errors[0]
 
 
-_PROCESS = os.getpid()  # a forked one has none of the team's threads
+_PROCESS = os.getpid()  # a forked process lacks the team's threads
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @functools.cache
 def _openmp() -> ctypes.CDLL | None:
-    """The OpenMP library that torch has loaded; None where it is not found or not OpenMP (macOS and
-    Windows among them), and kernels run on one thread."""
+    """Return the OpenMP library that torch has loaded.
+
+    None if there is none, as on macOS and Windows; kernels then run on one thread.
+    """
     maps = Path("/proc/self/maps")
     if "OpenMP" not in torch.__config__.parallel_info() or not maps.exists():
         return None

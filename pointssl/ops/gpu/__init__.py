@@ -1,1 +1,1 @@
-"""Kernels for GPUs, in Triton. Where there is no GPU, Triton's interpreter runs them for tests."""
+"""Kernels for GPUs, in Triton. Without a GPU, tests run them in Triton's interpreter."""

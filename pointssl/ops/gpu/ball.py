@@ -1,4 +1,4 @@
-"""The points within a radius of each query; see :func:`pointssl.ops.neighbours.ball`."""
+"""Ball queries on GPUs; see :func:`pointssl.ops.neighbours.ball`."""
 
 import torch
 import triton
@@ -17,7 +17,7 @@ def _first_inside(
     queries, points, found, nearest, radius, count, among, k,
     DOUBLE: tl.constexpr, QUERIES: tl.constexpr, POINTS: tl.constexpr,
 ):  # fmt: skip
-    """The lowest indices of points within the radius, and the nearest point of all."""
+    """Find the lowest indices of points within the radius, and the nearest point."""
     cloud = tl.program_id(1).to(tl.int64)
     q = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     real = q < count
@@ -37,7 +37,7 @@ def _first_inside(
         dy = y - tl.load(of_point + 1, mask=inside, other=0.0)[None, :]
         dz = z - tl.load(of_point + 2, mask=inside, other=0.0)[None, :]
         far = dx * dx + dy * dy + dz * dz
-        far = tl.sqrt(far) if DOUBLE else tl.sqrt_rn(far)  # that of float32 would be approximate
+        far = tl.sqrt(far) if DOUBLE else tl.sqrt_rn(far)  # tl.sqrt of float32 is approximate
         far = tl.where(inside[None, :], far, float("inf"))
         near, place = tl.min(far, axis=1, return_indices=True)
         which = tl.where(near < least, start + place, which)
@@ -55,10 +55,11 @@ def _first_inside(
 
 @torch.library.custom_op("pointssl::first_inside", mutates_args=())
 def _first(queries: Tensor, points: Tensor, radius: float, k: int) -> tuple[Tensor, Tensor]:
-    """``(B, Q, k)``, where fewer are within the radius N for the rest, and ``(B, Q)``."""
+    """Return the lowest indices within the radius ``(B, Q, k)``, padded with N, and the nearest
+    point ``(B, Q)``."""
     clouds, count = queries.shape[:2]
     among = points.shape[1]
-    reach = queries.new_full((1,), radius)  # as a number it would reach the kernel in float32
+    reach = queries.new_full((1,), radius)  # a Python float would be passed as float32
     found = torch.full((clouds, count, k), among, dtype=torch.int64, device=queries.device)
     nearest = found.new_empty(clouds, count)
     if found.numel():
@@ -78,12 +79,13 @@ def _(queries: Tensor, points: Tensor, radius: float, k: int) -> tuple[Tensor, T
 
 
 def fits(k: int, order: str) -> bool:
-    """Whether the kernels can find so many."""
+    """Return whether the kernels support this ``k``."""
     return order == "first" or k <= MOST
 
 
 def ball(queries: Tensor, points: Tensor, radius: float, k: int, order: str) -> Tensor:
-    """See :func:`pointssl.ops.neighbours.ball`; ``k`` is at most N, and :func:`fits`."""
+    """See :func:`pointssl.ops.neighbours.ball`; ``k`` is at most N and must satisfy
+    :func:`fits`."""
     if order == "nearest":
         found, squared = nearest_ordered(queries, points, k)
         return torch.where(squared.sqrt() <= radius, found, found[..., :1])

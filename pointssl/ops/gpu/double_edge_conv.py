@@ -1,8 +1,8 @@
-"""The double edge convolution for GPUs: see :mod:`pointssl.ops.double_edge_conv` for the formulas.
+"""The double edge convolution for GPUs; see :mod:`pointssl.ops.double_edge_conv` for the formulas.
 
-An edge is made, multiplied, compared and added to the statistics in registers; memory sees points
-only. Sums of gradients over the edges that end in a row are atomic, as those of torch's
-``index_add_`` on a GPU are: their last digits change from run to run.
+Edges are computed, multiplied, compared and added to the statistics in registers; only points are
+in memory. The gradients of the edges that end in a row are summed atomically, as in torch's
+``index_add_`` on a GPU: their last digits vary from run to run.
 """
 
 from typing import Any
@@ -25,22 +25,22 @@ from pointssl.ops.gpu.launching import (
 )
 from pointssl.ops.slots import slot_type
 
-# Of a program, by the width of its tiles: with 8 warps none of their numbers leave the registers of
-# an H100 (255 a thread), and the weights stay in shared memory.
+# Centres per program, by the width of its tiles: with 8 warps all tiles stay in the registers of an
+# H100 (255 per thread), and the weights stay in shared memory.
 CENTRES = {64: 64, 128: 32}
-CENTRES_BACK = 32  # backward holds four tiles; wider than 64 they don't fit
+CENTRES_BACK = 32  # backward has four tiles; wider than 64 they don't fit
 WARPS = 8
 OUTER = 64  # columns of the second layer per program, forward
 WIDEST, WIDEST_BACK = 128, 64  # channels
 SAMPLE = 1024  # centres whose mean is the pivot
-# "tf32x3" multiplies on tensor cores, each factor split in two, as exactly as float32 but for
-# the last digit; "ieee" by ordinary instructions, for which it needs more registers than there
-# are. "tf32" is taken where torch may take it, too.
+# "tf32x3" multiplies on tensor cores, with each factor split in two; it matches float32 except for
+# the last digit. "ieee" uses ordinary instructions and needs more registers than there are. "tf32"
+# is used if torch is allowed to use it as well.
 PRECISION = "tf32x3"
 
 
 def fits(u: Tensor, weight2: Tensor, train: bool = False) -> bool:
-    """Whether the kernels can take these: not too wide, and float64 only where interpreted."""
+    """Return whether the kernels support these: not too wide, and float64 only interpreted."""
     types = [torch.float32] if train else [torch.float32, torch.bfloat16]
     return max(weight2.shape) <= WIDEST and (
         u.dtype in types or (INTERPRETED and u.dtype == torch.float64)
@@ -48,7 +48,7 @@ def fits(u: Tensor, weight2: Tensor, train: bool = False) -> bool:
 
 
 def precision() -> str:
-    """How factors in float32 are multiplied."""
+    """Return the precision in which float32 factors are multiplied."""
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else PRECISION
 
 
@@ -127,7 +127,7 @@ def double_edge_conv_frozen(
 ) -> Tensor:
     """See :func:`pointssl.ops.double_edge_conv.double_edge_conv_frozen`.
 
-    ``u`` and ``v`` may be bfloat16, which is then also the type of the product's factors.
+    ``u`` and ``v`` may be bfloat16; the factors of the product are then bfloat16, too.
     """
     weight = weight2.t().to(u.dtype)
     best, _, _ = _largest_edges(u, v, idx, weight, -shift2, slope, False, precision())
@@ -156,7 +156,7 @@ def gradients(
 
 
 class DoubleEdgeConv(torch.autograd.Function):
-    """See :class:`pointssl.ops.double_edge_conv.DoubleEdgeConv`: the same arguments and results."""
+    """Same interface as :class:`pointssl.ops.double_edge_conv.DoubleEdgeConv`."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:

@@ -1,5 +1,8 @@
-"""Kernels of :mod:`pointssl.ops.gpu.double_edge_conv`: edges live in registers and are made again
-by backward. A program has some centres, and walks over their K neighbours."""
+"""Kernels of :mod:`pointssl.ops.gpu.double_edge_conv`.
+
+Edges exist only in registers and are recomputed by backward. A program owns a block of centres and
+loops over their K neighbours.
+"""
 
 import triton
 import triton.language as tl
@@ -7,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def _hidden(u, around, idx, at, real, channels, c, K, j, slope, WIDE: tl.constexpr):
-    """``leaky(u_j + v_i)`` of one neighbour of every centre: its row numbers, and values."""
+    """Return the row numbers of every centre's j-th neighbour, and ``leaky(u_j + v_i)``."""
     row = tl.load(idx + at * K + j, mask=real, other=0).to(tl.int64)
     mask = real[:, None] & (c < channels)[None, :]
     new = tl.load(u + row[:, None] * channels + c[None, :], mask=mask, other=0.0).to(WIDE)
@@ -21,8 +24,8 @@ def edges_forward(
     TRAIN: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr, FACTOR: tl.constexpr,
     CENTRES: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr,
 ):  # fmt: skip
-    """Maximum over neighbours of ``hidden @ weight (inner, outer) - pivot``; in training also which
-    neighbour it was, and of this program's edges the sum and the sum of squares."""
+    """Compute the maximum over neighbours of ``hidden @ weight (inner, outer) - pivot``; in
+    training also its index, and the sum and sum of squares of this program's edges."""
     q = tl.program_id(0).to(tl.int64) * CENTRES + tl.arange(0, CENTRES)
     c = tl.arange(0, INNER)
     p = tl.program_id(1) * OUTER + tl.arange(0, OUTER)
@@ -44,7 +47,7 @@ def edges_forward(
         _, hidden = _hidden(u, around, idx, q, real, inner, c, K, j, slope, WIDE)
         edge = tl.dot(hidden.to(FACTOR), matrix, input_precision=PRECISION).to(WIDE)
         edge = edge - middle[None, :]
-        better = (edge > top) | (edge != edge)  # NaN is passed on
+        better = (edge > top) | (edge != edge)  # propagates NaN
         top = tl.where(better, edge, top)
         if TRAIN:
             which = tl.where(better, j, which)
@@ -65,8 +68,8 @@ def edges_backward(
     centres, inner, outer, slope, K: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr,
     FACTOR: tl.constexpr, CENTRES: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of every edge, ``hidden @ affine (inner, outer) - shift`` and at the winners
-    ``at_winners`` more, carried on to ``u`` (added atomically), ``v``, and this program's part of
+    """Propagate every edge's gradient, ``hidden @ affine (inner, outer) - shift`` plus
+    ``at_winners`` at the winners, to ``u`` (added atomically), ``v``, and this program's part of
     ``weight (outer, inner)``."""
     q = tl.program_id(0).to(tl.int64) * CENTRES + tl.arange(0, CENTRES)
     c = tl.arange(0, INNER)

@@ -1,9 +1,8 @@
-"""Maxima and sums over neighbours, and their reverse, each in one pass; see
-:mod:`pointssl.ops.gather` for what they mean.
+"""Maxima and sums over neighbours on GPUs, and their transposes, each in one pass.
 
-Nothing is added up by atomic operations: what goes back to the neighbours is summed for one row
-after the other over the edges that end in it (:func:`edges_by_row`), so that a result does not
-change from run to run.
+See :mod:`pointssl.ops.gather` for their definitions. There are no atomic additions: the transposes
+sum, for each row, over the edges that end in it (:func:`edges_by_row`), so results are the same
+from run to run.
 """
 
 import torch
@@ -14,21 +13,20 @@ from torch import Tensor
 from pointssl.ops.gpu.launching import blocks, device_of, power_of_two, sum_type
 from pointssl.ops.slots import slot_type
 
-# A warp reads one row's channels side by side; more than 128 of them are another program's.
+# Channels per program; a warp reads a row's channels contiguously.
 CHANNELS = 128
-CENTRES = 16  # of a program: 16 x 128 numbers are 16 registers of each of its 128 threads
-EDGES = 16  # that end in a row, looked at together; a row has about k = 20 of them
+CENTRES = 16  # per program: 16 x 128 numbers are 16 registers for each of its 128 threads
+EDGES = 16  # edges of a row that are loaded together; a row has about k = 20 of them
 
-Graph = tuple[
-    Tensor, Tensor
-]  # the edges in the order of the rows they end in, and where each begins
+# The edges sorted by the row they end in, and the first edge of each row.
+Graph = tuple[Tensor, Tensor]
 
 
 def edges_by_row(idx: Tensor, rows: int) -> Graph:
-    """Edges ``q * K + j`` of ``idx (Q, K)`` in the order of the rows they end in, ``(Q*K,)``, and
-    where each row's begin, ``(rows + 1,)``.
+    """Sort the edges ``q * K + j`` of ``idx (Q, K)`` by the rows they end in, ``(Q*K,)``, and
+    return the first edge of each row, ``(rows + 1,)``.
 
-    It is the same for all sums over one ``idx``: compute it once and hand it on.
+    The result serves all sums over one ``idx``: compute it once and pass it on.
     """
     ends, order = torch.sort(idx.reshape(-1).int(), stable=True)
     return order, torch.searchsorted(ends, torch.arange(rows + 1, device=idx.device).int())
@@ -51,7 +49,7 @@ def _over_neighbours(
         row = tl.load(idx + q * K + j, mask=real, other=0).to(tl.int64)
         new = tl.load(values + row[:, None] * channels + c[None, :], mask=mask, other=0.0).to(WIDE)
         if MAX:
-            better = (new > top) | (new != new)  # NaN is passed on
+            better = (new > top) | (new != new)  # propagates NaN
             top = tl.where(better, new, top)
             which = tl.where(better, j, which)
         if WEIGHTED:
@@ -100,7 +98,8 @@ def _forward(
     max_: bool = False,
     sum_: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Maximum, its slot and (weighted) sum; those not asked for are empty."""
+    """Return the maximum, its index among the K, and the (weighted) sum; those that are not
+    requested are empty."""
     (centres, k), channels = idx.shape, values.shape[1]
     values, idx = values.contiguous(), idx.contiguous()
     best = values.new_empty((centres, channels) if max_ else (0, channels))
@@ -122,7 +121,7 @@ def _backward(
     values: Tensor, k: int, rows: int, graph: Graph,
     slot: Tensor | None = None, weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """For each row, the sum over the edges that end in it."""
+    """Sum, for each row, over the edges that end in it."""
     channels = values.shape[1]
     values = values.contiguous()
     out = values.new_empty(rows, channels)
@@ -140,30 +139,32 @@ def _backward(
 
 @torch.library.custom_op("pointssl::neighbour_max", mutates_args=())
 def neighbour_max(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
-    """``(R, C)`` and ``(Q, K)`` to twice ``(Q, C)``: the maximum, and which of the K it was."""
+    """Compute the maximum and its index among the K: ``(R, C)`` and ``(Q, K)`` to twice ``(Q,
+    C)``."""
     return _forward(values, idx, max_=True)[:2]
 
 
 def neighbour_max_only(values: Tensor, idx: Tensor) -> Tensor:
-    """The maximum alone; which neighbour it was costs next to nothing."""
+    """Compute the maximum alone; its index costs almost nothing."""
     return neighbour_max(values, idx)[0]
 
 
 @torch.library.custom_op("pointssl::neighbour_max_and_sum", mutates_args=())
 def neighbour_max_and_sum(values: Tensor, idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`neighbour_max` and :func:`neighbour_sum` in one pass, each ``(Q, C)``."""
+    """Compute :func:`neighbour_max` and :func:`neighbour_sum` in one pass, each ``(Q, C)``."""
     return _forward(values, idx, max_=True, sum_=True)
 
 
 @torch.library.custom_op("pointssl::neighbour_sum", mutates_args=())
 def neighbour_sum(values: Tensor, idx: Tensor) -> Tensor:
-    """``(R, C)`` and ``(Q, K)`` to ``(Q, C)``."""
+    """Sum the values of each centre's neighbours: ``(R, C)`` and ``(Q, K)`` to ``(Q, C)``."""
     return _forward(values, idx, sum_=True)[2]
 
 
 @torch.library.custom_op("pointssl::weighted_sum", mutates_args=())
 def weighted_sum(values: Tensor, idx: Tensor, weight: Tensor) -> Tensor:
-    """``sum_j weight[q, j] values[idx[q, j]]``: ``(R, C)`` and twice ``(Q, K)`` to ``(Q, C)``."""
+    """Compute ``sum_j weight[q, j] values[idx[q, j]]``: ``(R, C)`` and twice ``(Q, K)`` to ``(Q,
+    C)``."""
     return _forward(values, idx, weight, sum_=True)[2]
 
 
@@ -182,7 +183,7 @@ def _reverse_sum(
 def to_winners(
     grad: Tensor, idx: Tensor, slot: Tensor, rows: int, graph: Graph | None = None
 ) -> Tensor:
-    """Gradients of maxima ``(Q, C)``, each added to the row that won: ``(rows, C)``."""
+    """Add the gradients ``(Q, C)`` of the maxima to the rows that won: ``(rows, C)``."""
     order, starts = edges_by_row(idx, rows) if graph is None else graph
     return _to_winners(grad, slot, order, starts, idx.shape[1])
 
@@ -190,24 +191,24 @@ def to_winners(
 def reverse_neighbour_sum(
     values: Tensor, idx: Tensor, rows: int | None = None, graph: Graph | None = None
 ) -> Tensor:
-    """For each row the sum of its centres' ``values (Q, C)``: ``(rows, C)``."""
+    """Sum the ``values (Q, C)`` of the centres that have each row as a neighbour: ``(rows, C)``."""
     rows = len(values) if rows is None else rows
     order, starts = edges_by_row(idx, rows) if graph is None else graph
     return _reverse_sum(values, order, starts, idx.shape[1])
 
 
 def in_degree(idx: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
-    """How often each row is somebody's neighbour, ``(rows,)``.
+    """Count how often each row is a neighbour, ``(rows,)``.
 
-    Counted in any order, which for whole numbers is exact; the host does not wait, as it would for
-    the size of a :func:`torch.bincount`.
+    The order of additions does not matter for integers. Unlike :func:`torch.bincount`, whose size
+    the host must read, this does not synchronise.
     """
     ends = idx.reshape(-1)
     count = torch.zeros(rows, dtype=torch.int32, device=idx.device)
     return count.index_add_(0, ends, torch.ones_like(ends, dtype=torch.int32)).to(dtype)
 
 
-# What torch.compile and autograd have to know of them.
+# Registrations for torch.compile and autograd.
 
 
 @neighbour_max.register_fake

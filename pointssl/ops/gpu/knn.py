@@ -1,9 +1,9 @@
-"""The nearest points of each query: distances and selection in one kernel, memory O(B Q k).
+"""k nearest neighbours on GPUs: distances and selection in one kernel, with O(B Q k) memory.
 
-A program has some queries and walks over the points, a tile after the other. It keeps the k
-nearest so far in registers. Of each tile it takes the nearest point out for as long as some query
-finds one that is nearer than its k-th: on average k ln(N / k) times for all tiles together, so that
-most distances are looked at a few times and never leave the registers.
+A program owns a block of queries, loops over tiles of points, and keeps the k nearest so far in
+registers. It removes the nearest point from a tile as long as some query has one nearer than its
+k-th: on average k ln(N / k) times over all tiles, so that most distances are read only a few times
+and never leave the registers.
 """
 
 import torch
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pointssl.ops.gpu.launching import blocks, device_of, power_of_two, sum_type
 
-QUERIES = 16  # of a program; selection goes in step for all of them: the fewer, the less they wait
-POINTS = 128  # of a tile: 16 x 128 numbers are 16 registers of each of 128 threads
-CHANNELS = 32  # of a product's step
-DIRECT = 8  # up to as many channels squared differences are summed up, beyond by matrix products
-MOST = 64  # neighbours that fit the registers
+QUERIES = 16  # per program; they select in lockstep, so with fewer they wait less
+POINTS = 128  # per tile: 16 x 128 numbers are 16 registers for each of 128 threads
+CHANNELS = 32  # per step of a matrix product
+DIRECT = 8  # maximum number of channels to sum squared differences; else use matrix products
+MOST = 64  # neighbours that fit in the registers
 
 
 @triton.jit
@@ -31,7 +31,7 @@ def _search(
     real = q < count
     of_query = queries + (cloud * count + q)[:, None] * channels
     places = tl.arange(0, KEPT)
-    # Places beyond K are never the farthest, and so never given to a point.
+    # Places beyond K are never the farthest, so no point ever replaces them.
     kept = tl.where(places < K, float("inf"), float("-inf")).to(WIDE)
     kept = tl.broadcast_to(kept[None, :], (QUERIES, KEPT))
     names = tl.broadcast_to(places[None, :], (QUERIES, KEPT))  # of points, so that all are valid
@@ -73,7 +73,7 @@ def _search(
         left = tl.broadcast_to((places < K)[None, :], (QUERIES, KEPT)).to(tl.int32)
         for j in range(K):
             near = tl.min(tl.where(left > 0, kept, float("inf")), axis=1)
-            # of the equally near the lowest index
+            # ties go to the lowest index
             same = (left > 0) & (kept == near[:, None])
             name = tl.min(tl.where(same, names, 2147483647), axis=1)
             tl.store(found + out + j, name.to(tl.int64), mask=real)
@@ -88,7 +88,7 @@ def _search(
 def _find(queries: Tensor, points: Tensor, k: int, ordered: bool) -> tuple[Tensor, Tensor]:
     clouds, count, channels = queries.shape
     among = points.shape[1]
-    if len(points) != clouds or points.shape[2] != channels:  # the kernel would read elsewhere
+    if len(points) != clouds or points.shape[2] != channels:  # the kernel would read out of bounds
         raise ValueError(f"queries {tuple(queries.shape)} among points {tuple(points.shape)}")
     found = torch.empty(clouds, count, k, dtype=torch.int64, device=queries.device)
     squared = queries.new_empty((clouds, count, k) if ordered else (0, count, k))
@@ -126,21 +126,22 @@ def _(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def fits(k: int) -> bool:
-    """Whether the kernel can find so many."""
+    """Return whether the kernel supports this ``k``."""
     return k <= MOST
 
 
 def knn(points: Tensor, k: int) -> Tensor:
-    """``(B, N, C)`` around the origin, at least float32, to ``(B, N, k)`` int64, in no order."""
+    """Find the ``k`` nearest of centred points, ``(B, N, C)``, at least float32, to ``(B, N, k)``
+    int64, in no order."""
     return nearest_points(points, points, k)
 
 
 def knn_among(queries: Tensor, points: Tensor, k: int) -> Tensor:
-    """``(B, Q, C)`` and ``(B, N, C)``, around the origin and at least float32, to ``(B, Q, k)``
-    int64, indices into N, in no order."""
+    """Find the ``k`` nearest points, ``(B, Q, C)`` and ``(B, N, C)``, centred and at least float32,
+    to ``(B, Q, k)`` int64, indices into N, in no order."""
     return nearest_points(queries, points, k)
 
 
 def nearest(queries: Tensor, points: Tensor, k: int) -> Tensor:
-    """The same, nearest first, and of the equally near the lowest index."""
+    """Like :func:`knn_among`, but nearest first, with ties by the lowest index."""
     return nearest_ordered(queries, points, k)[0]

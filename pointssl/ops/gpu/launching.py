@@ -1,4 +1,4 @@
-"""What the kernels share: on which device they start, and in which type they add up."""
+"""Shared helpers of the kernels: launch device, block sizes and accumulation dtypes."""
 
 import contextlib
 import os
@@ -9,32 +9,32 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # as when the kernels were decorated
-WIDTHS = {torch.float64: tl.float64}  # others add up in float32
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # read when kernels are decorated
+WIDTHS = {torch.float64: tl.float64}  # other dtypes accumulate in float32
 
 
 def sum_type(dtype: torch.dtype) -> tl.dtype:
-    """In which type numbers of that type are added up."""
+    """Return the dtype in which numbers of ``dtype`` are accumulated."""
     return WIDTHS.get(dtype, tl.float32)
 
 
 def factor_type(dtype: torch.dtype) -> tl.dtype:
-    """In which type matrices are multiplied; the interpreter can't multiply bfloat16."""
+    """Return the dtype of matrix products' factors; the interpreter can't multiply bfloat16."""
     return tl.bfloat16 if dtype == torch.bfloat16 and not INTERPRETED else sum_type(dtype)
 
 
 @contextlib.contextmanager
 def device_of(tensor: Tensor) -> Iterator[None]:
-    """Triton starts kernels on the current device, which is not always that of the tensors."""
+    """Make the tensor's device current, as Triton launches kernels on the current device."""
     with torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext():
         yield
 
 
 def power_of_two(count: int, least: int = 1) -> int:
-    """The smallest one that is not below ``count`` and ``least``."""
+    """Return the smallest power of two that is at least ``count`` and ``least``."""
     return int(triton.next_power_of_2(max(count, least)))
 
 
 def blocks(count: int, size: int) -> int:
-    """How many blocks of that size hold so many."""
+    """Return the number of blocks of ``size`` that cover ``count``."""
     return -(-count // size)

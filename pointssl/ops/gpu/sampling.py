@@ -1,6 +1,6 @@
-"""Farthest point sampling: one program per cloud, which keeps every point's distance in registers.
+"""Farthest point sampling on GPUs: one program per cloud, with all distances in registers.
 
-A step is a few hundred cycles; by plain torch it is some six kernels that wait for each other.
+A step takes a few hundred cycles; in plain torch it takes about six successive kernels.
 """
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pointssl.ops.gpu.launching import device_of, power_of_two
 
-# Up to as many points stay in registers: 8192 x 4 numbers are 64 of each of 512 threads. Larger
-# clouds are read again at each step, a tile after the other, and their distances kept in memory.
+# Maximum number of points in registers: 8192 x 4 numbers are 64 for each of 512 threads. Larger
+# clouds are read again tile by tile at each step, and their distances are kept in memory.
 RESIDENT = 8192
 
 
@@ -44,7 +44,7 @@ def _sample(
             a = tl.load(xyz + latest * 3)
             b = tl.load(xyz + latest * 3 + 1)
             c = tl.load(xyz + latest * 3 + 2)
-            top = a * 0 - 1  # of the same type; below every distance
+            top = a * 0 - 1  # same dtype, below every distance
             for start in range(0, points, POINTS):
                 m = start + n
                 real = m < points
@@ -59,13 +59,13 @@ def _sample(
                 )
                 latest = tl.where(best > top, (start + which).to(tl.int64), latest)
                 top = tl.maximum(top, best)
-            tl.debug_barrier()  # the next step reads what this one wrote
+            tl.debug_barrier()  # the next step reads the distances written here
 
 
 @torch.library.custom_op("pointssl::farthest_points", mutates_args=())
 def farthest_points(xyz: Tensor, first: Tensor, count: int) -> Tensor:
-    """``(B, N, 3)`` and the indices to begin with ``(B,)`` to ``(B, count)`` int64, each the
-    farthest from those before it, of the equally far that of the lowest index."""
+    """Sample ``count`` points, ``(B, N, 3)`` and first indices ``(B,)`` to ``(B, count)`` int64;
+    ties go to the lowest index."""
     clouds, points = xyz.shape[:2]
     chosen = torch.empty(clouds, count, dtype=torch.int64, device=xyz.device)
     whole = points <= RESIDENT
@@ -76,7 +76,7 @@ def farthest_points(xyz: Tensor, first: Tensor, count: int) -> Tensor:
             _sample[(clouds,)](
                 xyz.contiguous(), first.contiguous(), chosen, far, points, count,
                 WHOLE=whole, POINTS=size, num_warps=max(1, min(16, size // 128)),
-                enable_fp_fusion=False,  # rounded as by torch, so that the same points win
+                enable_fp_fusion=False,  # rounds as torch does, so that the same points win
             )  # fmt: skip
     return chosen
 

@@ -163,9 +163,9 @@ def test_normals(name: str):
 
 def test_wrong_channels(name: str):
     xyz = clouds(dtype=torch.float32)
-    with pytest.raises(UserError, match="takes 3 channels a point, the data have 6"):
+    with pytest.raises(UserError, match="takes 3 channels per point, the data have 6"):
         build(name)(xyz, xyz)
-    with pytest.raises(UserError, match="takes 6 channels a point, the data have 3"):
+    with pytest.raises(UserError, match="takes 6 channels per point, the data have 3"):
         build(name, in_channels=6)(xyz)
 
 

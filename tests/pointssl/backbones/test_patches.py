@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from small_backbones import small
 
 from pointssl.backbones.build import build_encoder
-from pointssl.backbones.mamba import _on_centres
+from pointssl.backbones.mamba import _mean_over_orders
 from pointssl.backbones.patch_transformer import Attention, Block
 from pointssl.backbones.patches import DropPath, MiniPointNet, drop_path_rates
 from pointssl.engine.optimizer import layer_numbers
@@ -119,7 +119,7 @@ def test_tokens_return_to_their_centres():
     for order in ("xyz", "hilbert"):
         orders = serial_orders(centres, order)
         places = take_rows(centres, orders).flatten(1, 2)
-        assert torch.allclose(_on_centres(places, orders), centres, atol=1e-6)
+        assert torch.allclose(_mean_over_orders(places, orders), centres, atol=1e-6)
 
 
 @pytest.mark.parametrize(

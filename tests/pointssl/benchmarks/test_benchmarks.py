@@ -144,8 +144,8 @@ def test_goals_are_judged():
 
 def test_waiting_is_the_time_between_batches():
     waits: list[float] = []
-    assert list(loading.waited(iter([{"a": 1}, {"a": 2}]), waits)) == [{"a": 1}, {"a": 2}]
-    assert len(waits) == 3  # the end is waited for, too
+    assert list(loading.time_waits(iter([{"a": 1}, {"a": 2}]), waits)) == [{"a": 1}, {"a": 2}]
+    assert len(waits) == 3  # including the wait for the end
 
 
 def test_features_of_the_svm_can_be_told_apart_but_not_all():

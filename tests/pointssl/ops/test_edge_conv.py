@@ -11,8 +11,8 @@ from pointssl.ops import double_edge_conv as double_edge_conv_module
 from pointssl.ops import gather
 from pointssl.ops.cpu import double_edge_conv as compiled_double
 from pointssl.ops.edge_conv import double_edge_conv, edge_conv
-from pointssl.ops.edge_conv_reference import double_edge_conv_reference, edge_conv_reference
 from pointssl.ops.neighbours import knn_reference
+from pointssl.ops.reference import double_edge_conv_reference, edge_conv_reference
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -95,7 +95,7 @@ def test_clouds_that_do_not_fit_the_encoder():
     rows, offsets = pack(clouds([40, 5]))
     with pytest.raises(UserError, match="5 points have fewer than k = 6"):
         encoder()(rows, None, offsets)
-    with pytest.raises(UserError, match="takes 6 channels a point, the data have 3"):
+    with pytest.raises(UserError, match="takes 6 channels per point, the data have 3"):
         encoder(in_channels=6)(rows, None, torch.tensor([45]))
     with pytest.raises(UserError, match=r"packed clouds are \(T, 3\), got \(1, 45, 3\)"):
         encoder()(rows[None], None, offsets)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pointssl.ops import selective_scan as module
 from pointssl.ops.selective_scan import (
-    follow_by_doubling,
+    scan_by_doubling,
     selective_scan,
     selective_scan_reference,
 )
@@ -106,7 +106,7 @@ def test_doubling():
     rows = [taken[0]]
     for t in range(1, 13):
         rows.append(decay[t] * rows[-1] + taken[t])
-    assert torch.allclose(follow_by_doubling(decay, taken), torch.stack(rows), atol=1e-6)
+    assert torch.allclose(scan_by_doubling(decay, taken), torch.stack(rows), atol=1e-6)
 
 
 def test_autocast_is_left_at_the_door():
