@@ -18,9 +18,9 @@ SOURCES = {
 }
 
 # Room -> the rooms that it may import, from the bottom to the top; every room of pointssl may know
-# datasets.base, and recipes all of the datasets. The rooms of pointssl_datasets
-# are called datasets.ROOM; those files of its that lie in no folder, the table of openers and the
-# catalogue, datasets.TABLE and datasets.CATALOGUE.
+# datasets.base, and recipes all of the datasets. The rooms of pointssl_datasets are called
+# datasets.ROOM. In capitals are files that lie in no folder: the catalogue of the datasets, and
+# the FACADE of a package, which is what `import` of it offers.
 DATASETS = {
     "base": "",
     "files": "base",
@@ -32,12 +32,12 @@ DATASETS = {
     "scenes": "base packing",
     "layout": "base files",
     "sets": "base files layout packing procedural",
-    "TABLE": "sets",
-    "CATALOGUE": "base TABLE",
-    "serving": "base points packing TABLE CATALOGUE",
+    "CATALOGUE": "base sets",
+    "serving": "base points packing sets CATALOGUE",
     "checking": "base files layout packing",
     "downloading": "base serving CATALOGUE",
     "source": "base",  # the former place of a class
+    "FACADE": "sets serving",
 }
 POINTSSL = {
     "version": "",
@@ -50,7 +50,7 @@ POINTSSL = {
     "heads": "backbones ops",
     "methods": "config augment heads losses ops",
     "checkpoints": "backbones",
-    "runs": "config checkpoints version",
+    "runs": "config version",
     "engine": "config ops checkpoints runs",
     "features": "config ops backbones checkpoints engine datasets.serving",
     "images": "checkpoints engine features datasets.packing datasets.serving",
@@ -68,7 +68,7 @@ POINTSSL = {
     "recipes": "version config ops augment backbones methods checkpoints runs engine features "
     "images tasks inspection reports probes inference benchmarks metrics",
     "sklearn": "engine inference datasets.files datasets.points",
-    "FACADE": "version backbones checkpoints tasks",  # what `import pointssl` offers
+    "FACADE": "version backbones checkpoints tasks",
     "__main__": "cli",
 }
 ALLOWED: dict[str, set[str]] = {
@@ -115,7 +115,7 @@ def room_of(module: str) -> str:
     if package == "pointssl_cli":
         return "cli"
     if package == "pointssl_datasets":
-        return "datasets." + {"": "TABLE", "catalogue": "CATALOGUE"}.get(room, room)
+        return "datasets." + {"": "FACADE", "catalogue": "CATALOGUE"}.get(room, room)
     return room or "FACADE"
 
 

@@ -7,10 +7,10 @@ module is imported when its entry is looked up.
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 
-from pointssl_datasets import DATASETS
 from pointssl_datasets.base.entry import HUGGING_FACE, STANFORD, Archive, Entry
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.base.resolve import nearest
+from pointssl_datasets.sets import DATASETS
 
 __all__ = [
     "CATALOGUE",

@@ -1,52 +1,26 @@
 """Checkpoints: written whole or not at all, read without running code."""
 
-import contextlib
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pointssl.checkpoints.reading import read_file
 from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.writing import write_file
 
 FORMAT = 1
 REQUIRED = ("format", "encoder", "facts")
 COUNTER = ".num_batches_tracked"
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Fill a temporary file beside ``path``, flush it to disk, then rename it into place.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full; ``path`` is left as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(
-            f"could not write {path}: {reason}. Free some space or choose another folder; "
-            "what was there before is untouched."
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` (tensors and plain values) to ``path`` atomically."""
     for left_over in path.parent.glob(f".{path.name}.*.tmp"):  # of a process killed in the act
         left_over.unlink(missing_ok=True)
-    write_atomically(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+    write_file(path, lambda file: torch.save({"format": FORMAT, **content}, file))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from pointssl.engine.optimizer import Group, build_optimizer, on_devices, traine
 from pointssl.engine.rng import random_states, restore_random_state
 from pointssl.engine.schedule import lr_at, scaled_lr
 from pointssl.ops.batch_norm import sync_batch_norms
-from pointssl.runs.folder import RunLog
+from pointssl.runs.folder import RunFolder
+from pointssl.runs.trackers import Trackers
 from pointssl_datasets.base.errors import UsageError, UserError
 
 LAST = Path("checkpoints") / "last.pt"
@@ -124,9 +125,6 @@ def train_in_run_dir(
     if progress.epoch == config.epochs:
         return False
 
-    log = RunLog(config.run_dir, config, world, progress.epoch)
-    describe()
-
     def save(progress: Progress) -> None:
         random = random_states(world)  # of all ranks, so every rank comes here
         if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
@@ -158,7 +156,7 @@ def train_in_run_dir(
             lr_at, steps_per_epoch=steps, epochs=config.epochs, peak=peak, floor=config.min_lr,
             warmup_epochs=config.warmup_epochs, schedule=config.schedule, by=config.schedule_by,
         ),
-        log=lambda row: log.log(report(row)),
+        log=lambda row: trackers.log(report(row)),
         save=save,
         after_step=after_step,
         seed=config.seed,
@@ -169,9 +167,11 @@ def train_in_run_dir(
         max_minutes=config.max_time,
         bar=config.progress,
     )  # fmt: skip
-    try:
-        train(on_devices(module, world, compiled=config.compile), optimizer, scaler, plan, progress,
-              world)  # fmt: skip
-    finally:
-        log.close()
+    folder = RunFolder(config.run_dir, config, world, flag="--run-dir")
+    with folder.claimed():
+        folder.start()
+        describe()
+        with Trackers(config.run_dir, progress.epoch, is_main=world.is_main) as trackers:
+            model = on_devices(module, world, compiled=config.compile)
+            train(model, optimizer, scaler, plan, progress, world)
     return True

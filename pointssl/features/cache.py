@@ -5,9 +5,7 @@ A cache is an optimisation: whatever is wrong with it costs time and one line, n
 
 import hashlib
 import json
-import os
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from pointssl_datasets.base.errors import UserError
+from pointssl_datasets.base.writing import write_bytes
 
 # Raise it whenever the same facts would give other features.
 FEATURE_VERSION = 1
@@ -106,19 +107,10 @@ class FeatureCache:
         for name, array in arrays.items():
             plain[name] = plain[name].reshape(array.shape)  # ascontiguousarray makes () into (1,)
         metadata = {"facts": _canonical(facts), "sha256": _arrays_hash(plain)}
-        temporary = self.root / f".{path.stem}.{uuid.uuid4().hex}.tmp"
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("xb") as file:
-                    file.write(save(plain, metadata))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except OSError as error:
-            self.say(f"feature cache {path}: not written, results are not affected: {_line(error)}")
+            write_bytes(path, save(plain, metadata))
+        except UserError as error:
+            self.say(f"feature cache: not written, results are not affected: {_line(error)}")
 
 
 def _canonical(facts: Mapping[str, Any]) -> str:

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointssl.checkpoints.file import write_atomically
 from pointssl.inference.clouds import Ready
 from pointssl.inference.listing import Input
 from pointssl.inference.network import Network
 from pointssl.metrics import shape_iou
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.source import Cloud
-from pointssl_datasets.base.writing import whole_file
+from pointssl_datasets.base.writing import whole_file, write_file
 from pointssl_datasets.files.writers import write_ply
 from pointssl_datasets.points.choosing import choose_points
 from pointssl_datasets.points.normals import estimate_normals
@@ -101,7 +100,7 @@ def write_parts(item: Input, ready: Ready, found: Found, network: Network, out: 
         "probability": found["probability"],
         "parts": np.array(network.parts),
     }
-    write_atomically(out / "clouds" / f"{item.name}.npz", partial(np.savez_compressed, **columns))
+    write_file(out / "clouds" / f"{item.name}.npz", partial(np.savez_compressed, **columns))
 
 
 def caption_of(found: Found, network: Network) -> str:

@@ -11,8 +11,9 @@ from pointssl.benchmarks.measuring import all_cases, measure
 from pointssl.config.bench import BenchConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.reports.figures.speedup import ratios_figure
-from pointssl.runs.folder import write_json, write_text
+from pointssl.runs.folder import RunFolder
 from pointssl_datasets.base.errors import UsageError, UserError
+from pointssl_datasets.base.writing import write_text
 
 SECONDS = {"quick": 0.5, "default": 6.0, "full": 10.0}  # of rounds, for each case
 ON_GPU = 3.0
@@ -38,7 +39,8 @@ def run(config: BenchConfig) -> dict[str, Any]:
 def compare(config: BenchConfig, world: World) -> dict[str, Any]:
     """All cases of the sections; the JSON grows with each, so that an interrupted run leaves it."""
     device = world.device
-    write_json(config.out / "bench.json", {})  # a folder that can't be written is said at once
+    folder = RunFolder(config.out, config, world)
+    folder.start()
     small = {"side": 512, "megabytes": 32} if config.quick and device.type == "cpu" else {}
     rates = measure_rates(device, **small)
     print(report.describe(device))
@@ -56,11 +58,12 @@ def compare(config: BenchConfig, world: World) -> dict[str, Any]:
         for case in bar:
             bar.set_description(case.name)
             results["rows"].append(measure(case, device, rates, seconds))
-            write_json(config.out / "bench.json", results)
+            folder.write_json("bench.json", results)
     lines = report.table(results["rows"])
     print("\n".join(lines))
     title = report.describe(device)
     write_text(config.out / "bench.txt", "\n".join([title, report.rates_line(rates), *lines, ""]))
+    folder.write_results(results)
     ratios_figure(results["rows"], title, config.out / "bench.png")
     print(f"written: {config.out / 'bench.txt'}, bench.json, bench.png")
     failed = [row["case"] for row in results["rows"] if "error" in row]

@@ -11,7 +11,8 @@ from pointssl.benchmarks.scale_cell import NETWORK
 from pointssl.config.bench import BenchConfig
 from pointssl.engine.distributed import World
 from pointssl.reports.figures.scaling import scale_figure
-from pointssl.runs.folder import write_json, write_text
+from pointssl.runs.folder import RunFolder
+from pointssl_datasets.base.writing import write_text
 
 
 def measure_scale(config: BenchConfig, world: World) -> dict[str, Any]:
@@ -38,9 +39,12 @@ def measure_scale(config: BenchConfig, world: World) -> dict[str, Any]:
         "rows": [],
     }
 
+    folder = RunFolder(config.out, config, world)
+    folder.start()
+
     def run(side: str, cell: Mapping[str, int]) -> dict[str, Any]:
         """One cell; the JSON grows with each, so that an interrupted run leaves it."""
-        write_json(config.out / "scale.json", results)
+        folder.write_json("scale.json", results)
         found = scale.run_cell(side, cell, device, torch.get_num_threads(), limits)
         results["rows"].append({"side": side, **cell, **found})
         return found
@@ -49,7 +53,8 @@ def measure_scale(config: BenchConfig, world: World) -> dict[str, Any]:
     results["rows"] = rows = scale.grow(axes, run, say)
     lines = scale.scale_table(rows)
     print("\n".join(lines))
-    write_json(config.out / "scale.json", results)
+    folder.write_json("scale.json", results)
+    folder.write_results(results)
     write_text(config.out / "scale.txt", "\n".join([what, bounds, *lines, ""]))
     scale_figure(rows, what, config.out / "scale.png")
     print(f"written: {config.out / 'scale.txt'}, scale.json, scale.png")

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.checkpoints.file import write_atomically
 from pointssl.config.evaluate import ExtractConfig
 from pointssl.engine.distributed import start_world
 from pointssl.features.encoder import encoder_from_options, where
 from pointssl.recipes.features import feature_cache, features_of, serve_split
+from pointssl_datasets.base.writing import write_file
 
 
 def run(config: ExtractConfig) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def run(config: ExtractConfig) -> dict[str, Any]:
                     "names": np.array(list(dataset.names)),
                     "classes": np.array(dataset.classes),
                 }
-                write_atomically(path, partial(np.savez, **columns))
+                write_file(path, partial(np.savez, **columns))
                 print(f"written: {path}")
         world.say(f"cached in {feature_cache(config).root}")
     return found

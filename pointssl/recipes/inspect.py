@@ -30,7 +30,8 @@ from pointssl.inspection.layers import Batch, look_inside
 from pointssl.inspection.profile import profile_modules
 from pointssl.recipes.features import serve_split
 from pointssl.recipes.inspect_outcome import Inspected, report, told
-from pointssl_datasets.base.errors import UsageError, UserError
+from pointssl.runs.folder import RunFolder
+from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.base.resolve import nearest
 from pointssl_datasets.serving.mixing import PointDataset
 
@@ -46,11 +47,10 @@ def run(config: InspectConfig) -> dict[str, Any]:
     Raises:
         UserError: a network or the data can't be opened, do not fit, or a feature is not finite.
     """
-    if config.out.exists() and not config.out.is_dir():
-        raise UserError(f"--out {config.out} is a file: name a folder")
     with start_world(config.device, config.threads, config.kernels) as world:
         if world.size > 1:
             raise UsageError("inspect runs as one process: start it without torchrun")
+        folder = RunFolder(config.out, config, world)
         loaded_encoders = encoder_and_baseline(config)
         clouds = serve_clouds(config, list(loaded_encoders.values()), world)
         chosen = choose(clouds.labels, config.clouds, config.seed)
@@ -62,8 +62,9 @@ def run(config: InspectConfig) -> dict[str, Any]:
             inspected(config, label, loaded, clouds, chosen, world)
             for label, loaded in loaded_encoders.items()
         ]
-    result = told(config, found, clouds, chosen)
-    report(config, found, result)
+        folder.start()
+        result = told(config, found, clouds, chosen)
+        report(config, found, result, folder)
     return result
 
 

@@ -21,7 +21,7 @@ from pointssl.reports.inspection import (
     totals_lines,
     warnings_of,
 )
-from pointssl.runs.folder import write_json
+from pointssl.runs.folder import RunFolder
 from pointssl_datasets.serving.mixing import PointDataset
 
 
@@ -78,7 +78,9 @@ def _plain(matrix: list[list[float]]) -> list[list[float | None]]:
     return [[value if np.isfinite(value) else None for value in row] for row in matrix]
 
 
-def report(config: InspectConfig, found: list[Inspected], result: dict[str, Any]) -> None:
+def report(
+    config: InspectConfig, found: list[Inspected], result: dict[str, Any], folder: RunFolder
+) -> None:
     """Prints the tables and writes ``inspect.json``, the pictures and the TensorBoard events."""
     first = found[0].totals["clouds"]
     print(f"{len(result['clouds'])} clouds of {config.data} {config.split}, "
@@ -107,7 +109,14 @@ def report(config: InspectConfig, found: list[Inspected], result: dict[str, Any]
     print("\n".join(how_counted(config.passes, peak)))
     layers = [row for seen in found for row in seen.inside.statistics.values()]
     print("\n".join(how_measured(layers)), flush=True)
-    write_json(config.out / "inspect.json", result)
+    folder.write_json("inspect.json", result)
+    folder.write_results(
+        {
+            **{name: result[name] for name in ("data", "clouds", "points")},
+            "networks": {seen.label: seen.totals for seen in found},
+            "more": "inspect.json",
+        }
+    )
     print(f"numbers: {config.out / 'inspect.json'}")
     draw_all(config, found, result)
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pointssl.checkpoints.file import write_atomically
 from pointssl.config.predict import PredictConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.inference.clouds import Ready, read_ready
@@ -38,8 +37,9 @@ from pointssl.recipes.predict_checks import (
     refuse_overwriting,
 )
 from pointssl.reports.figures.contact_sheet import contact_sheet
+from pointssl.runs.folder import RunFolder
 from pointssl_datasets.base.errors import DataError, UsageError
-from pointssl_datasets.base.writing import whole_file
+from pointssl_datasets.base.writing import whole_file, write_file
 from pointssl_datasets.viewer import part_colours, write_page
 
 NEVER = "give --category, or train with --category none"
@@ -63,8 +63,10 @@ def run(config: PredictConfig) -> Path:
         network = load_network(config.weights, named=config.backbone)
         network.module.to(world.device)
         refuse_overwriting(inputs, network, config.out)
+        folder = RunFolder(config.out, config, world)
         describe(config, network, inputs, notes)
-        return Prediction(config, network, inputs, world).run()
+        folder.start()
+        return Prediction(config, network, inputs, folder, world).run()
 
 
 class Prediction:
@@ -81,9 +83,15 @@ class Prediction:
     """
 
     def __init__(
-        self, config: PredictConfig, network: Network, inputs: list[Input], world: World
+        self,
+        config: PredictConfig,
+        network: Network,
+        inputs: list[Input],
+        folder: RunFolder,
+        world: World,
     ) -> None:
         self.config, self.network, self.inputs, self.world = config, network, inputs, world
+        self.folder = folder
         given = given_category(config, network)
         known = () if network.task == "semseg" else network.classes
         self.category = [category_of(item.folders, known, given) for item in inputs]
@@ -223,7 +231,7 @@ class Prediction:
                 "files": np.array([str(item.path) for item in self.done]),
                 "classes": np.array(network.classes, dtype=str),
             }
-            write_atomically(out / "predictions.npz", partial(np.savez_compressed, **columns))
+            write_file(out / "predictions.npz", partial(np.savez_compressed, **columns))
             written.append(out / "predictions.npz")
         else:
             written.append(out / "clouds")
@@ -246,5 +254,19 @@ class Prediction:
             )  # fmt: skip
             written += [out / "predictions.png", out / "predictions.html"]
         remove_older(out, written)
+        self.folder.write_results(self.summary(written))
         say_scores(self.scores)
         print(f"written: {', '.join(map(str, written))}", flush=True)
+
+    def summary(self, written: list[Path]) -> dict[str, Any]:
+        """What ``results.json`` says: counts, means of the scores, and what was written."""
+        means = {name: float(np.mean(values)) for name, values in self.scores.items() if values}
+        return {
+            "task": self.network.task,
+            "weights": str(self.config.weights),
+            "files": len(self.inputs),
+            "predicted": len(self.done),
+            "failed": self.failed,
+            "scores": means,
+            "written": [str(path) for path in written],
+        }

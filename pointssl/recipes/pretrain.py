@@ -35,11 +35,12 @@ from pointssl.recipes.pretrain_images import (
     serve_features,
 )
 from pointssl.recipes.splits import open_split
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.folder import RunFolder
+from pointssl.runs.trackers import read_metrics
 from pointssl.version import __version__
-from pointssl_datasets import GENERATED
 from pointssl_datasets.base.errors import UsageError, UserError
 from pointssl_datasets.serving.mixing import PointDataset
+from pointssl_datasets.sets import GENERATED
 
 RECIPE = f"{__name__}:run"
 
@@ -100,6 +101,18 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
         return path
     if world.is_main:
+        RunFolder(config.run_dir, config, world).write_results(
+            {
+                "method": config.method,
+                "backbone": config.backbone,
+                "data": config.data,
+                "clouds": len(dataset),
+                "epochs": config.epochs,
+                "steps_per_epoch": steps,
+                "last_epoch": read_metrics(config.run_dir)[-1],
+                "checkpoint": str(path),
+            }
+        )
         draw_curves(config.run_dir, method.watch)
     draw_method(config, dataset, method, prepare, world)
     world.say(f"checkpoint: {path}")

@@ -7,7 +7,7 @@ from tiny import PictureNet, options
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.images.features import image_features
 from pointssl.recipes.pretrain import pretrain
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.trackers import read_metrics
 
 
 def some_pictures(count):

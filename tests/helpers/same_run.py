@@ -3,7 +3,7 @@
 import torch
 
 from pointssl.checkpoints.file import load_checkpoint
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.trackers import read_metrics
 
 TIMES = ("seconds_per_step", "data_wait")
 

@@ -15,7 +15,7 @@ from processes import ENV, LIMIT, ROOT
 from tiny import flags, options, write_clouds
 from torch.distributed.run import get_args_parser
 
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.trackers import read_metrics
 
 MANUAL = ROOT / "docs" / "distributed.md"
 SBATCH = ROOT / "docs" / "examples" / "pretrain.sbatch"

@@ -12,12 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pointssl_datasets.base.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # Windows: the work may then be done twice, but is still renamed into place
-    fcntl = None  # type: ignore[assignment]
-
+from pointssl_datasets.base.locking import Busy, Lock
 
 HOST = re.sub(r"[^A-Za-z0-9]", "_", platform.node())[:40]
 WEEK = 7 * 24 * 3600.0
@@ -70,14 +65,15 @@ def _rename(temporary: Path, folder: Path) -> None:
 @contextlib.contextmanager
 def _lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Holds an exclusive lock while the block runs; yields whether it was really obtained."""
-    with path.open("a") as file:
-        held = False
-        if fcntl is not None:
-            # Without wait: BlockingIOError, somebody works. Some network file systems can't lock.
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                held = True
-        yield held  # closing the file releases it, and so does the death of the process
+    try:
+        lock = Lock(path, wait=wait)
+    except Busy:
+        yield False
+        return
+    try:
+        yield lock.held
+    finally:
+        lock.release()
 
 
 def _is_old(folder: Path) -> bool:

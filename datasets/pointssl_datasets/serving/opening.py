@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from pointssl_datasets import DATASETS
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.base.resolve import resolve
 from pointssl_datasets.base.skipping import find_skip_list, leave_out, read_skips
 from pointssl_datasets.base.source import Cloud, Source
+from pointssl_datasets.sets import DATASETS
 
 _DEBUG = " (`pointssl --debug ...` shows where)"
 _ARRAYS = {

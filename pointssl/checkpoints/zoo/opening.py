@@ -8,11 +8,12 @@ from typing import Any
 from safetensors.torch import save
 
 from pointssl.backbones.build import with_defaults
-from pointssl.checkpoints.file import FORMAT, is_ours, save_checkpoint, write_atomically
+from pointssl.checkpoints.file import FORMAT, is_ours, save_checkpoint
 from pointssl.checkpoints.reading import FACTS, read_file
 from pointssl.checkpoints.zoo.recognise import Recognised, listed, recognise
 from pointssl.checkpoints.zoo.unwrap import unwrapped
 from pointssl_datasets.base.errors import UsageError
+from pointssl_datasets.base.writing import write_bytes
 
 SUFFIXES = (".pt", ".safetensors")  # of what `pointssl import` writes
 
@@ -100,7 +101,7 @@ def save_encoder(path: Path, checkpoint: Mapping[str, Any]) -> None:
         tensors = {name: value.contiguous().clone() for name, value in content["encoder"].items()}
         facts = json.dumps({"format": FORMAT, "facts": content["facts"]})
         written = save(tensors, {FACTS: facts})
-        write_atomically(path, lambda file: file.write(written))
+        write_bytes(path, written)
     elif path.suffix == ".pt":
         save_checkpoint(path, content)
     else:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pointssl.config.data import CheckConfig
 from pointssl.recipes.splits import list_split
-from pointssl_datasets import GENERATED
 from pointssl_datasets.base.errors import DataError, UsageError, UserError
 from pointssl_datasets.base.paths import data_root
 from pointssl_datasets.base.skipping import FILE_NAME, Skip, find_skip_list
@@ -24,6 +23,7 @@ from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.checking.fix import add_skips
 from pointssl_datasets.checking.report import Report
 from pointssl_datasets.layout.pairs import Unpaired
+from pointssl_datasets.sets import GENERATED
 
 BY_FOLDER = ("folder", "packed")  # a split is a folder of that name, and need not be there
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pointssl.config.data import ListConfig
-from pointssl_datasets import DATASETS
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.catalogue import CATALOGUE, Entry, find_entry
 from pointssl_datasets.serving.finding import LocalDataset, find_dataset
+from pointssl_datasets.sets import DATASETS
 
 _HINT = (
     "`pointssl data list NAME` has layout and terms, `data download NAME` gets it, --data "

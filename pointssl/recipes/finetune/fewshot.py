@@ -23,10 +23,10 @@ from pointssl.features.encoder import LoadedEncoder
 from pointssl.ops.batch_norm import sync_batch_norms
 from pointssl.probes.episodes import Episode, Questions
 from pointssl.probes.fewshot import class_mean
-from pointssl.runs.folder import write_text
 from pointssl.tasks.classification import Classification
 from pointssl.tasks.outputs import gathered, predictions
 from pointssl_datasets.base.errors import UsageError, UserError
+from pointssl_datasets.base.writing import write_text
 from pointssl_datasets.serving.mixing import PointDataset
 
 Fold = tuple[str, int, int, int]  # hash of the encoder's facts, way, shot, number

@@ -12,7 +12,7 @@ from pointssl.engine.training import LAST
 from pointssl.features.encoder import LoadedEncoder, where
 from pointssl.recipes.finetune.job import Filled, Job
 from pointssl.recipes.finetune.presets import LAST_EPOCH, Preset
-from pointssl.runs.folder import write_json
+from pointssl.runs.folder import RunFolder
 from pointssl_datasets.base.errors import UserError
 
 MODEL = Path("checkpoints") / "model.pt"
@@ -65,7 +65,7 @@ def evaluate_and_save(
         "checkpoint": str(config.run_dir / MODEL),
     }
     if world.is_main:
-        write_json(config.run_dir / "results.json", {"config": to_dict(config), "results": results})
+        RunFolder(config.run_dir, config, world).write_results(results)
         if config.pictures:
             draw_results(job, task, results)
     world.barrier()

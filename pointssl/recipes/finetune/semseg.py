@@ -22,9 +22,9 @@ from pointssl.recipes.finetune.rooms import SceneSplits, open_rooms
 from pointssl.reports.figures.parts import category_bars
 from pointssl.reports.figures.scenes import rooms_figure
 from pointssl.reports.finetune import print_semseg
-from pointssl.runs.folder import write_json
 from pointssl.tasks.scene_evaluation import CHANNELS, evaluate_scenes, feats_of, scene_scores
 from pointssl_datasets.base.errors import UsageError
+from pointssl_datasets.base.writing import write_json
 from pointssl_datasets.sets.s3dis import find_areas
 
 SHOWN = 4  # test rooms in the picture

@@ -27,10 +27,10 @@ from pointssl.recipes.finetune.job import Filled, Job, Recipe
 from pointssl.recipes.finetune.outcome import evaluate_and_save
 from pointssl.recipes.finetune.presets import Preset, deviations, filled
 from pointssl.recipes.pretrain import draw_curves
-from pointssl.runs.folder import read_json, write_json
 from pointssl.tasks.loading import build_task
 from pointssl.version import __version__
 from pointssl_datasets.base.errors import UsageError, UserError
+from pointssl_datasets.base.writing import read_json, write_json
 
 Config = TypeVar("Config", bound=FinetuneOptions)
 

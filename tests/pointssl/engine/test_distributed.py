@@ -10,7 +10,7 @@ from processes import assert_no_traceback, pointssl, run_ranks
 from tiny import flags, options, write_clouds
 
 from pointssl.engine.distributed import World, local_batch
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.trackers import read_metrics
 from pointssl_datasets.base.errors import UsageError
 
 ALONE = World(rank=0, local_rank=0, size=1, device=torch.device("cpu"))

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import math
 import os
 import pickle
@@ -23,7 +22,6 @@ from pointssl.backbones.dgcnn import DGCNN
 from pointssl.backbones.dgcnn_seg import DGCNNSeg
 from pointssl.checkpoints.encoder import load_encoder
 from pointssl.checkpoints.file import load_checkpoint, load_weights, save_checkpoint
-from pointssl.config.options import make
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import count_steps, read_batches, seeded, shard_rows, train_rows
@@ -32,7 +30,6 @@ from pointssl.engine.meters import Meters
 from pointssl.engine.schedule import lr_at, scaled_lr
 from pointssl.engine.stopping import Stopped, StopRequest
 from pointssl.recipes.pretrain import run
-from pointssl.runs.folder import RunLog, read_metrics
 from pointssl_datasets.base.errors import UsageError, UserError
 
 CPU = torch.device("cpu")
@@ -474,73 +471,3 @@ def test_the_loop_is_the_slow_and_obvious_one():
         assert {name: row[name] for name in means} == pytest.approx(means, rel=1e-4)
         assert row["seconds_per_step"] > 0
         assert 0 <= row["data_wait"] <= 1
-
-
-# run log
-
-
-@pytest.fixture
-def config(tmp_path):
-    return PretrainConfig(run_dir=tmp_path, lr=0.25, amp="off")
-
-
-def test_a_run_directory_says_what_was_asked_and_where_it_ran(tmp_path, config):
-    log = RunLog(tmp_path, config, ALONE)
-    log.log({"epoch": 1, "loss": 2.5})
-    log.log({"epoch": 2, "loss": 1.5})
-    log.close()
-    assert read_metrics(tmp_path) == [{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 1.5}]
-    assert make(PretrainConfig, {}, tmp_path / "config.yaml") == config
-    facts = json.loads((tmp_path / "environment.json").read_text())
-    assert facts["versions"]["torch"] == torch.__version__
-    assert facts["processes"] == 1
-    assert facts["command"] == sys.argv
-    assert scalars(tmp_path / "tensorboard") == {1: 2.5, 2: 1.5}
-
-
-def scalars(folder):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    return {event.step: event.value for event in events.Scalars("loss")}
-
-
-def test_a_continued_log_drops_what_came_after_its_checkpoint(tmp_path, config):
-    log = RunLog(tmp_path, config, ALONE)
-    for epoch in (1, 2, 3):
-        log.log({"epoch": epoch, "loss": 1.0 * epoch})
-    log.close()
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"epoch": 4, "lo')
-    assert len(read_metrics(tmp_path)) == 3
-    again = RunLog(tmp_path, config, ALONE, epoch=2)
-    again.log({"epoch": 3, "loss": 30.0})
-    again.close()
-    assert [row["loss"] for row in read_metrics(tmp_path)] == [1.0, 2.0, 30.0]
-    assert scalars(tmp_path / "tensorboard") == {1: 1.0, 2: 2.0, 3: 30.0}
-
-
-def test_two_runs_cannot_share_a_run_directory(tmp_path, config):
-    first = RunLog(tmp_path, config, ALONE)
-    with pytest.raises(UsageError, match=r"another process is training in .*--run-dir"):
-        RunLog(tmp_path, config, ALONE)
-    first.close()
-    RunLog(tmp_path, config, ALONE).close()
-
-
-def test_other_ranks_write_nothing(tmp_path, config):
-    log = RunLog(tmp_path / "run", config, worlds(2)[1])
-    log.log({"epoch": 1, "loss": 1.0})
-    log.close()
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_directory_that_cannot_be_written_is_one_line(tmp_path, config):
-    (tmp_path / "run").write_text("a file")
-    with pytest.raises(UserError, match=r"could not write .*config\.yaml"):
-        RunLog(tmp_path / "run", config, ALONE)
-
-
-def test_a_run_without_metrics_has_none(tmp_path):
-    assert read_metrics(tmp_path) == []

@@ -22,7 +22,7 @@ from pointssl.images.features import image_features
 from pointssl.methods.crosspoint import CrossPoint
 from pointssl.recipes.pretrain import run
 from pointssl.recipes.pretrain_images import images_are_fixed
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.trackers import read_metrics
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.serving.dataset import load_dataset
 

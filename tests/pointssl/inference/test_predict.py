@@ -516,7 +516,7 @@ def test_without_pictures(tmp_path, capfd, weights):
         (("in/chair", "in", "--out", "./in/"), 2, "it is the folder of the input (in)"),
         ((), 2, "FILES is missing"),
         (("in", "--weights", "nowhere.pt"), 1, "no checkpoint at nowhere.pt"),
-        (("in", "--out", "file"), 1, "can't be written"),
+        (("in", "--out", "file"), 1, "--out file is a file: name a folder"),
         (("in", "--votes", "0"), 2, "--votes 0"),
     ],
 )

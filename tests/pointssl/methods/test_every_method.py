@@ -21,7 +21,7 @@ from pointssl.methods import METHODS
 from pointssl.methods.base import INPUTS
 from pointssl.methods.build import build_method, method_class
 from pointssl.recipes.pretrain import run
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.trackers import read_metrics
 from pointssl_datasets.base.errors import UsageError
 
 ALONE = World(rank=0, local_rank=0, size=1, device=torch.device("cpu"))

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from pointssl_datasets.base.errors import UserError
-from pointssl_datasets.base.writing import whole_file, write_text
+from pointssl_datasets.base.writing import (
+    read_json,
+    whole_file,
+    write_file,
+    write_json,
+    write_text,
+)
 
 
 def half_written(path):
@@ -40,12 +46,34 @@ def test_an_error_leaves_the_old_file_alone(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full device")
 def test_a_full_disk_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"a.txt: can't be written: No space left on device\. Name"):
+    with pytest.raises(UserError, match=r"write .*a\.txt: No space left on device\. Name"):
         fill_the_disk(tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_where_a_folder_ought_to_be(tmp_path):
     write_text(tmp_path / "a", "")
-    with pytest.raises(UserError, match=r"a/b: can't be written"):
+    with pytest.raises(UserError, match=r"could not write .*a/b: "):
         write_text(tmp_path / "a/b", "")
+
+
+def test_a_program_that_fails_to_write_is_one_line(tmp_path):
+    def write(file):
+        file.write(b"half")
+        raise RuntimeError("the archive could not be finished\nand much more")
+
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(UserError, match=r"could not write .*a: the archive could not be finished"):
+        write_file(tmp_path / "a", write)
+    assert (tmp_path / "a").read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_plain_values_come_back(tmp_path):
+    values = {"a": [1, 2.5, None], "b": {"ä": True}}
+    write_json(tmp_path / "new" / "a.json", values)
+    assert read_json(tmp_path / "new" / "a.json") == values
+    write_text(tmp_path / "broken.json", '{"a": ')
+    for name in ("broken.json", "absent.json"):
+        with pytest.raises(UserError, match=rf"{name}: cannot be read as JSON"):
+            read_json(tmp_path / name)

@@ -474,7 +474,7 @@ def test_wrong_clouds_are_named_and_nothing_is_written(tmp_path, change, message
 def test_a_folder_that_can_not_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     cloud = {"name": "a", "label": 0, "xyz": np.eye(3)}
-    with pytest.raises(UserError, match="can't be written"):
+    with pytest.raises(UserError, match="could not write"):
         write_page(tmp_path / "file" / "p.html", [cloud], title="t", classes=["one"], parts=[])
 
 

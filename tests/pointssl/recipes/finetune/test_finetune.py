@@ -19,7 +19,7 @@ from pointssl.recipes.finetune import partseg as finetune_partseg
 from pointssl.recipes.finetune.presets import CLS, PARTSEG, filled
 from pointssl.recipes.finetune.splits import held_out
 from pointssl.recipes.pretrain import run as pretrain
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.trackers import read_metrics
 from pointssl.tasks.class_evaluation import evaluate_classes
 from pointssl.tasks.loading import load_task
 from pointssl.tasks.outputs import vote_scale

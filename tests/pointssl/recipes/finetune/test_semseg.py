@@ -23,7 +23,7 @@ from pointssl.recipes.finetune.presets import SEMSEG, filled
 from pointssl.recipes.finetune.rooms import choose_rooms
 from pointssl.recipes.pretrain import run as pretrain
 from pointssl.reports.figures.scenes import opened, rooms_figure
-from pointssl.runs.folder import read_metrics
+from pointssl.runs.trackers import read_metrics
 from pointssl.tasks.loading import load_task
 from pointssl.tasks.scene_evaluation import CHANNELS, evaluate_scenes, feats_of, scene_scores
 from pointssl_datasets.base.errors import DataError, UsageError, UserError

@@ -262,10 +262,10 @@ def test_bad_input_is_one_clear_line_and_leaves_no_file(call, error, words, tmp_
 def test_a_picture_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     (tmp_path / "taken.png").mkdir()
     (tmp_path / "taken.png" / "file").touch()
-    with pytest.raises(UserError, match="can't be written"):
+    with pytest.raises(UserError, match="could not write"):
         loss_curves(run_of(3), tmp_path / "taken.png")
     (tmp_path / "plain").touch()
-    with pytest.raises(UserError, match="can't be written"):
+    with pytest.raises(UserError, match="could not write"):
         loss_curves(run_of(3), tmp_path / "plain" / "curves.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plain", "taken.png"]
 
