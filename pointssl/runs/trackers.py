@@ -16,7 +16,7 @@ def read_metrics(folder: Path) -> list[Row]:
     rows = []
     try:
         lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     for line in lines:
         try:
