@@ -15,7 +15,7 @@ class Lock:
     """A lock that this process holds, or would hold if the file system could lock.
 
     Args:
-        path: of the lock file, in a folder that exists.
+        path: of the lock file; its folder is made if need be.
         wait: until it is free.
 
     Attributes:
@@ -24,7 +24,7 @@ class Lock:
 
     Raises:
         Busy: another process holds it, and ``wait`` is False.
-        FileNotFoundError: the folder is gone.
+        FileNotFoundError: somebody removed the folder at this very moment.
     """
 
     def __init__(self, path: Path, *, wait: bool) -> None:

@@ -110,8 +110,3 @@ def test_a_system_without_flock_leaves_no_lock_that_outlives_its_process(tmp_pat
     monkeypatch.setattr(fcntl, "flock", missing)
     assert not Lock(tmp_path / "lock", wait=False).held
     assert not Lock(tmp_path / "lock", wait=False).held  # a soft lock would be busy now
-
-
-def test_a_folder_that_is_gone_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        Lock(tmp_path / "gone" / "lock", wait=False)
