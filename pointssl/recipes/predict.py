@@ -65,7 +65,6 @@ def run(config: PredictConfig) -> Path:
         refuse_overwriting(inputs, network, config.out)
         folder = RunFolder(config.out, config, world)
         describe(config, network, inputs, notes)
-        folder.start()
         return Prediction(config, network, inputs, folder, world).run()
 
 
@@ -254,6 +253,7 @@ class Prediction:
             )  # fmt: skip
             written += [out / "predictions.png", out / "predictions.html"]
         remove_older(out, written)
+        self.folder.start()
         self.folder.write_results(self.summary(written))
         say_scores(self.scores)
         print(f"written: {', '.join(map(str, written))}", flush=True)

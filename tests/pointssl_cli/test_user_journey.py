@@ -50,8 +50,8 @@ def weights(place):
 def test_the_run_directory_is_whole_and_valid(capfd, place, weights):
     run = place / "run"
     assert {path.name for path in run.iterdir()} == {
-        "checkpoints", "config.yaml", "environment.json", "metrics.jsonl", "tensorboard",
-        "loss_curves.png", "method.png",
+        "checkpoints", "config.yaml", "environment.json", "results.json", "metrics.jsonl",
+        "tensorboard", "loss_curves.png", "method.png",
     }  # fmt: skip
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.pt"]
     environment = json.loads((run / "environment.json").read_text())

@@ -1,6 +1,7 @@
 """`pointssl predict` on files of every kind: what it says, what it writes, and what it leaves."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from pointssl_datasets.scenes.rooms import open_scenes
 from pointssl_datasets.viewer import part_colours
 
 POINTS = 32  # that the networks see
+OF_A_RUN = ("config.yaml", "environment.json", "results.json")
 
 
 def shape(seed, points=90):
@@ -91,9 +93,14 @@ def test_classes_are_those_of_the_network(tmp_path, capfd, weights):
         assert float(row["probability"]) == pytest.approx(expected.max(), abs=1e-4)
     right = sum(row["class"] == "chair" for row in rows if row["folder_class"] == "chair")
     assert f"2 files lie in folders called after a class: {right} are predicted so" in told
-    assert sorted(p.name for p in out.iterdir()) == [
-        "predictions.csv", "predictions.html", "predictions.npz", "predictions.png",
-    ]  # fmt: skip
+    assert {p.name for p in out.iterdir()} == {
+        "predictions.csv", "predictions.html", "predictions.npz", "predictions.png", *OF_A_RUN
+    }  # fmt: skip
+    results = json.loads((out / "results.json").read_text())
+    assert results["config"]["weights"] == str(weights["cls"])
+    found = {key: results["results"][key] for key in ("task", "files", "predicted", "failed")}
+    assert found == {"task": "cls", "files": len(files), "predicted": len(files), "failed": 0}
+    assert results["results"]["scores"]["folder"] == right / 2
 
 
 def test_embeddings_and_their_nearest(tmp_path, capfd, weights):
@@ -325,7 +332,9 @@ def test_what_an_earlier_run_left_goes(tmp_path, capfd, weights):
     assert (out / "predictions.npz").exists()
     assert (out / "predictions.html").exists()
     predict(capfd, source, "--weights", weights["parts"], "--out", out, "--limit", 0)
-    assert set(out.iterdir()) == {*mine, out / "predictions.csv", out / "clouds"}
+    assert set(out.iterdir()) == {
+        *mine, out / "predictions.csv", out / "clouds", *(out / name for name in OF_A_RUN)
+    }  # fmt: skip
     assert len(table(out)) == 2
 
 
@@ -504,7 +513,7 @@ def test_the_smallest_clouds(tmp_path, capfd, weights):
 def test_without_pictures(tmp_path, capfd, weights):
     source, out = write(tmp_path / "in", 1), tmp_path / "out"
     predict(capfd, source, "--weights", weights["cls"], "--out", out, "--limit", 0)
-    assert sorted(p.name for p in out.iterdir()) == ["predictions.csv", "predictions.npz"]
+    assert {p.name for p in out.iterdir()} == {"predictions.csv", "predictions.npz", *OF_A_RUN}
 
 
 @pytest.mark.parametrize(
