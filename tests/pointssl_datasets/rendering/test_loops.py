@@ -1,21 +1,21 @@
-"""The compiled loops of the renderer against their twins in numpy."""
+"""The compiled loops of the renderer against the same in NumPy."""
 
 import os
 import subprocess
 import sys
 
 import numpy as np
+import numpy_render_loops as slow_loops
 import pytest
 from casting import BOXES, SIZE, box_mesh, joined, mesh_points, sphere_points
 from processes import ENV
 
-from pointssl_datasets.rendering import loops, numpy_loops
+from pointssl_datasets.base.compiling import compiled
+from pointssl_datasets.rendering import loops
 from pointssl_datasets.rendering.cameras import cameras
 from pointssl_datasets.rendering.clouds import _project, render_mesh, render_views, splat
 from pointssl_datasets.rendering.meshes import triangles
 from pointssl_datasets.rendering.surfels import surfels
-
-kernels = pytest.importorskip("pointssl_datasets.rendering.kernels", reason="numba is missing")
 
 STYLES = ("shaded", "depth", "normals", "silhouette")
 
@@ -36,7 +36,7 @@ def test_splat_is_its_twin(size):
         for camera in cameras(2, 1, "sphere"):
             for style in ("shaded", "normals"):
                 given = _project(shape, camera, size, style)
-                fast, slow = kernels.splat(*given, size), numpy_loops.splat(*given, size)
+                fast, slow = loops.splat(*given, size), slow_loops.splat(*given, size)
                 for one, other in zip(fast, slow, strict=True):
                     np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
@@ -47,17 +47,17 @@ def test_ellipses_beyond_the_border_are_cut_off():
     for move in ([0.9, 0, -0.8], [-0.5, 0.7, -1.2], [9, 9, 0]):
         camera[:, 3] = [*move[:2], 2.45 + move[2]]
         given = _project(shape, camera, SIZE, "shaded")
-        fast, slow = kernels.splat(*given, SIZE), numpy_loops.splat(*given, SIZE)
+        fast, slow = loops.splat(*given, SIZE), slow_loops.splat(*given, SIZE)
         for one, other in zip(fast, slow, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_nothing_to_draw():
     given = np.empty((0, 10)), np.empty((0, 3)), 0.1
-    for one, other in zip(kernels.splat(*given, 5), numpy_loops.splat(*given, 5), strict=True):
+    for one, other in zip(loops.splat(*given, 5), slow_loops.splat(*given, 5), strict=True):
         np.testing.assert_array_equal(one, other)
     none = np.empty(0), np.empty(0), np.empty(0), np.empty((0, 3), dtype=np.int64)
-    fast, slow = kernels.rasterise(*none, 5), numpy_loops.rasterise(*none, 5)
+    fast, slow = loops.rasterise(*none, 5), slow_loops.rasterise(*none, 5)
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -69,8 +69,8 @@ def test_rasterise_is_its_twin(seed):
     inverse = random.uniform(0.3, 0.7, 200)
     faces = random.integers(0, 200, size=(300, 3))
     faces[100:150] = faces[:50, ::-1]  # the same places twice: the last one is seen
-    fast = kernels.rasterise(x, y, inverse, faces, SIZE)
-    slow = numpy_loops.rasterise(x, y, inverse, faces, SIZE)
+    fast = loops.rasterise(x, y, inverse, faces, SIZE)
+    slow = slow_loops.rasterise(x, y, inverse, faces, SIZE)
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -80,14 +80,14 @@ def test_moments_and_smoothed_are_their_twins():
     points = random.normal(size=(300, 3))
     near = random.integers(0, 300, size=(300, 9))
     near[:, 0] = np.arange(300)
-    fast, slow = kernels.moments(points, near), numpy_loops.moments(points, near)
+    fast, slow = loops.moments(points, near), slow_loops.moments(points, near)
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(slow[0][7], points[near[7]].mean(axis=0))
     np.testing.assert_allclose(slow[1][7], np.cov(points[near[7]].T, bias=True))
     normals = points / np.linalg.norm(points, axis=1, keepdims=True)
-    found = kernels.smoothed(normals, near)
-    np.testing.assert_allclose(found, numpy_loops.smoothed(normals, near), rtol=1e-9, atol=1e-12)
+    found = loops.smoothed(normals, near)
+    np.testing.assert_allclose(found, slow_loops.smoothed(normals, near), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)
     assert ((found * normals).sum(axis=1) > 0).all()
 
@@ -98,34 +98,34 @@ def test_in_bands_and_chunks_equals_at_once(monkeypatch):
     mesh = triangles(*joined(*(box_mesh(*b) for b in BOXES)))
     x, y = (mesh[0][:, :2].T + 1) * SIZE / 2
     inverse = 1 / (2 + mesh[0][:, 2])
-    whole = numpy_loops.splat(*given, SIZE), numpy_loops.rasterise(x, y, inverse, mesh[1], SIZE)
-    monkeypatch.setattr(numpy_loops, "BAND", 17)
-    monkeypatch.setattr(numpy_loops, "CHUNK", 500)
-    parts = numpy_loops.splat(*given, SIZE), numpy_loops.rasterise(x, y, inverse, mesh[1], SIZE)
+    whole = slow_loops.splat(*given, SIZE), slow_loops.rasterise(x, y, inverse, mesh[1], SIZE)
+    monkeypatch.setattr(slow_loops, "BAND", 17)
+    monkeypatch.setattr(slow_loops, "CHUNK", 500)
+    parts = slow_loops.splat(*given, SIZE), slow_loops.rasterise(x, y, inverse, mesh[1], SIZE)
     for part, expected in zip(parts, whole, strict=True):
         for one, other in zip(part, expected, strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_pictures_agree_within_one_level(monkeypatch):
+def test_images_agree_within_one_level(monkeypatch):
     how = {"views": 2, "size": 64, "seed": 0, "cameras": "sphere"}
     mesh = joined(*(box_mesh(*b) for b in BOXES))
 
-    def pictures():
+    def images():
         drawn = [render_views(p, colours=c, style=s, **how) for p, c in clouds() for s in STYLES]
         return np.stack(drawn + [render_mesh(*mesh, style=style, **how) for style in STYLES])
 
-    fast = pictures().astype(int)
-    for name in loops.__all__:
-        monkeypatch.setattr(loops, name, getattr(numpy_loops, name))
-    assert np.abs(fast - pictures()).max() <= 1
+    fast = images().astype(int)
+    for name in ("moments", "rasterise", "smoothed", "splat"):
+        monkeypatch.setattr(loops, name, getattr(slow_loops, name))
+    assert np.abs(fast - images()).max() <= 1
 
 
 def test_boxes_lists_every_pixel_once():
     random = np.random.default_rng(0)
     left, top = random.integers(0, 9, size=(2, 30))
     right, bottom = left + random.integers(-2, 4, 30), top + random.integers(-2, 4, 30)
-    area, column, row = numpy_loops.boxes(left, right, top, bottom)
+    area, column, row = slow_loops.boxes(left, right, top, bottom)
     found = list(zip(np.repeat(np.arange(30), area), column, row, strict=True))
     expected = [
         (i, x, y)
@@ -138,32 +138,23 @@ def test_boxes_lists_every_pixel_once():
 
 PROGRAM = """
 import sys
-if {without}: sys.modules["numba"] = None
 import numpy as np
-from pointssl_datasets.rendering import loops
 from pointssl_datasets.rendering.clouds import render_views
 points = np.random.default_rng(0).normal(size=(200, 3))
 np.save(sys.argv[1], render_views(points, views=1, size=32, seed=0))
-print(loops.splat.__module__)
 """
 
 
-def run(program, out, **env):
-    command = [sys.executable, "-c", program, str(out)]
-    done = subprocess.run(command, env={**ENV, **env}, capture_output=True, text=True, timeout=100)
+def test_without_a_folder_for_the_cache_of_machine_code(tmp_path):
+    (tmp_path / "file").write_text("")
+    env = {**ENV, "NUMBA_CACHE_DIR": os.fspath(tmp_path / "file" / "cache")}
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "image.npy")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return done.stdout.strip(), np.load(out)
-
-
-def test_without_numba_and_without_a_folder_for_its_cache(tmp_path):
-    (tmp_path / "file").write_text("")
-    program, slow = run(PROGRAM.format(without=True), tmp_path / "slow.npy")
-    assert program == "pointssl_datasets.rendering.numpy_loops"
-    nowhere = os.fspath(tmp_path / "file" / "cache")
-    program, fast = run(PROGRAM.format(without=False), tmp_path / "a.npy", NUMBA_CACHE_DIR=nowhere)
-    assert program == "pointssl_datasets.rendering.kernels"
-    assert np.abs(fast.astype(int) - slow).max() <= 1
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    expected = render_views(points, views=1, size=32, seed=0)
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), expected)
 
 
 def test_a_full_disk_does_not_stop_it(monkeypatch):
@@ -176,7 +167,7 @@ def test_a_full_disk_does_not_stop_it(monkeypatch):
         return 2 * x
 
     monkeypatch.setattr(FunctionCache, "save_overload", full)
-    assert kernels.compiled(double)(21) == 42
+    assert compiled(double)(21) == 42
 
 
 def test_depth_of_splat_has_no_surface_where_alpha_is_0():

@@ -1,7 +1,6 @@
-"""The renderer's hot loops in numpy: slower, readable, and what the compiled ones must agree with.
+"""The renderer's loops in NumPy: slow and readable, an oracle for the compiled ones.
 
-Pixel centres are at integer coordinates here.
-Depth is kept as its inverse, which is linear on the picture for every plane in perspective.
+Arguments and results are those of :mod:`pointssl_datasets.rendering.loops`.
 """
 
 from typing import Any
@@ -11,25 +10,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-BAND = 48  # rows of a picture drawn at once: bounds the memory, and fits the cache
+BAND = 48  # rows of an image drawn at once: bounds the memory, and fits the cache
 CHUNK = 1 << 18  # candidate pixels of triangles that are looked at together
 
 
 def splat(ellipses: Array, values: Array, sheet: float, size: int) -> tuple[Array, Array, Array]:
-    """Blends ellipses where they are the nearest surface.
-
-    Args:
-        ellipses: ``(M, 10)``: column, row, half width and half height of the box around it; a, b, c
-            with ``a u^2 + b u v + c v^2 < 1`` inside, where u, v is the offset from the centre in
-            pixels; near, across, down with 1 / depth = ``near + across u + down v``.
-        values: ``(M, C)`` what to blend, C channels.
-        sheet: ellipses within this share of the nearest depth belong to the same surface.
-        size: side of the picture.
-
-    Returns:
-        ``(size, size)`` sum of the weights of all ellipses; ``(size, size)`` 1 / depth, 0 where
-        there is nothing; ``(C, size, size)`` weighted means.
-    """
     bands = [
         _band(ellipses, values, sheet, size, top, min(top + BAND, size))
         for top in range(0, size, BAND)
@@ -80,17 +65,6 @@ def _band(
 def rasterise(
     x: Array, y: Array, inverse: Array, faces: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.int64], Array]:
-    """The nearest triangle at each pixel's centre.
-
-    Args:
-        x, y, inverse: ``(V,)`` column, row and 1 / depth of the vertices, all in front of the eye.
-        faces: ``(F, 3)`` indices of vertices.
-        size: side of the picture.
-
-    Returns:
-        ``(size, size)`` index of the face, -1 where there is none; ``(size, size)`` 1 / depth, 0
-        there. Of two faces at the same depth the one listed last is seen.
-    """
     x, y, inverse = x[faces], y[faces], inverse[faces]
     # Barycentric weight k is 1 at corner k and 0 on the opposite edge: dx_k u + dy_k v + offset.
     twice = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
@@ -125,12 +99,6 @@ def rasterise(
 
 
 def moments(points: Array, near: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Means ``(N, 3)`` and covariances ``(N, 3, 3)`` of the neighbours of each point.
-
-    Args:
-        points: ``(N, 3)``.
-        near: ``(N, K)`` indices of the neighbours.
-    """
     group = points.T[:, near]  # (3, N, K): sums over the last axis are the quick ones
     centre = group.mean(axis=2)
     offset = group - centre[:, :, None]
@@ -142,14 +110,6 @@ def moments(points: Array, near: NDArray[np.int64]) -> tuple[Array, Array]:
 
 
 def smoothed(normals: Array, near: NDArray[np.int64]) -> Array:
-    """Mean unit normal ``(N, 3)`` over the neighbours, weighted by the cosine to the point's own.
-
-    Such weights turn every neighbour to the same side, and leave out what lies round an edge.
-
-    Args:
-        normals: ``(N, 3)`` unit length.
-        near: ``(N, K)`` indices of the neighbours.
-    """
     x, y, z = normals.T
     gx, gy, gz = normals.T[:, near]  # (N, K) each
     cosine = gx * x[:, None] + gy * y[:, None] + gz * z[:, None]
