@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from pointssl.probes.build import eval_config
-from pointssl.recipes import eval_svm
+from pointssl.recipes import evaluate
 from pointssl_datasets import load_dataset
+from pointssl_datasets.base.errors import UsageError
 
 TURNS = {"trefoil": (2, 3), "cinquefoil": (2, 5), "eight_crossings": (3, 4)}
 
@@ -31,7 +32,9 @@ class Knots:
     classes = tuple(TURNS)
 
     def __init__(self, root: Path | None, split: str) -> None:
-        self.first = {"train": 0, "test": 10_000}[split]
+        if split not in ("train", "test"):
+            raise UsageError(f"knots have the splits train and test, not {split}")
+        self.first = 0 if split == "train" else 10_000
         self.key = (
             "knots, version 1"  # change it when the data change: what was packed is then stale
         )
@@ -62,7 +65,7 @@ def main(out: Path) -> None:
     # Every part of pointssl takes the name `module:Class`. The first use packs the data.
     dataset = load_dataset("own_dataset:Knots", None, "train", points=128)
     print(f"{len(dataset)} clouds of {dataset.points} points: {', '.join(dataset.classes)}")
-    eval_svm.run(
+    evaluate.run(
         eval_config("svm")(
             data="own_dataset:Knots",
             backbone="dgcnn",

@@ -34,7 +34,7 @@ def lines_of(page: Path) -> Iterator[str]:
         if language in ("", "console", "bash", "sh"):
             yield from re.findall(r"^(?:\$ )?((?:torchrun .*-m )?pointssl .*)$", block, re.M)
     for inline in re.findall(r"`((?:[^`\n]|\n(?!\n))+)`", blocks.sub("", text)):
-        if re.match(r"pointssl [a-z]", inline):
+        if re.match(r"pointssl [a-z]", inline) and "NAME" not in inline.split()[1]:
             yield " ".join(inline.replace("\\|", "|").split())
 
 

@@ -13,6 +13,7 @@ PUBLIC = (
     "pointssl.build_encoder",
     "pointssl.load_encoder",
     "pointssl.load_task",
+    "pointssl_datasets.load_dataset",
     "pointssl.sklearn.PointEncoder",
     "pointssl.losses.nt_xent",
     "pointssl.backbones.base.Features",

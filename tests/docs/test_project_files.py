@@ -45,3 +45,13 @@ def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         assert "://" in link or (ROOT / link).exists(), f"{page}: {link}"
+
+
+def test_the_figure_of_the_readme_shows_what_was_measured() -> None:
+    code = (ROOT / "docs/images/overview.py").read_text(encoding="utf-8")
+    drawn = code.partition("RESULTS = {")[2].partition("\n}")[0]
+    measured = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    pairs = re.findall(r"\((\d+\.\d), (\d\.\d)\)", drawn)
+    assert len(pairs) == 8
+    for value, spread in pairs:
+        assert f"{value} ± {spread}" in measured
