@@ -29,7 +29,7 @@ from pointssl.inference.results import (
     write_parts,
 )
 from pointssl.inference.rooms import predict_room
-from pointssl.recipes.data.render import spread
+from pointssl.recipes.data.render import evenly_spaced
 from pointssl.recipes.predict_checks import (
     answers_freely,
     describe,
@@ -100,7 +100,7 @@ class Prediction:
                 "the network takes the category of every object, and no file lies in a folder that "
                 f"is called after one ({', '.join(network.classes[:6])}, ...): {NEVER}"
             )
-        self.on_page = set(spread(len(inputs), config.limit).tolist())
+        self.on_page = set(evenly_spaced(len(inputs), config.limit).tolist())
         self.failed = 0
         self.done: list[Input] = []
         self.vectors: list[Any] = []

@@ -1,4 +1,4 @@
-"""One split of the data that a command's options name, listed or served; for every recipe."""
+"""Opens a split of the dataset in a command's options, as a listing or as a torch dataset."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,13 +18,13 @@ def list_split(
     on_unpaired: str,
     ignore: Iterable[str] = (),
 ) -> Source:
-    """``split`` of the data that a command's options name, listed but not packed.
+    """``split`` of the dataset in the options, listed but not packed.
 
     Args:
-        on_unpaired, ignore: as :func:`~pointssl_datasets.serving.opening.open_source` has them.
+        on_unpaired, ignore: see :func:`~pointssl_datasets.serving.opening.open_source`.
 
     Raises:
-        DataError, UsageError: as ``open_source``.
+        DataError, UsageError: as ``open_source`` does.
     """
     return open_source(
         options.data,
@@ -43,12 +43,12 @@ def list_split(
 def open_split(
     options: DataOptions, split: str, world: World, *, progress: bool = False, **served: Any
 ) -> PointDataset:
-    """Rank 0 finds and packs ``split``, then the others open it.
+    """Opens ``split`` on all ranks; rank 0 packs it first if needed.
 
     Args:
-        progress: show bars (on rank 0).
+        progress: show progress bars (on rank 0).
         served: further arguments of :func:`~pointssl_datasets.serving.dataset.load_dataset`, and
-            those that stand instead of the options' own.
+            values that replace those of the options.
 
     Raises:
         DataError, UsageError: as ``load_dataset``.

@@ -67,7 +67,7 @@ def test_download_ends_in_one_line(capfd, tmp_path):
 
 
 def test_check_fix_and_load(capfd, clouds, tmp_path):
-    assert "nothing is wrong" in worked(capfd, "data", "check", *of(clouds), "--points", "64")
+    assert "no problems found" in worked(capfd, "data", "check", *of(clouds), "--points", "64")
     np.save(clouds / "train/bed/m0.npy", np.full((64, 3), np.inf))
     (clouds / "test/lamp/m2.npy").write_bytes(b"")
     line = refused(capfd, 1, "extract", *of(clouds), "--points", "16")

@@ -1,1 +1,1 @@
-"""What is wrong with a dataset."""
+"""Checks of a dataset: damaged clouds, duplicates, leakage, wrong axes; and its statistics."""

@@ -1,4 +1,4 @@
-"""Reads every cloud of a split once, and finds what is wrong with it. Keeps hashes, no clouds."""
+"""Checks every cloud of a split. Each is read once; hashes are kept in memory, clouds are not."""
 
 import os
 import re
@@ -14,14 +14,14 @@ from tqdm import tqdm
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.source import Cloud, Source
 from pointssl_datasets.base.validation import field_errors
-from pointssl_datasets.checking.content import content_of, place_keys
+from pointssl_datasets.checking.content import content_digest, point_hashes
 from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.checking.heights import AxisVotes
 from pointssl_datasets.checking.images import check_images
 from pointssl_datasets.files.fields import check_xyz
 
-# What a reader's message says -> what kind of finding it is.
-_SAYS = (
+# Kind of finding, and the pattern of the error messages of readers that belong to it.
+_PATTERNS = (
     ("non-finite", r"NaN or infinite"),
     ("constant", r"points are identical"),
     ("empty", r"file is empty|holds no points|has no vertices|: [01] points; a cloud needs"),
@@ -29,45 +29,48 @@ _SAYS = (
     ("part", r"part numbers|(parts?|point labels?) (is|are) not from"),
 )
 _FIELDS = ("normals", "colours", "part")
-_ROUNDED = 1000  # times its extent off the origin, a shape keeps but four digits in float32
+_FAR = 1000  # distance from the origin in extents; float32 leaves four digits for the shape there
 _PADDED, _REPEATED = 0.1, 0.25  # shares of the points
-_OUTLYING, _IMBALANCED = 100.0, 20
+_OUTLYING, _IMBALANCED = 100.0, 20  # ratios of extents, and of clouds per class
 
 
 @dataclass
-class Seen:
-    """What all splits share: contents so far, and the vote on the up axis."""
+class AuditState:
+    """What is collected over all splits: content hashes, votes on the up axis, labels."""
 
-    clouds: dict[bytes, tuple[str, str, int]] = field(default_factory=dict)  # split, name, label
-    pictures: dict[bytes, str] = field(default_factory=dict)
+    # Content hash -> split, name and label of the first cloud that has it.
+    clouds: dict[bytes, tuple[str, str, int]] = field(default_factory=dict)
+    images: dict[bytes, str] = field(default_factory=dict)  # hash -> cloud of the first such image
     axis: AxisVotes = field(default_factory=AxisVotes)
-    labels: dict[str, Counter[int]] = field(default_factory=dict)  # by split
+    labels: dict[str, Counter[int]] = field(default_factory=dict)  # split -> clouds per label
 
 
 def audit_split(
     source: Source,
     findings: Findings,
-    seen: Seen,
+    state: AuditState,
     *,
     points: int,
-    pictures: bool = True,
+    images: bool = True,
     progress: bool = False,
 ) -> None:
-    """Adds to ``findings`` what is wrong with the clouds of ``source``.
+    """Adds the problems of the clouds of ``source`` to ``findings``.
 
     Args:
-        seen: of the splits before; the test split should come first, so that what leaked is named
-            in train.
-        points: clouds with fewer are reported.
-        pictures: decode the pictures too.
+        source: the split.
+        findings: where problems are added.
+        state: of the previous splits. The test split should come first, so that a cloud that is in
+            both is reported for train.
+        points: clouds with fewer points are reported.
+        images: decode the images too.
         progress: show a progress bar.
     """
     split = source.split
-    labels = seen.labels.setdefault(split, Counter())
+    labels = state.labels.setdefault(split, Counter())
     extents = array("d")
-    having: Counter[str] = Counter()
-    lacking: dict[str, str] = {}
-    whole = 0
+    having: Counter[str] = Counter()  # field -> number of clouds that have it
+    lacking: dict[str, str] = {}  # field -> name of the first cloud without it
+    readable = 0
     for name, times in Counter(source.names).items():
         if times > 1:
             findings.add("name", split, name, f"{times} clouds")
@@ -79,31 +82,32 @@ def audit_split(
             continue
         xyz, label = cloud["xyz"], int(cloud.get("label", -1))
         labels[label] += 1
-        whole += 1
+        readable += 1
         extents[-1] = float(np.ptp(xyz, axis=0).max())
-        for kind, detail in _oddities(xyz, extents[-1], points):
+        for kind, detail in _unusual(xyz, extents[-1], points):
             findings.add(kind, split, name, detail)
         for one in _FIELDS:
             having[one] += one in cloud
             if one not in cloud:
                 lacking.setdefault(one, name)
         if label >= 0 and source.classes:
-            seen.axis.add(xyz, source.classes[label])
-        wrong = list(check_images(cloud.get("images", []), name, seen.pictures) if pictures else ())
-        for kind, detail in wrong:
+            state.axis.add(xyz, source.classes[label])
+        problems = list(check_images(cloud.get("images", []), name, state.images) if images else ())
+        for kind, detail in problems:
             findings.add(kind, split, name, detail)
-        if not any(kind == "picture" for kind, _ in wrong):  # --fix must not keep it for the first
-            _compare(cloud, split, name, label, findings, seen)
+        # A cloud with a damaged image is left out by --fix: duplicates of it must not be.
+        if not any(kind == "picture" for kind, _ in problems):
+            _find_duplicate(cloud, split, name, label, findings, state)
     for one, count in having.items():
-        if 0 < count < whole:
-            detail = f"{count} of {whole} clouds have {one}, {lacking[one]} has not"
-            findings.add("fields", split, detail=detail, count=whole - count)
+        if 0 < count < readable:
+            detail = f"{count} of {readable} clouds have {one}, {lacking[one]} has not"
+            findings.add("fields", split, detail=detail, count=readable - count)
     _outliers(source, np.asarray(extents), findings)
     _imbalance(source, labels, findings)
 
 
 def _read(source: Source, index: int, name: str, findings: Findings) -> Cloud | None:
-    """The cloud, or None where it could not be trained on, with a finding that says why."""
+    """The cloud; or None, after adding a finding, if it can't be used for training."""
     try:
         cloud = source.read(index)
         cloud["xyz"] = check_xyz(np.asarray(cloud["xyz"]), name)
@@ -111,24 +115,24 @@ def _read(source: Source, index: int, name: str, findings: Findings) -> Cloud | 
         kind, detail = _kind_of(error)
         findings.add(kind, source.split, name, detail)
         return None
-    wrong = list(field_errors(cloud, source))
-    for kind, detail in wrong:
+    errors = list(field_errors(cloud, source))
+    for kind, detail in errors:
         findings.add(kind, source.split, name, detail)
-    return None if wrong else cloud
+    return None if errors else cloud
 
 
 def _kind_of(error: Exception) -> tuple[str, str]:
-    """Which kind of finding a reader's error is, and its message without the path before it."""
+    """The kind of finding of a reader's error, and the message without the path."""
     text = " ".join(str(error).split())
-    kind = next((kind for kind, says in _SAYS if re.search(says, text)), "unreadable")
+    kind = next((kind for kind, pattern in _PATTERNS if re.search(pattern, text)), "unreadable")
     place, colon, message = text.partition(": ")
     return kind, message if colon and (os.sep in place or kind != "unreadable") else text
 
 
-def _oddities(
+def _unusual(
     xyz: NDArray[np.float32], extent: float, points: int
 ) -> Iterator[tuple[str, str]]:  # fmt: skip
-    """What is no error but seldom meant."""
+    """``(kind, detail)`` of properties that are valid, but seldom intended."""
     count = len(xyz)
     if count < points:
         yield "few-points", f"{count} points{' (transposed?)' if count == 3 else ''}"
@@ -138,27 +142,27 @@ def _oddities(
     elif different < (1 - _REPEATED) * count:
         yield "repeats", f"{different} different points of {count}"
     furthest = float(np.abs(xyz).max())
-    if furthest > _ROUNDED * extent:
+    if furthest > _FAR * extent:
         yield "off-centre", f"an extent of {extent:.3g} at {furthest:.3g} from the origin"
 
 
 def repeated(xyz: NDArray[np.float32]) -> tuple[int, int]:
-    """How many points the most frequent place of ``(N, 3)`` holds, and the number of places."""
-    key = np.sort(place_keys(xyz))
+    """Of ``(N, 3)``: the largest number of identical points, and the number of different ones."""
+    key = np.sort(point_hashes(xyz))
     starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
     return int(np.diff(np.append(starts, len(key))).max()), len(starts)
 
 
-def _compare(
-    cloud: Cloud, split: str, name: str, label: int, findings: Findings, seen: Seen
+def _find_duplicate(
+    cloud: Cloud, split: str, name: str, label: int, findings: Findings, state: AuditState
 ) -> None:
-    """Adds a finding where the same content was seen before."""
+    """Adds a finding if an earlier cloud has the same content."""
     try:
-        key = content_of(cloud)
+        key = content_digest(cloud)
     except OSError as error:
         findings.add("unreadable", split, name, error.strerror or "")
         return
-    first = seen.clouds.setdefault(key, (split, name, label))
+    first = state.clouds.setdefault(key, (split, name, label))
     if first == (split, name, label):
         return
     if first[0] != split:
@@ -170,18 +174,20 @@ def _compare(
 
 
 def _outliers(source: Source, extents: NDArray[np.float64], findings: Findings) -> None:
-    good = np.isfinite(extents)
-    if good.sum() < 3:
+    """Adds a finding for each cloud that is much larger or smaller than the median."""
+    readable = np.isfinite(extents)
+    if readable.sum() < 3:
         return
-    median = float(np.median(extents[good]))
+    median = float(np.median(extents[readable]))
     with np.errstate(invalid="ignore"):
-        far = (extents > _OUTLYING * median) | (extents < median / _OUTLYING)
-    for index in np.flatnonzero(far):
+        outlying = (extents > _OUTLYING * median) | (extents < median / _OUTLYING)
+    for index in np.flatnonzero(outlying):
         detail = f"an extent of {extents[index]:.3g}, the median is {median:.3g}"
         findings.add("scale", source.split, source.names[int(index)], detail)
 
 
 def _imbalance(source: Source, labels: Counter[int], findings: Findings) -> None:
+    """Adds a finding if the largest class has many times the clouds of the smallest one."""
     counts = [(count, label) for label, count in labels.items() if label >= 0]
     if not source.classes or len(counts) < 2:
         return
@@ -191,12 +197,12 @@ def _imbalance(source: Source, labels: Counter[int], findings: Findings) -> None
         findings.add("imbalance", source.split, detail=detail)
 
 
-def audit_classes(classes: tuple[str, ...], seen: Seen, findings: Findings) -> None:
-    """Adds classes that no split has, or only one of train and test."""
-    every = sum(seen.labels.values(), Counter[int]())
-    train, test = seen.labels.get("train"), seen.labels.get("test")
+def audit_classes(classes: tuple[str, ...], state: AuditState, findings: Findings) -> None:
+    """Adds findings for classes without clouds in all splits, or in one of train and test."""
+    total = sum(state.labels.values(), Counter[int]())
+    train, test = state.labels.get("train"), state.labels.get("test")
     for label, name in enumerate(classes):
-        if not every[label]:
+        if not total[label]:
             findings.add("class-empty", "", name)
         elif train is not None and test is not None and not train[label]:
             findings.add("class-untrained", "train", name, f"{test[label]} clouds in test")

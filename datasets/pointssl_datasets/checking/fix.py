@@ -1,4 +1,4 @@
-"""What ``pointssl data check --fix`` writes: the skip list, with everything that it held before."""
+"""Extending a skip list, for ``pointssl data check --fix``."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,18 +7,18 @@ from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.skipping import Skip, read_skips, write_skips
 
 
-def add_skips(path: Path, in_force: Path | None, skips: Iterable[Skip]) -> None:
-    """Writes the skip list ``path``: the lines in force, those of ``path``, then the new ones.
+def add_skips(path: Path, active: Path | None, skips: Iterable[Skip]) -> None:
+    """Writes the skip list ``path``: the lines of the active one, of ``path``, then new ones.
 
     Raises:
         DataError: an old list can't be read.
-        UserError: the new one can't be written; the old one is then untouched.
+        UserError: the new list can't be written; the old one is unchanged.
     """
-    old = list(dict.fromkeys(list_ for list_ in (in_force, path) if list_ and list_.is_file()))
-    kept: dict[tuple[str, str, str], Skip] = {}
-    for skip in [*(skip for list_ in old for skip in read_skips(list_)), *skips]:
-        kept.setdefault(skip[:3], skip)
+    old = dict.fromkeys(file for file in (active, path) if file and file.is_file())
+    merged: dict[tuple[str, str, str], Skip] = {}
+    for skip in [*(skip for file in old for skip in read_skips(file)), *skips]:
+        merged.setdefault(skip[:3], skip)
     try:
-        write_skips(path, kept.values())
+        write_skips(path, merged.values())
     except UserError as error:
-        raise UserError(f"{error} Name another file with --skip-list.") from None
+        raise UserError(f"{error} Choose another file with --skip-list.") from None

@@ -1,9 +1,9 @@
-"""Weights of :func:`.heights.profiles` per class, whatever the way up was.
+"""Weights of :func:`.heights.profiles` per class, for predicting the up axis.
 
 A conditional logit over the six signed axes, fitted to ModelNet10's train split (z-up: bathtub,
 bed, chair, desk, monitor, night stand, sofa, table, toilet) and to 80 upright procedural shapes a
-class (airplane, cap, car, chair, laptop, motorbike, mug, pistol, skateboard, table). Classes whose
-own held-out clouds did not name one axis clearly are not here: dresser, knife, lamp, rocket.
+class (airplane, cap, car, chair, laptop, motorbike, mug, pistol, skateboard, table). Classes for
+which held-out clouds did not clearly predict one axis are omitted: dresser, knife, lamp, rocket.
 """
 
 import numpy as np

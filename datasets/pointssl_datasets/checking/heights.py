@@ -1,9 +1,9 @@
-"""Which way is up: how the points of known classes lie along each axis, and a vote on the axis.
+"""Predicts the up axis from the shapes of known classes.
 
-A table is wide at the top, an airplane is flat, a chair's back rises off-centre. Of every cloud
-each of the six signed axes is described by what does not change when the cloud is turned about
-that axis; the weights of the cloud's class (:mod:`.height_weights`) then say which axis looks most
-like up. One cloud is often wrong, the clouds of several classes together hardly ever.
+A table is wide at the top, an airplane is flat, a chair's back rises off-centre. For each of the
+six signed axes a cloud is described by features that are invariant to rotations about that axis.
+The weights of the cloud's class (:mod:`.height_weights`) then predict which axis points up. The
+prediction for one cloud is often wrong, the vote of the clouds of several classes hardly ever.
 """
 
 import re
@@ -17,13 +17,15 @@ from pointssl_datasets.checking.height_weights import WEIGHTS
 
 AXES = ("x", "-x", "y", "-y", "z", "-z")
 SLICES = 5
-_SUBSET = 2048  # points that are looked at
+_SUBSET = 2048  # points of a cloud that are used
 
-MIN_CLOUDS = 10  # of a class, before it has a say
-MIN_SHARE = 0.45  # of its clouds that name the same axis ...
-MIN_LEAD = 1.5  # ... and how many times more often than the next axis
-MIN_CLASSES = 2  # that agree; at most a fifth of the classes with a say may differ,
-MIN_SAYING = 1 / 3  # and so many of the large classes must have one: clouds turned at random do not
+MIN_CLOUDS = 10  # of a class, for it to vote
+# A class is decisive if this share of its clouds votes for the same axis,
+MIN_SHARE = 0.45
+MIN_LEAD = 1.5  # and this many times as many as for the next axis.
+MIN_CLASSES = 2  # that agree; at most a fifth of the decisive classes may disagree
+# Share of the large classes that must be decisive; of randomly rotated clouds hardly any is.
+MIN_DECISIVE = 1 / 3
 
 _SYNONYMS = {
     "aeroplane": "airplane", "aircraft": "airplane", "plane": "airplane",
@@ -42,49 +44,48 @@ _SYNSETS = {
 }  # fmt: skip
 
 
-class Found(NamedTuple):
-    """The axis that points up, how many classes say so and how many have a say, out of how many
-    clouds."""
+class UpAxis(NamedTuple):
+    """The result of a vote."""
 
     axis: str
-    agree: int
-    classes: int
-    clouds: int
+    agree: int  # classes that voted for it
+    classes: int  # all decisive classes
+    clouds: int  # of the decisive classes
 
 
 class AxisVotes:
-    """Counts, per known class, which axis each cloud names."""
+    """Counts the votes of clouds for the up axis, per known class."""
 
     def __init__(self) -> None:
         self._votes: dict[str, NDArray[np.int64]] = {}
 
     def add(self, xyz: NDArray[np.float32], class_name: str) -> None:
-        """One cloud ``(N, 3)``; of a class that is not known it is ignored."""
+        """Adds the vote of a cloud ``(N, 3)``; clouds of unknown classes are ignored."""
         known = known_class(class_name)
         if known is not None and len(xyz) >= 4 * SLICES:
             votes = self._votes.setdefault(known, np.zeros(6, dtype=np.int64))
             votes[np.argmax(profiles(xyz) @ WEIGHTS[known])] += 1
 
     def shares(self) -> Mapping[str, NDArray[np.float64]]:
-        """Per class ``(6,)``: the share of its clouds that names each of :data:`AXES`."""
+        """Class -> ``(6,)``, the shares of its clouds that vote for each of :data:`AXES`."""
         return {name: votes / votes.sum() for name, votes in self._votes.items()}
 
-    def found(self) -> Found | None:
-        """The axis, or None where the classes are too few, too small or of several minds."""
+    def result(self) -> UpAxis | None:
+        """The elected axis; None if the classes are too few or too small, or disagree."""
         large = [votes for votes in self._votes.values() if votes.sum() >= MIN_CLOUDS]
-        ballots = [votes for votes in large if _has_a_say(votes)]
-        if len(ballots) < max(MIN_CLASSES, MIN_SAYING * len(large)):
+        ballots = [votes for votes in large if _is_decisive(votes)]
+        if len(ballots) < max(MIN_CLASSES, MIN_DECISIVE * len(large)):
             return None
-        named = np.bincount([int(votes.argmax()) for votes in ballots], minlength=6)
-        agree = int(named.max())
+        elected = np.bincount([int(votes.argmax()) for votes in ballots], minlength=6)
+        agree = int(elected.max())
         if agree < MIN_CLASSES or 5 * (len(ballots) - agree) > len(ballots):
             return None
         clouds = sum(int(votes.sum()) for votes in ballots)
-        return Found(AXES[int(named.argmax())], agree, len(ballots), clouds)
+        return UpAxis(AXES[int(elected.argmax())], agree, len(ballots), clouds)
 
 
 def known_class(name: str) -> str | None:
-    """The row of the table that ``name`` belongs to: ``"Night Stand"`` is ``"night_stand"``."""
+    """The class in :mod:`.height_weights` for ``name``: ``"night_stand"`` for ``"Night Stand"``."""
     plain = re.sub(r"[\s-]+", "_", name.strip().lower())
     for candidate in (plain, plain.removesuffix("s")):
         candidate = _SYNSETS.get(candidate, _SYNONYMS.get(candidate, candidate))
@@ -94,14 +95,14 @@ def known_class(name: str) -> str | None:
 
 
 def profiles(xyz: NDArray[np.float32]) -> NDArray[np.float64]:
-    """``(6, 16)``: for each of :data:`AXES` as the height, in this order
+    """Features ``(6, 16)``: for each of :data:`AXES` as the height, in this order
 
-    - log of the spread in height over the spread in width,
-    - root of the share of points in each of 5 slices, from the bottom to the top,
+    - log of the standard deviation in height over that in width,
+    - square root of the share of points in each of 5 slices, from bottom to top,
     - width (root mean square about its own centre) of each slice, and
-    - distance of each slice's centre from the axis; both over the width of the whole.
+    - distance of each slice's centre from the axis; both relative to the width of the whole cloud.
 
-    None of it changes with place, size or a turn about the axis.
+    All are invariant to translation, scale and rotation about the axis.
 
     Args:
         xyz: ``(N, 3)``, finite.
@@ -122,13 +123,13 @@ def profiles(xyz: NDArray[np.float32]) -> NDArray[np.float64]:
         away = centre[0] ** 2 + centre[1] ** 2
         wide = np.bincount(which, square, minlength=SLICES) / full - away
         share = count / len(points)
-        there = share >= 0.005  # a slice of a few stray points has no shape
-        slices = np.sqrt([share, there * np.maximum(wide, 0) / whole, there * away / whole])
+        filled = share >= 0.005  # a slice of a few stray points has no shape
+        slices = np.sqrt([share, filled * np.maximum(wide, 0) / whole, filled * away / whole])
         ratio = 0.5 * np.log((height.var() + 1e-12) / whole)
         rows += [np.append(ratio, slices), np.append(ratio, slices[:, ::-1])]
     return np.array(rows)
 
 
-def _has_a_say(votes: NDArray[np.int64]) -> bool:
+def _is_decisive(votes: NDArray[np.int64]) -> bool:
     second, first = np.sort(votes)[-2:]
     return bool(first >= MIN_SHARE * votes.sum() and first >= MIN_LEAD * second)

@@ -1,4 +1,4 @@
-"""What can be wrong with the pictures of a cloud."""
+"""Checks of the images of a cloud."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -6,28 +6,29 @@ from pathlib import Path
 from PIL import Image
 
 from pointssl_datasets.base.errors import DataError
-from pointssl_datasets.checking.content import digest_of
+from pointssl_datasets.checking.content import file_digest
 from pointssl_datasets.packing.images import load_image
 
 SMALLEST = 16  # pixels
-_LOOK = 32  # pixels: the side at which a picture is looked at
+_CHECKED_SIZE = 32  # pixels; side at which the content of an image is checked
 
 
 def check_images(
     paths: Iterable[Path], owner: str, seen: dict[bytes, str]
 ) -> Iterator[tuple[str, str]]:
-    """(kind, detail) of what is wrong.
+    """``(kind, detail)`` of each problem.
 
     Args:
-        paths: the pictures of the cloud ``owner``.
-        seen: hash of every picture so far -> its cloud; the new ones are added.
+        paths: the images of the cloud ``owner``.
+        owner: name of the cloud.
+        seen: hash of each previous image -> its cloud; new ones are added.
     """
     for path in paths:
         try:
-            pixels = load_image(path, _LOOK)
+            pixels = load_image(path, _CHECKED_SIZE)
             with Image.open(path) as image:
                 width, height = image.size
-            digest = digest_of(path)
+            digest = file_digest(path)
         except (DataError, OSError) as error:
             yield "picture", f"{path.name}: {str(error).removeprefix(f'{path}: ')}"
             continue

@@ -1,4 +1,4 @@
-"""What ``pointssl data check`` found, as a table or as plain values."""
+"""The report of ``pointssl data check``, as a table or as plain values."""
 
 import dataclasses
 import itertools
@@ -16,24 +16,24 @@ WIDTH = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was found, worst first."""
+    """The findings, sorted by severity."""
 
     dataset: str
-    clouds: Mapping[str, int]  # read per split
+    clouds: Mapping[str, int]  # split -> clouds that were read
     findings: tuple[Finding, ...]
-    fixable: int  # clouds and pictures that --fix leaves out
-    strict: bool = False  # warnings count as errors do
-    skip_list: Path | None = None  # what --fix wrote
-    hint: str = ""  # how to use it, if it is not found by itself
+    fixable: int  # clouds and images that --fix leaves out
+    strict: bool = False  # warnings count as errors
+    skip_list: Path | None = None  # that --fix wrote
+    hint: str = ""  # how to use it, if it is not used by default
 
     @property
     def exit_code(self) -> int:
-        """1 if there is an error, or under ``strict`` a warning; else 0."""
+        """1 if there is an error, or a warning if ``strict``; else 0."""
         bad = ("error", "warning") if self.strict else ("error",)
         return int(any(finding.severity in bad for finding in self.findings))
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The report as plain values."""
         return {
             "dataset": self.dataset,
             "clouds": dict(self.clouds),
@@ -46,7 +46,7 @@ class Report:
         }
 
     def as_text(self) -> str:
-        """A table for a terminal of 100 columns, and one line that sums it up."""
+        """The report as a table for a terminal of 100 columns, and a summary."""
         lines = [f"{'':<9}{'KIND':<18}{'SPLIT':<7}{'COUNT':>6}  WHAT"] if self.findings else []
         for _, group in itertools.groupby(self.findings, key=lambda finding: finding.kind):
             same = list(group)  # one per split
@@ -62,17 +62,15 @@ class Report:
         return "\n".join([*lines, *[""] * bool(lines), self.summary()])
 
     def summary(self) -> str:
-        """E.g. ``1630 clouds read in 2 splits: 3 errors, 2 warnings.``, and what --fix can do."""
+        """E.g. ``1630 clouds read in 2 splits: 3 errors, 2 warnings.``, and the effect of --fix."""
         counts = Counter(finding.severity for finding in self.findings)
-        said = ", ".join(_number(counts[s], s) for s in SEVERITIES if counts[s])
+        problems = ", ".join(_number(counts[s], s) for s in SEVERITIES if counts[s])
         clouds, splits = sum(self.clouds.values()), len(self.clouds)
         line = f"{_number(clouds, 'cloud')} read in {_number(splits, 'split')}: "
-        line += f"{said or 'nothing is wrong'}."
-        what = "cloud or picture" if self.fixable == 1 else "clouds or pictures"
+        line += f"{problems or 'no problems found'}."
+        what = "cloud or image" if self.fixable == 1 else "clouds or images"
         if self.skip_list is not None:
-            return (
-                f"{line}\n{self.fixable} {what} left out from now on: {self.skip_list}{self.hint}"
-            )
+            return f"{line}\n{self.fixable} {what} will be left out: {self.skip_list}{self.hint}"
         if self.fixable:
             return f"{line}\n--fix would leave out {self.fixable} {what}; it deletes nothing."
         return line
@@ -87,7 +85,7 @@ def _short(text: str) -> str:
 
 
 def _wrapped(text: str, first: str, rest: str) -> list[str]:
-    """Lines of at most 100 columns that begin with ``first``, then with ``rest``."""
+    """Lines of at most 100 columns; the first begins with ``first``, the others with ``rest``."""
     lines = textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
     )

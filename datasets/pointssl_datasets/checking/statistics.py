@@ -1,4 +1,4 @@
-"""What a dataset holds: clouds per class, points, parts, extents, pictures, repeats."""
+"""Statistics of a dataset: clouds per class, points, parts, extents, images, duplicates."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.source import Source
-from pointssl_datasets.checking.content import content_of
+from pointssl_datasets.checking.content import content_digest
 from pointssl_datasets.files.fields import check_xyz
 
 BINS = 24  # of the histogram of points per cloud
@@ -19,20 +19,20 @@ BINS = 24  # of the histogram of points per cloud
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """One pass over the M clouds of a split. In the arrays, clouds that can't be read are zeros.
+    """Counts over the M clouds of a split. In the arrays, clouds that can't be read are zeros.
 
     Attributes:
-        source: what was counted.
+        source: the split.
         readable: ``(M,)`` bool.
         labels: ``(M,)`` int64; -1 without a class.
         points: ``(M,)`` int64, points per cloud.
         extents: ``(M, 3)`` sides of the bounding boxes, in the units and axes of the files.
-        pictures: ``(M,)`` int64, pictures per cloud.
-        contents: per readable cloud a digest of its coordinates; equal ones are repeats.
-        unreadable: what is wrong with the others, by name.
-        fields: in how many clouds there are normals, colours, part labels, a mesh.
-        part_points, part_shapes: how many points have, and how many shapes contain, a part; by
-            (label, part).
+        images: ``(M,)`` int64, images per cloud.
+        contents: a digest of the coordinates of each readable cloud; equal for duplicates.
+        unreadable: name -> error of the clouds that can't be read.
+        fields: number of clouds with normals, colours, part labels, a mesh.
+        part_points, part_shapes: (label, part) -> number of points with that part, and number of
+            shapes that contain it.
     """
 
     source: Source
@@ -40,7 +40,7 @@ class Counts:
     labels: NDArray[np.int64]
     points: NDArray[np.int64]
     extents: NDArray[np.float64]
-    pictures: NDArray[np.int64]
+    images: NDArray[np.int64]
     contents: list[bytes]
     unreadable: dict[str, str]
     fields: Counter[str]
@@ -49,10 +49,10 @@ class Counts:
 
 
 def count(source: Source, *, progress: bool = False) -> Counts:
-    """Reads every cloud once. A cloud that can't be read is noted, and the others are counted.
+    """Reads and counts every cloud once. Clouds that can't be read are recorded with their error.
 
     Raises:
-        DataError: not a single cloud can be read.
+        DataError: no cloud can be read.
     """
     total = source.count
     counts = Counts(
@@ -61,7 +61,7 @@ def count(source: Source, *, progress: bool = False) -> Counts:
         labels=np.full(total, -1, dtype=np.int64),
         points=np.zeros(total, dtype=np.int64),
         extents=np.zeros((total, 3)),
-        pictures=np.zeros(total, dtype=np.int64),
+        images=np.zeros(total, dtype=np.int64),
         contents=[],
         unreadable={},
         fields=Counter(),
@@ -93,8 +93,8 @@ def _count_one(counts: Counts, i: int) -> None:
         raise DataError(f"{where}: {len(cloud['part'])} part labels for {len(xyz)} points")
     counts.labels[i], counts.points[i] = label, len(xyz)
     counts.extents[i] = np.ptp(xyz, axis=0)
-    counts.pictures[i] = len(cloud.get("images", []))
-    counts.contents.append(content_of(cloud))
+    counts.images[i] = len(cloud.get("images", []))
+    counts.contents.append(content_digest(cloud))
     counts.fields.update(
         field for field in ("normals", "colours", "part", "mesh") if field in cloud
     )
@@ -106,12 +106,13 @@ def _count_one(counts: Counts, i: int) -> None:
 
 
 def summarise(splits: Sequence[Counts]) -> dict[str, Any]:
-    """Plain numbers of all splits of one dataset, ready for JSON.
+    """Plain numbers for all splits of one dataset, for JSON.
 
     ``splits`` maps a split to its clouds, clouds per class, points per cloud, longest side of the
-    bounding box, fields, pictures, repeats and unreadable clouds; ``repeats_between`` maps two
-    splits to the clouds of the second that the first has too; ``parts`` maps a class to its parts
-    and these to their shares of its points and of its shapes; ``histograms`` are over all splits.
+    bounding box, fields, images, duplicates and unreadable clouds. ``repeats_between`` maps two
+    splits to the number of clouds of the second that are also in the first. ``parts`` maps a class
+    to its parts, and these to their shares of its points and of its shapes. ``histograms`` are over
+    all splits.
     """
     first = splits[0].source
     points = np.concatenate([c.points[c.readable] for c in splits])
@@ -142,33 +143,33 @@ def _summary(counts: Counts) -> dict[str, Any]:
     return {
         "clouds": source.count,
         "classes": dict(zip(source.classes, per_class.tolist(), strict=False)),
-        "points": _spread(counts.points[readable]),
-        "longest_side": _spread(counts.extents[readable].max(axis=1)),
+        "points": _quantiles(counts.points[readable]),
+        "longest_side": _quantiles(counts.extents[readable].max(axis=1)),
         "fields": dict(sorted(counts.fields.items())),
-        "pictures": int(counts.pictures.sum()),
-        "clouds_with_pictures": int((counts.pictures > 0).sum()),
+        "pictures": int(counts.images.sum()),
+        "clouds_with_pictures": int((counts.images > 0).sum()),
         "repeats": len(counts.contents) - len(set(counts.contents)),
         "unreadable": counts.unreadable,
     }
 
 
-def _spread(values: NDArray[Any]) -> dict[str, float]:
+def _quantiles(values: NDArray[Any]) -> dict[str, float]:
     low, middle, high = values.min(), np.median(values), values.max()
     return {"min": _plain(low), "median": _plain(middle), "max": _plain(high)}
 
 
 def _plain(value: Any) -> float:
-    """With four digits, and without a decimal point where there is nothing behind it."""
-    short = float(f"{value:.4g}") if abs(value) < 1000 else round(float(value))
-    return int(short) if float(short).is_integer() else short
+    """``value`` rounded to four digits; an int if that is whole."""
+    rounded = float(f"{value:.4g}") if abs(value) < 1000 else round(float(value))
+    return int(rounded) if float(rounded).is_integer() else rounded
 
 
 def _histogram(values: NDArray[Any]) -> dict[str, Any]:
     low, high = values.min(), values.max()
     bins = BINS if values.dtype.kind == "f" else min(BINS, int(high - low))
-    if bins and high - low <= 1e-5 * high:  # nothing but rounding
+    if bins and high - low <= 1e-5 * high:  # differences are rounding errors
         bins, high = 0, low
-    # Of integers not more bins than there are values, so that none is empty for arithmetic's sake.
+    # For integers no more bins than values, so that no bin is empty by construction.
     edges = np.linspace(low, high, bins + 1) if bins else np.array([low, low])
     counts = np.histogram(values, edges)[0] if bins else np.array([len(values)])
     return {
@@ -179,10 +180,10 @@ def _histogram(values: NDArray[Any]) -> dict[str, Any]:
 
 
 def _part_names(splits: Sequence[Counts]) -> list[str]:
-    """The dataset's, or numbers where it has none."""
-    named = list(splits[0].source.parts)
+    """The names of the dataset's parts; numbers if it has no names."""
+    names = list(splits[0].source.parts)
     highest = max((part for c in splits for _, part in c.part_points), default=-1)
-    return named or [f"part {i}" for i in range(highest + 1)]
+    return names or [f"part {i}" for i in range(highest + 1)]
 
 
 def _part_shares(splits: Sequence[Counts]) -> dict[str, dict[str, dict[str, float]]]:
@@ -207,22 +208,22 @@ def _part_shares(splits: Sequence[Counts]) -> dict[str, dict[str, dict[str, floa
 
 
 def as_text(statistics: Mapping[str, Any]) -> str:
-    """A table for the terminal: a column per split."""
+    """A table for the terminal, with a column per split."""
     splits = statistics["splits"]
     rows = [(statistics["dataset"], list(splits))]
 
     def add(name: str, value: Any) -> None:
         rows.append((name, [value(split) for split in splits.values()]))
 
-    def span(of: Mapping[str, Any]) -> str:
-        same = of["min"] == of["max"]
-        return f"{of['min']}" if same else f"{of['min']} .. {of['median']} .. {of['max']}"
+    def span(values: Mapping[str, Any]) -> str:
+        low, middle, high = values["min"], values["median"], values["max"]
+        return f"{low}" if low == high else f"{low} .. {middle} .. {high}"
 
     add("clouds", lambda s: str(s["clouds"]))
     add("points (min .. median .. max)", lambda s: span(s["points"]))
-    add("longest side (the same)", lambda s: span(s["longest_side"]))
-    add("pictures", lambda s: str(s["pictures"]))
-    add("repeat another cloud", lambda s: str(s["repeats"]))
+    add("longest side (min .. median .. max)", lambda s: span(s["longest_side"]))
+    add("images", lambda s: str(s["pictures"]))
+    add("duplicates", lambda s: str(s["repeats"]))
     add("unreadable", lambda s: str(len(s["unreadable"])))
     for name in statistics["classes"]:
         add(f"class {name}", lambda s, name=name: str(s["classes"].get(name, 0)))
@@ -237,5 +238,5 @@ def as_text(statistics: Mapping[str, Any]) -> str:
             before, after = pair.split(", ")
             lines.append(f"warning: {number} clouds of {after} are also in {before}")
     if any(s["unreadable"] for s in splits.values()):
-        lines.append("warning: `pointssl data check` says what is wrong with unreadable clouds")
+        lines.append("warning: `pointssl data check` shows the errors of unreadable clouds")
     return "\n".join(lines)

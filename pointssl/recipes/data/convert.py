@@ -1,4 +1,4 @@
-"""`pointssl data convert`: any dataset into a layout that everybody reads, one cloud at a time."""
+"""`pointssl data convert`: converts any dataset to a common layout, one cloud at a time."""
 
 import contextlib
 import dataclasses
@@ -29,16 +29,16 @@ def main(config: ConvertConfig) -> None:
 
 
 def run(config: ConvertConfig) -> Path:
-    """Write the dataset into the new folder ``--out`` and return it. The clouds come out y-up.
+    """Writes the dataset, y-up, to the new folder ``--out`` and returns that.
 
-    * packed: ``OUT/SPLIT`` as :mod:`.packing.arrays` lays it out, for ``--data packed``.
-      Pictures and meshes stay where they are; their paths are kept.
-    * hdf5: the files of ``modelnet40_ply_hdf5_2048``; or of ``shapenet_part_seg_hdf5_data`` if the
-      classes and parts are those of ShapeNetPart. Without colours and pictures.
-    * ply: ``OUT/SPLIT/CLASS/NAME.ply``, for ``--data folder``. Without pictures.
+    * packed: ``OUT/SPLIT`` in the layout of :mod:`.packing.arrays`, for ``--data packed``. The
+      paths of images and meshes are stored, the files are not copied.
+    * hdf5: the layout of ``modelnet40_ply_hdf5_2048``; or of ``shapenet_part_seg_hdf5_data`` if the
+      classes and parts are those of ShapeNetPart. Without colours and images.
+    * ply: ``OUT/SPLIT/CLASS/NAME.ply``, for ``--data folder``. Without images.
 
-    A dataset without classes gets one of its own name in hdf5 and ply. Whatever goes wrong,
-    ``--out`` is complete or does not exist.
+    In hdf5 and ply, a dataset without classes gets one class, named like the dataset. If anything
+    fails, ``--out`` does not exist.
 
     Raises:
         UsageError: ``--out`` exists, the dataset has no such split, or an option does not fit.
@@ -46,18 +46,18 @@ def run(config: ConvertConfig) -> Path:
     """
     out = config.out.expanduser().absolute()
     if out.exists() or out.is_symlink():
-        raise UsageError(f"--out {config.out}: exists. Name a new folder, or remove this one.")
+        raise UsageError(f"--out {config.out}: exists. Choose a new folder, or remove this one.")
     sources = open_splits(config)
     for source in sources:
         if safe_name(source.split) != source.split:
-            raise UsageError(f"--split {source.split!r}: must be able to name a file")
+            raise UsageError(f"--split {source.split!r}: must be a valid file name")
     write = {"packed": _write_packed, "hdf5": _write_hdf5, "ply": _write_ply}[config.to]
     notes: list[str] = []
     with _complete_folder(out) as folder:
         for source in sources:
             notes += source.notes
-            repeated = _Count()
-            write(_chosen(source, config, repeated), config, folder, notes)
+            repeated = _Counter()
+            write(_with_chosen_points(source, config, repeated), config, folder, notes)
             if repeated.value:
                 notes.append(
                     f"{source.split}: {repeated.value} of {source.count} clouds have fewer than "
@@ -69,40 +69,41 @@ def run(config: ConvertConfig) -> Path:
 
 
 def open_splits(config: ConvertConfig) -> list[Source]:
-    """The split that is asked for, or all that the dataset has.
+    """The requested split, or all that the dataset has.
 
     Raises:
-        UserError: a split can't be opened; with "all", other than because there is no such split.
+        UserError: a split can't be opened; with "all", one that the dataset has.
     """
     if config.split != "all":
         return [list_split(config, config.split, on_unpaired=config.on_unpaired)]
-    found: list[Source] = []
-    refused: list[UsageError] = []
+    opened: list[Source] = []
+    missing: list[UsageError] = []
     for split in splits_of(config.data):
         try:
-            found.append(list_split(config, split, on_unpaired=config.on_unpaired))
+            opened.append(list_split(config, split, on_unpaired=config.on_unpaired))
         except UsageError as error:  # no such split
-            refused.append(error)
+            missing.append(error)
         except DataError as error:
-            done = f" Or convert one split: --split {found[0].split}." if found else ""
-            raise DataError(f"{error}{done}") from None
-    if not found:
-        raise refused[0]
-    return found
+            hint = f" Or convert one split: --split {opened[0].split}." if opened else ""
+            raise DataError(f"{error}{hint}") from None
+    if not opened:
+        raise missing[0]
+    return opened
 
 
 @dataclasses.dataclass
-class _Count:
+class _Counter:
     value: int = 0
 
 
-def _chosen(source: Source, config: ConvertConfig, repeated: _Count) -> Source:
-    """The source with each cloud checked, with normals if they are wanted, and its points chosen.
+def _with_chosen_points(source: Source, config: ConvertConfig, repeated: _Counter) -> Source:
+    """The source with checked clouds, estimated normals if requested, and chosen points.
 
-    Axes and scale are still those of the dataset.
+    Axes and scale are still those of the dataset. ``repeated`` counts the clouds with too few
+    points.
     """
 
-    raw = dataclasses.replace(source, up_axis="y")  # turned when it is written
+    raw = dataclasses.replace(source, up_axis="y")  # rotated only when it is written
 
     def read(index: int) -> Cloud:
         cloud = prepare(raw, index, "none")
@@ -137,9 +138,9 @@ def _write_hdf5(source: Source, config: ConvertConfig, folder: Path, notes: list
         (folder / "shape_names.txt").write_text(names, encoding="utf-8")
     listing = f"{source.split}_hdf5_file_list.txt" if as_parts else f"{source.split}_files.txt"
     with Hdf5Shards(folder, source.split, listing) as shards:
-        for cloud in _ready(source, config):
+        for cloud in _prepared(source, config):
             shards.append(cloud)
-            _left_out(cloud, ("colours", "place", "images"), "hdf5", notes)
+            _note_left_out(cloud, ("colours", "place", "images"), "hdf5", notes)
 
 
 def _write_ply(source: Source, config: ConvertConfig, folder: Path, notes: list[str]) -> None:
@@ -147,10 +148,10 @@ def _write_ply(source: Source, config: ConvertConfig, folder: Path, notes: list[
     folders = [folder / source.split / name for name in safe_names(classes)]
     for path in folders:
         path.mkdir(parents=True)
-    for cloud in _ready(source, config):
+    for cloud in _prepared(source, config):
         name = cloud["name"].removeprefix(f"{classes[cloud['label']]}/")
         write_ply(free_path(folders[cloud["label"]], name, ".ply"), cloud)
-        _left_out(cloud, ("place", "images"), "ply", notes)
+        _note_left_out(cloud, ("place", "images"), "ply", notes)
 
 
 def _scale(config: ConvertConfig) -> str:
@@ -161,8 +162,8 @@ def _classes(source: Source) -> tuple[str, ...]:
     return source.classes or (source.dataset,)
 
 
-def _ready(source: Source, config: ConvertConfig) -> Iterator[Cloud]:
-    """The clouds as they are written: y-up, normalised, of class 0 where there are no classes."""
+def _prepared(source: Source, config: ConvertConfig) -> Iterator[Cloud]:
+    """The clouds as they are written: y-up, normalised, of class 0 if there are no classes."""
     if not source.count:
         raise DataError(f"{source.dataset}: the split {source.split!r} is empty")
     bar = tqdm(
@@ -174,23 +175,24 @@ def _ready(source: Source, config: ConvertConfig) -> Iterator[Cloud]:
         yield cloud
 
 
-def _left_out(cloud: Cloud, fields: tuple[str, ...], to: str, notes: list[str]) -> None:
+def _note_left_out(cloud: Cloud, fields: tuple[str, ...], to: str, notes: list[str]) -> None:
+    """Adds a note about each field of the cloud that the files can't contain."""
     for field in fields:
-        note = f"{field} are no part of {to} files and were left out"
+        note = f"{field} can't be stored in {to} files and were left out"
         if cloud.get(field) is not None and len(cloud[field]) and note not in notes:  # type: ignore[literal-required]
             notes.append(note)
 
 
 @contextlib.contextmanager
 def _complete_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside ``out`` that is renamed at the end, or removed after an error."""
+    """A temporary folder beside ``out``, which is renamed at the end, or removed after an error."""
     temporary = out.with_name(f"{out.name}.unfinished")
     try:
         with locked(temporary, say=lambda line: print(line, flush=True)):
-            if out.exists():  # another process finished it while we waited
+            if out.exists():  # another process finished it meanwhile
                 temporary.rmdir()
-                raise UsageError(f"--out {out}: exists. Name a new folder, or remove this one.")
-            _empty(temporary)  # of what a killed process left
+                raise UsageError(f"--out {out}: exists. Choose a new folder, or remove this one.")
+            _empty(temporary)  # a killed process may have left files
             try:
                 yield temporary
                 os.rename(temporary, out)
@@ -210,4 +212,4 @@ def _empty(folder: Path) -> None:
 
 def _unwritable(out: Path, error: OSError) -> DataError:
     reason = " ".join((error.strerror or str(error)).split())
-    return DataError(f"cannot write {out}: {reason}. Name a folder with space: --out.")
+    return DataError(f"cannot write {out}: {reason}. Choose a folder with space: --out.")

@@ -1,4 +1,4 @@
-"""`pointssl data list`: which datasets are known, where they come from, and which are here."""
+"""`pointssl data list`: the known datasets, where to get them, and which are on this machine."""
 
 import json
 import os
@@ -19,18 +19,17 @@ _HINT = (
 
 
 def run(config: ListConfig) -> dict[str, dict[str, Any]]:
-    """Plain facts by name; a dataset that is not here has ``"found": None``. Never raises for what
-    is absent.
+    """What is known about each dataset, by name; ``"found"`` is None if it is not on this machine.
 
     Raises:
-        DataError: ``config.data_root`` is no folder.
-        UsageError: ``config.name`` is no dataset.
+        DataError: ``config.data_root`` is not a folder.
+        UsageError: ``config.name`` is not a dataset.
     """
     root = (config.data_root or Path(os.environ.get("POINTSSL_DATA") or "data")).expanduser()
     if config.data_root is not None and not root.is_dir():
         raise DataError(f"--data-root {config.data_root}: no such folder")
     entries = CATALOGUE if config.name is None else {config.name: find_entry(config.name)}
-    return {name: _facts(entry, find_dataset(name, root)) for name, entry in entries.items()}
+    return {name: _describe(entry, find_dataset(name, root)) for name, entry in entries.items()}
 
 
 def main(config: ListConfig) -> None:
@@ -40,19 +39,19 @@ def main(config: ListConfig) -> None:
 
 
 def found_here(root: Path | None) -> dict[str, str]:
-    """``"9840 train, 2468 test in 40 classes"`` or ``"not found"``, of each that has a layout."""
-    laid_out = [name for name in DATASETS if CATALOGUE[name].origin != "generated"]
-    return {name: str(find_dataset(name, root)) for name in laid_out if name != "folder"}
+    """For each dataset in files ``"9840 train, 2468 test in 40 classes"`` or ``"not found"``."""
+    in_files = [name for name in DATASETS if CATALOGUE[name].origin != "generated"]
+    return {name: str(find_dataset(name, root)) for name in in_files if name != "folder"}
 
 
-def _facts(entry: Entry, found: LocalDataset) -> dict[str, Any]:
+def _describe(entry: Entry, local: LocalDataset) -> dict[str, Any]:
     clouds: Any = dict(entry.clouds)
     if entry.by_classes:
         clouds = {f"{count} classes": dict(each) for count, each in entry.by_classes.items()}
-    here = None
-    if found.splits:
-        folder = None if entry.origin == "generated" else str(found.folder)
-        here = {"folder": folder, "clouds": found.splits, "classes": found.classes}
+    found = None
+    if local.splits:
+        folder = None if entry.origin == "generated" else str(local.folder)
+        found = {"folder": folder, "clouds": local.splits, "classes": local.classes}
     return {
         "title": entry.title,
         "layout": entry.layout,
@@ -63,18 +62,18 @@ def _facts(entry: Entry, found: LocalDataset) -> dict[str, Any]:
         "terms": entry.terms,
         "home": entry.home,
         "origin": entry.origin,
-        "how": entry.how or f"pointssl data download {found.name}",
+        "how": entry.how or f"pointssl data download {local.name}",
         "addresses": [url for archive in entry.archives for url in archive.urls],
-        "found": here,
+        "found": found,
     }
 
 
-def as_text(facts: dict[str, dict[str, Any]]) -> str:
-    """A table for 100 columns, or all about a single dataset."""
-    if len(facts) == 1:
-        return "\n".join(_card(*next(iter(facts.items()))))
+def as_text(datasets: dict[str, dict[str, Any]]) -> str:
+    """A table for 100 columns; for a single dataset all that is known about it."""
+    if len(datasets) == 1:
+        return "\n".join(_card(*next(iter(datasets.items()))))
     rows = [("name", "clouds", "classes", "up", "GB", "from", "here")]
-    for name, one in facts.items():
+    for name, one in datasets.items():
         rows.append(
             (
                 name,
@@ -83,7 +82,7 @@ def as_text(facts: dict[str, dict[str, Any]]) -> str:
                 one["up_axis"],
                 f"{one['gigabytes']:g}" if one["gigabytes"] else "",
                 one["origin"],
-                _here(one),
+                _local_counts(one),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
@@ -97,13 +96,13 @@ def as_text(facts: dict[str, dict[str, Any]]) -> str:
 
 
 def _card(name: str, one: dict[str, Any]) -> list[str]:
-    """A dataset in lines of ``what: text``, wrapped for 100 columns."""
+    """A dataset in lines of a label and a text, wrapped at 100 columns."""
     clouds = one["clouds"]
     if clouds and all(isinstance(each, dict) for each in clouds.values()):
         counts = "; ".join(f"{key}: {_numbers(each)}" for key, each in clouds.items())
     else:
         counts = _numbers(clouds, one["classes"])
-    here = one["found"]
+    found = one["found"]
     lines = {
         "layout": one["layout"],
         "clouds": counts,
@@ -113,14 +112,14 @@ def _card(name: str, one: dict[str, Any]) -> list[str]:
         "home": one["home"],
         "get it": one["how"],
         "from": " ".join(one["addresses"]),
-        "here": "no" if here is None else _numbers(here["clouds"], here["classes"]),
-        "folder": (here or {}).get("folder") or "",
+        "here": "no" if found is None else _numbers(found["clouds"], found["classes"]),
+        "folder": (found or {}).get("folder") or "",
     }
     text = textwrap.wrap(f"{name}: {one['title']}", 100)
-    for what, value in lines.items():
+    for label, value in lines.items():
         if value:
             text += textwrap.wrap(
-                value, 100, initial_indent=f"  {what:<8}", subsequent_indent=" " * 10,
+                value, 100, initial_indent=f"  {label:<8}", subsequent_indent=" " * 10,
                 break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
     return text
@@ -132,13 +131,13 @@ def _numbers(clouds: dict[str, int], classes: int | None = None) -> str:
 
 
 def _counts(clouds: dict[str, Any]) -> str:
-    """``"9840/2468"``; the layout that several datasets share has the first."""
+    """``"9840/2468"``; of a layout that several datasets share, those of the first dataset."""
     first = next(iter(clouds.values()), None)
     return _counts(first) if isinstance(first, dict) else "/".join(map(str, clouds.values()))
 
 
-def _here(one: dict[str, Any]) -> str:
-    """What lies here, and that it is not the original, where its classes tell."""
+def _local_counts(one: dict[str, Any]) -> str:
+    """The clouds on this machine, and the classes if their number is not the official one."""
     found = one["found"]
     if found is None:
         return "-"

@@ -1,4 +1,4 @@
-"""Pictures of a dataset's meshes or clouds: to look at them, or to train on."""
+"""`pointssl data render`: images of a dataset's meshes or clouds, to look at or to train on."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +21,7 @@ from pointssl_datasets.serving.dataset import CloudDataset
 from pointssl_datasets.serving.mixing import PointDataset
 
 SHEET_ROWS, SHEET_COLUMNS = 12, 8  # clouds and views on the contact sheet
-THUMBNAIL, LABEL = 112, 14  # pixels: side of a picture, height of the line below a row
+THUMBNAIL, LABEL = 112, 14  # pixels: side of an image, height of the label below a row
 
 
 def main(config: RenderConfig) -> None:
@@ -30,13 +30,13 @@ def main(config: RenderConfig) -> None:
 
 
 def run(config: RenderConfig) -> Path:
-    """Write ``OUT/CLASS/NAME/NN.png`` (RGBA) per view and ``OUT/contact.png``; returns the latter.
+    """Writes ``OUT/CLASS/NAME/NN.png`` (RGBA) per view and ``OUT/contact.png``; returns the latter.
 
-    A cloud that was drawn from a mesh is rendered from that mesh, and coloured clouds in their
-    colours. In a dataset without classes it is ``OUT/NAME/NN.png``. What is there is overwritten.
+    A cloud that was sampled from a mesh is rendered from that mesh; a cloud with colours in these
+    colours. Without classes the files are ``OUT/NAME/NN.png``. Existing files are overwritten.
 
     Raises:
-        DataError: the dataset can't be read, or the names of its clouds can't be those of folders.
+        DataError: the dataset can't be read, or names of clouds are not valid names of folders.
         UsageError: an option that does not fit the dataset.
     """
     alone = World(0, 0, 1, torch.device("cpu"))
@@ -45,29 +45,29 @@ def run(config: RenderConfig) -> Path:
     )
     for note in data.notes:
         alone.say(f"note: {note}")
-    chosen = spread(len(data), config.limit).tolist()
+    chosen = evenly_spaced(len(data), config.limit).tolist()
     folders = folders_of(data, chosen)
     meshes = Meshes(data)
-    on_sheet = {chosen[i] for i in spread(len(chosen), SHEET_ROWS)}
+    on_sheet = {chosen[i] for i in evenly_spaced(len(chosen), SHEET_ROWS)}
     rows = []
     bar = tqdm(chosen, "render", unit="cloud", disable=not config.progress)
     for index, folder in zip(bar, folders, strict=True):
-        pictures = draw(data, index, meshes.of(index), config)
+        images = render(data, index, meshes.of(index), config)
         (config.out / folder).mkdir(parents=True, exist_ok=True)
-        for view, picture in enumerate(pictures):
-            save_png(picture, config.out / folder / f"{view:02d}.png")
+        for view, image in enumerate(images):
+            save_png(image, config.out / folder / f"{view:02d}.png")
         if index in on_sheet:
-            rows.append((folder.as_posix(), pictures[:SHEET_COLUMNS]))
+            rows.append((folder.as_posix(), images[:SHEET_COLUMNS]))
     contact = config.out / "contact.png"
     save_png(contact_sheet(rows), contact)
     return contact
 
 
-def draw(
+def render(
     data: PointDataset, index: int, mesh: tuple[Path, str] | None, config: RenderConfig
 ) -> NDArray[np.uint8]:
-    """``(views, size, size, 4)`` of one cloud, or of its ``mesh``: a path and the axis up in it."""
-    how: dict[str, Any] = {
+    """Images ``(views, size, size, 4)`` of a cloud, or of its ``mesh``: a path and its up axis."""
+    options: dict[str, Any] = {
         "views": config.views,
         "size": config.image_size,
         "seed": config.seed,
@@ -75,15 +75,15 @@ def draw(
         "cameras": config.cameras,
     }
     if mesh is not None:
-        return render_mesh_file(*mesh, **how)
+        return render_mesh_file(*mesh, **options)
     cloud = data[index]
     normals = cloud["feats"].numpy() if config.normals else None
     colours = cloud["colour"].numpy() if "colour" in cloud else None
-    return render_views(cloud["xyz"].numpy(), normals, colours=colours, **how)
+    return render_views(cloud["xyz"].numpy(), normals, colours=colours, **options)
 
 
 class Meshes:
-    """The mesh files behind the clouds of a dataset or mixture."""
+    """The mesh files that the clouds of a dataset or mixture were sampled from."""
 
     def __init__(self, data: PointDataset) -> None:
         self._data = data
@@ -97,36 +97,35 @@ class Meshes:
         }
 
     def of(self, index: int) -> tuple[Path, str] | None:
-        """The file and the axis that points up in it; None: draw the cloud."""
+        """The file and its up axis; None if the cloud is not from a mesh."""
         member, row = self._data.origin(index)
         paths, up_axis = self._of[member.folder]
         return (paths[row][0], up_axis) if paths[row] else None
 
 
-def spread(count: int, limit: int | None) -> NDArray[np.int64]:
-    """At most ``limit`` of the indices below ``count``, evenly spaced, so that no class is left out
-    merely because it comes late."""
-    wanted = count if limit is None else min(limit, count)
-    return (np.arange(wanted) * count) // max(wanted, 1)
+def evenly_spaced(count: int, limit: int | None) -> NDArray[np.int64]:
+    """At most ``limit`` of the indices below ``count``, evenly spaced to include all classes."""
+    chosen = count if limit is None else min(limit, count)
+    return (np.arange(chosen) * count) // max(chosen, 1)
 
 
 def folders_of(data: PointDataset, chosen: list[int]) -> list[Path]:
-    """``CLASS/NAME`` of each cloud, or ``NAME`` without classes; all different.
+    """The folder ``CLASS/NAME`` of each cloud, or ``NAME`` without classes; all are different.
 
     Raises:
-        DataError: a name is absolute, climbs with ``..``, or leads to the folder of another one.
+        DataError: a name is absolute, contains ``..``, or leads to the folder of another cloud.
     """
-    names, labels = data.names, data.labels  # a mixture makes both anew each time
+    names, labels = data.names, data.labels  # a mixture computes both on each access
     taken: dict[PurePosixPath, str] = {}
     folders = []
     for index in chosen:
         name, label = names[index], int(labels[index])
         kind = data.classes[label] if data.classes and label >= 0 else ""
-        own = name.removeprefix(f"{kind}/") if kind else name  # names often begin with their class
-        path = PurePosixPath(kind, own)
+        short = name.removeprefix(f"{kind}/") if kind else name  # names often begin with the class
+        path = PurePosixPath(kind, short)
         if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
             raise DataError(
-                f"{data.name}: the cloud {name!r} can't be the name of a folder. "
+                f"{data.name}: the name of the cloud {name!r} is not a valid name of a folder. "
                 "Rename it in the dataset."
             )
         other = taken.setdefault(path, name)
@@ -140,24 +139,24 @@ def contact_sheet(rows: list[tuple[str, NDArray[np.uint8]]]) -> NDArray[np.uint8
     """Rows of thumbnails on white, a label under each: ``(R * (112 + 14), V * 112, 3)``.
 
     Args:
-        rows: per cloud its label and its pictures (V, H, W, 4), the same V in each.
+        rows: per cloud its label and its images (V, H, W, 4), with the same V in each.
     """
     height, width = len(rows) * (THUMBNAIL + LABEL), len(rows[0][1]) * THUMBNAIL
     sheet = Image.new("RGB", (width, height), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    for i, (label, pictures) in enumerate(rows):
+    for i, (label, images) in enumerate(rows):
         top = i * (THUMBNAIL + LABEL)
-        for j, picture in enumerate(pictures):
-            small = Image.fromarray(picture).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+        for j, image in enumerate(images):
+            small = Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
             sheet.paste(small, (j * THUMBNAIL, top), mask=small)
-        text = label.encode("ascii", "replace").decode()  # the built-in font has little else
+        text = label.encode("ascii", "replace").decode()  # the built-in font has few other letters
         while len(text) > 1 and pen.textlength(text, font) > width - 8:
-            text = text[1:]  # the end of a name tells more than its beginning
+            text = text[1:]  # the end of a name is more specific than its beginning
         pen.text((4, top + THUMBNAIL), text, fill=(90, 90, 90), font=font)
     return np.asarray(sheet)
 
 
-def save_png(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write (H, W, 3 or 4); a file is whole or not there."""
+def save_png(image: NDArray[np.uint8], path: Path) -> None:
+    """Writes an image (H, W, 3 or 4), atomically."""
     with whole_file(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+        Image.fromarray(image).save(temporary, format="PNG")

@@ -1,4 +1,4 @@
-"""A dataset at a glance: a contact sheet, a page to turn its clouds about, and its statistics."""
+"""`pointssl data show`: a contact sheet, an interactive page, and statistics of a dataset."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ from pointssl_datasets.points.normals import estimate_normals
 from pointssl_datasets.rendering.clouds import render_mesh_file, render_views
 from pointssl_datasets.viewer import part_colours, write_page
 
-PICTURE = 400  # pixels, side of what is drawn for the contact sheet
+IMAGE_SIZE = 400  # pixels, side of an image on the contact sheet
 GREY = 0.72  # of points without a part
 
 
@@ -38,13 +38,12 @@ def main(config: ShowConfig) -> None:
 
 
 def run(config: ShowConfig) -> list[Path]:
-    """Write show.png, show.html, statistics.png and statistics.json into OUT; prints a table.
+    """Writes show.png, show.html, statistics.png and statistics.json to OUT, and prints a table.
 
-    A cloud that can't be read is counted as such and left out; ``pointssl data check`` says what
-    is wrong with it.
+    Clouds that can't be read are counted and left out; ``pointssl data check`` shows their errors.
 
     Raises:
-        UserError: the dataset can't be opened, not one cloud can be read, OUT can't be written.
+        UserError: the dataset can't be opened, no cloud can be read, or OUT can't be written.
     """
     splits = [count(source, progress=config.progress) for source in open_splits(config)]
     statistics = summarise(splits)
@@ -54,7 +53,7 @@ def run(config: ShowConfig) -> list[Path]:
     counts = next(c for c in splits if c.source.split == config.split)
     chosen = choose(counts.labels, counts.readable, config.limit)
     clouds = [
-        drawn(counts.source, index, config)
+        displayed(counts.source, index, config)
         for index in tqdm(chosen.tolist(), "read", unit="cloud", disable=not config.progress)
     ]
 
@@ -65,8 +64,8 @@ def run(config: ShowConfig) -> list[Path]:
         title = f"{config.data_root.resolve().name} · {source.split}"
     subtitle = f"{len(clouds):,} of {source.count:,} clouds"
     if source.classes:
-        seen = len({cloud["label"] for cloud in clouds})
-        subtitle += f", {seen} of {len(source.classes)} classes"
+        shown = len({cloud["label"] for cloud in clouds})
+        subtitle += f", {shown} of {len(source.classes)} classes"
     paths = [out / name for name in ("show.png", "show.html", "statistics.png", "statistics.json")]
     _make_folder(out)
     colours = part_colours(parts)
@@ -83,25 +82,26 @@ def run(config: ShowConfig) -> list[Path]:
 
 
 def open_splits(config: ShowConfig) -> list[Source]:
-    """The split that is shown, and whichever others the dataset has, in their usual order.
+    """The split to show, and the others that exist, in their usual order.
 
     Raises:
-        UserError: the split that is shown can't be opened.
+        UserError: the split to show can't be opened.
     """
-    found = {config.split: list_split(config, config.split, on_unpaired=config.on_unpaired)}
+    opened = {config.split: list_split(config, config.split, on_unpaired=config.on_unpaired)}
     order = splits_of(config.data)
     for split in order:
-        if split not in found:
-            # The dataset has no such split, or it is not here.
+        if split not in opened:
+            # The dataset has no such split, or it is not on this machine.
             with suppress(UserError):
-                found[split] = list_split(config, split, on_unpaired=config.on_unpaired)
-    return sorted(found.values(), key=lambda s: order.index(s.split) if s.split in order else 9)
+                opened[split] = list_split(config, split, on_unpaired=config.on_unpaired)
+    return sorted(opened.values(), key=lambda s: order.index(s.split) if s.split in order else 9)
 
 
 def choose(labels: NDArray[np.int64], readable: NDArray[np.bool_], limit: int) -> NDArray[np.int64]:
-    """At most ``limit`` clouds, sorted by class: as many of each class as of any other, as far as
-    there are so many, and evenly spread within each. With more classes than ``limit``, one cloud
-    each of classes that are evenly spread.
+    """Indices of at most ``limit`` clouds, sorted by class.
+
+    All classes get equal numbers, as far as they have clouds, evenly spaced within the class. With
+    more classes than ``limit``, evenly spaced classes get one cloud each.
 
     Args:
         labels, readable: ``(M,)``.
@@ -125,48 +125,48 @@ def choose(labels: NDArray[np.int64], readable: NDArray[np.bool_], limit: int) -
     return np.concatenate(picked) if picked else np.empty(0, dtype=np.int64)
 
 
-def drawn(source: Source, index: int, config: ShowConfig) -> dict[str, Any]:
-    """A cloud as it is shown: y-up, its points chosen, with normals and its first picture."""
+def displayed(source: Source, index: int, config: ShowConfig) -> dict[str, Any]:
+    """A cloud as it is shown: y-up, with chosen points, normals and its first image."""
     cloud = source.read(index)
     turn = TO_Y_UP[source.up_axis]
-    kept = _kept(cloud, config, index)
-    xyz = cloud["xyz"][kept] @ turn.T
+    rows = _choose_rows(cloud, config, index)
+    xyz = cloud["xyz"][rows] @ turn.T
     shown: dict[str, Any] = {
         "name": source.names[index],
         "label": int(cloud.get("label", -1)),
         "xyz": xyz,
         "estimated": "normals" not in cloud,
-        "image": _picture(cloud.get("images", [])),
+        "image": _first_image(cloud.get("images", [])),
         "mesh": cloud.get("mesh"),
     }
     if "normals" in cloud:
-        shown["normals"] = cloud["normals"][kept] @ turn.T
+        shown["normals"] = cloud["normals"][rows] @ turn.T
     elif len(xyz) > 2:
-        shown["normals"] = estimate_normals(xyz)  # for the light
+        shown["normals"] = estimate_normals(xyz)  # for shading
     if "colours" in cloud:
-        shown["colours"] = cloud["colours"][kept]
+        shown["colours"] = cloud["colours"][rows]
     if "part" in cloud:
-        shown["part"] = cloud["part"][kept]
+        shown["part"] = cloud["part"][rows]
     return shown
 
 
-def _kept(cloud: Cloud, config: ShowConfig, index: int) -> NDArray[np.int64]:
-    """Which points: all of them if there are no more than wanted."""
+def _choose_rows(cloud: Cloud, config: ShowConfig, index: int) -> NDArray[np.int64]:
+    """The rows of the points to show; all if there are at most ``config.points``."""
     points = min(len(cloud["xyz"]), config.points)
-    how = config.sampling if points < len(cloud["xyz"]) else "first"
-    return choose_points(cloud["xyz"], points, how, seed=config.seed, epoch=0, index=index)
+    sampling = config.sampling if points < len(cloud["xyz"]) else "first"
+    return choose_points(cloud["xyz"], points, sampling, seed=config.seed, epoch=0, index=index)
 
 
-def _picture(paths: Iterable[Path]) -> NDArray[np.uint8] | None:
-    """The first that can be read, ``(H, W, 3)`` and not wider or higher than it has to be."""
+def _first_image(paths: Iterable[Path]) -> NDArray[np.uint8] | None:
+    """The first image that can be read, ``(H, W, 3)``, scaled to fit the contact sheet."""
     for path in paths:
         try:
-            square = Image.fromarray(load_image(path, 2 * PICTURE))
+            square = Image.fromarray(load_image(path, 2 * IMAGE_SIZE))
             with Image.open(path) as header:
                 width, height = header.size
         except DataError:
             continue
-        scale = PICTURE / max(width, height)
+        scale = IMAGE_SIZE / max(width, height)
         size = (max(1, round(scale * width)), max(1, round(scale * height)))
         return np.asarray(square.resize(size, Image.Resampling.LANCZOS))
     return None
@@ -175,7 +175,7 @@ def _picture(paths: Iterable[Path]) -> NDArray[np.uint8] | None:
 def _cell(
     cloud: Mapping[str, Any], source: Source, colours: NDArray[np.uint8], seed: int
 ) -> dict[str, Any]:
-    """What the contact sheet has of a cloud."""
+    """The cell of a cloud on the contact sheet."""
     paint, parts = cloud.get("colours"), []
     if "part" in cloud:
         part = cloud["part"]
@@ -184,12 +184,12 @@ def _cell(
         paint = np.full((len(part), 3), GREY)
         paint[known] = 0.2 + 0.8 * colours[part[known]] / 255  # shading makes them darker
     group = source.classes[cloud["label"]] if source.classes else ""
-    how: dict[str, Any] = {"views": 1, "size": PICTURE, "seed": seed}
+    options: dict[str, Any] = {"views": 1, "size": IMAGE_SIZE, "seed": seed}
     if cloud["mesh"] is not None and paint is None:
-        picture = render_mesh_file(cloud["mesh"], source.up_axis, **how)[0]
+        picture = render_mesh_file(cloud["mesh"], source.up_axis, **options)[0]
     else:
         normals = None if cloud["estimated"] else cloud["normals"]
-        picture = render_views(cloud["xyz"], normals, colours=paint, **how)[0]
+        picture = render_views(cloud["xyz"], normals, colours=paint, **options)[0]
     return {
         "group": group,
         "name": cloud["name"].removeprefix(f"{group}/"),

@@ -10,8 +10,8 @@ from PIL import Image
 
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.source import Source
-from pointssl_datasets.checking.clouds import Seen, audit_classes, audit_split, repeated
-from pointssl_datasets.checking.content import content_of, digest_of
+from pointssl_datasets.checking.clouds import AuditState, audit_classes, audit_split, repeated
+from pointssl_datasets.checking.content import content_digest, file_digest
 from pointssl_datasets.checking.files import audit_files
 from pointssl_datasets.checking.findings import KINDS, Findings
 from pointssl_datasets.checking.images import check_images
@@ -39,7 +39,7 @@ def cloud(seed=0, **more):
 def found(source, points=10, seen=None, findings=None):
     """Kind -> (count, examples)."""
     findings = findings or Findings("mine")
-    audit_split(source, findings, seen or Seen(), points=points)
+    audit_split(source, findings, seen or AuditState(), points=points)
     return {f.kind: (f.count, f.examples) for f in findings.sorted()}
 
 
@@ -105,7 +105,7 @@ def test_duplicates_and_two_classes():
 
 
 def test_leakage_is_named_in_train():
-    seen, findings = Seen(), Findings("mine")
+    seen, findings = AuditState(), Findings("mine")
     found(source_of([cloud(0), cloud(1)], "test"), seen=seen, findings=findings)
     kinds = found(source_of([cloud(2), cloud(1), cloud(1)]), seen=seen, findings=findings)
     assert kinds["leakage"] == (2, ("m1: is m1 of test", "m2: is m1 of test"))
@@ -165,7 +165,7 @@ def test_fields_that_only_some_have():
 
 
 def test_classes_between_the_splits():
-    seen, findings = Seen(), Findings("mine")
+    seen, findings = AuditState(), Findings("mine")
     names = ("bed", "chair", "lamp", "sofa")
     for split, labels in (("test", (0, 1)), ("train", (0, 2))):
         clouds = [cloud(100 * len(split) + label, label=label) for label in labels]
@@ -216,7 +216,7 @@ def test_digest_is_of_the_content(tmp_path):
     big = os.urandom(3_000_000)
     for name, content in (("a", big), ("b", big), ("c", big[:-1]), ("d", b"")):
         (tmp_path / name).write_bytes(content)
-    a, b, c, d = (digest_of(tmp_path / name) for name in "abcd")
+    a, b, c, d = (file_digest(tmp_path / name) for name in "abcd")
     assert a == b
     assert len({a, c, d}) == 3
 
@@ -290,15 +290,15 @@ def test_warnings_keep_five_names_only():
 def test_the_order_of_the_points_does_not_hide_a_repeat():
     cloud = random_cloud(50)
     other = np.random.default_rng(3).permutation(cloud)
-    assert content_of({"xyz": cloud}) == content_of({"xyz": other})
+    assert content_digest({"xyz": cloud}) == content_digest({"xyz": other})
     other[7, 2] += 1e-6
-    assert content_of({"xyz": cloud}) != content_of({"xyz": other})
+    assert content_digest({"xyz": cloud}) != content_digest({"xyz": other})
 
 
 def test_clouds_of_one_name_are_found():
     source = dataclasses.replace(source_of([cloud(i) for i in range(3)]), names=["same"] * 3)
     findings = Findings("mine")
-    audit_split(source, findings, Seen(), points=10)
+    audit_split(source, findings, AuditState(), points=10)
     (twice,) = (f for f in findings.sorted() if f.kind == "name")
     assert (twice.severity, twice.examples) == ("error", ("same: 3 clouds",))
     assert findings.skips == []

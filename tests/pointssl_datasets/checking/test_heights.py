@@ -110,25 +110,25 @@ def posed():
 def test_procedural_shapes_are_recognised_however_they_lie(posed, axis):
     # First from y-up to z-up, then the axis up.
     turn = np.array(TURNS[axis]) @ np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
-    assert votes_of((xyz @ turn.T, name) for xyz, name in posed).found().axis == axis
+    assert votes_of((xyz @ turn.T, name) for xyz, name in posed).result().axis == axis
 
 
 def test_silent_about_what_is_turned_at_random(posed):
     rng = np.random.default_rng(0)
     for _ in range(5):
-        assert votes_of((xyz @ random_turn(rng), name) for xyz, name in posed).found() is None
+        assert votes_of((xyz @ random_turn(rng), name) for xyz, name in posed).result() is None
 
 
 def test_silent_about_few_clouds_one_class_and_unknown_ones(posed):
-    assert votes_of(posed[:100]).found() is None  # at most 7 a class
-    assert votes_of((xyz, name) for xyz, name in posed if name == "table").found() is None
-    assert votes_of((xyz, f"{name}-like") for xyz, name in posed).found() is None
+    assert votes_of(posed[:100]).result() is None  # at most 7 a class
+    assert votes_of((xyz, name) for xyz, name in posed if name == "table").result() is None
+    assert votes_of((xyz, f"{name}-like") for xyz, name in posed).result() is None
 
 
 def test_silent_about_classes_that_differ(posed):
     turn = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]])  # y to x
     mixed = [(xyz @ turn.T if hash_even(name) else xyz, name) for xyz, name in posed]
-    assert votes_of(mixed).found() is None
+    assert votes_of(mixed).result() is None
 
 
 def hash_even(name):
@@ -159,7 +159,7 @@ def test_modelnet10_test_split_however_it_lies(axis):
     with h5py.File(folder / "ply_data_test0.h5") as file:
         data, label = file["data"][::3], file["label"][::3].ravel()
     turn = np.array(TURNS[axis]).T
-    found = votes_of((xyz @ turn, names[i]) for xyz, i in zip(data, label, strict=True)).found()
+    found = votes_of((xyz @ turn, names[i]) for xyz, i in zip(data, label, strict=True)).result()
     assert found.axis == axis
     assert found.agree == found.classes >= 8
 
@@ -192,4 +192,4 @@ def test_psb_is_y_up():
         for kind in ("vehicle", "hat", "gun", "aircraft")
         for path in sorted((SHARED / "data/psb21/train" / kind).glob("*.npy"))
     ]
-    assert votes_of(clouds).found().axis == "y"
+    assert votes_of(clouds).result().axis == "y"

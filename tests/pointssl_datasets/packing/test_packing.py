@@ -8,7 +8,7 @@ from packing_sources import files_under, make_clouds, make_source, packed
 from pointssl_datasets.base.axes import TO_Y_UP
 from pointssl_datasets.base.errors import DataError, UsageError
 from pointssl_datasets.base.source import Cloud
-from pointssl_datasets.checking.clouds import Seen, audit_split
+from pointssl_datasets.checking.clouds import AuditState, audit_split
 from pointssl_datasets.checking.findings import Findings
 from pointssl_datasets.packing.arrays import read_array, read_meta, read_names, read_paths
 from pointssl_datasets.packing.npy_stream import NpyStream
@@ -221,5 +221,5 @@ def test_what_packing_refuses_checking_finds(tmp_path, field, values):
     with pytest.raises(DataError, match="c1"):
         packed(tmp_path, clouds)
     findings = Findings("mine")
-    audit_split(make_source(clouds), findings, Seen(), points=10)
+    audit_split(make_source(clouds), findings, AuditState(), points=10)
     assert [(skip.name, skip.why.partition(":")[0]) for skip in findings.skips] == [("c1", field)]

@@ -149,7 +149,7 @@ def snapshot(root):
 def test_nothing_is_wrong_with_a_good_folder(tmp_path):
     report = checked(write_good(tmp_path))
     assert report.exit_code == 0
-    assert report.as_text() == "27 clouds read in 2 splits: nothing is wrong."
+    assert report.as_text() == "27 clouds read in 2 splits: no problems found."
 
 
 def test_a_messy_folder_is_described_fixed_and_then_loads(tmp_path):
@@ -305,21 +305,19 @@ def test_wrong_axis(tmp_path):
         assert bool(findings) == raised
         if raised:
             assert findings[0].todo == "Pass --up-axis y."
-            assert f"taken to be {up_axis}-up" in findings[0].examples[0]
+            assert f"assumed to be {up_axis}-up" in findings[0].examples[0]
         assert report.exit_code == 0
 
 
 def test_shapes_on_their_head_cannot_be_helped_by_an_option(tmp_path):
     root = write_shapes(tmp_path, (1, -1, -1))
     (finding,) = (f for f in checked(root).findings if f.kind == "axis")
-    assert (
-        finding.todo == "The shapes stand on their head: negate y and one more axis in the files."
-    )
+    assert finding.todo == "The shapes are upside down: negate y and one more axis in the files."
 
 
 def test_generated_shapes_have_nothing_wrong():
     report = checked(None, "shapes", size=160)
-    assert report.as_text() == "320 clouds read in 2 splits: nothing is wrong."
+    assert report.as_text() == "320 clouds read in 2 splits: no problems found."
 
 
 @needs_shared
@@ -344,7 +342,7 @@ def test_modelnet10_declared_y_up_is_found_out():
 def test_a_skip_list_that_cannot_be_written(tmp_path):
     root = write_messy(tmp_path / "data")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="Name another file with --skip-list"):
+    with pytest.raises(UserError, match="Choose another file with --skip-list"):
         checked(root, fix=True, skip_list=tmp_path / "file" / "mine.tsv")
 
 

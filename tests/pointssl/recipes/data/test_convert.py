@@ -257,7 +257,7 @@ def test_a_second_conversion_to_the_same_place_waits_and_is_refused(tmp_path, cl
     with started(*words) as one, started(*words) as two:
         ended = [process.communicate(timeout=LIMIT) for process in (one, two)]
         assert sorted([one.returncode, two.returncode]) == [0, 2]
-    assert sum("exists. Name a new folder" in said for _, said in ended) == 1
+    assert sum("exists. Choose a new folder" in said for _, said in ended) == 1
     assert not (tmp_path / "out.unfinished").exists()
     assert open_source("packed", tmp_path / "out", "train").count > 0
 
@@ -335,7 +335,7 @@ def test_names_never_lead_out(tmp_path):
 
 
 def test_a_split_must_name_a_file(tmp_path):
-    with pytest.raises(UsageError, match="must be able to name a file"):
+    with pytest.raises(UsageError, match="must be a valid file name"):
         convert.run(config(None, tmp_path / "out", data="my_dataset:Hostile", split="../x"))
 
 
@@ -355,5 +355,5 @@ def test_the_command(tmp_path, clouds, capfd):
     words = ["data", "convert", "--data", "folder", "--data-root", root, "--no-progress"]
     out = worked(capfd, *words, "--to", "hdf5", "--points", 32, "--out", tmp_path / "out")
     assert out.splitlines()[-1] == str(tmp_path / "out")
-    assert "colours are no part of hdf5 files" in out
+    assert "colours can't be stored in hdf5 files" in out
     assert "exists" in refused(capfd, 2, *words, "--out", tmp_path / "out")

@@ -146,7 +146,7 @@ def test_without_classes_a_name_is_the_folder(tmp_path, monkeypatch):
 )
 def test_names_that_lead_out_of_the_folder(tmp_path, monkeypatch, name, classes):
     clouds = [{"name": n, "xyz": POINTS, "label": len(classes) - 1} for n in ("fine", name)]
-    with pytest.raises(DataError, match="can't be the name of a folder") as caught:
+    with pytest.raises(DataError, match="is not a valid name of a folder") as caught:
         render(tmp_path, monkeypatch, clouds, classes=classes)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()  # refused before anything is drawn

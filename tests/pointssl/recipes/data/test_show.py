@@ -77,7 +77,7 @@ def test_pictures_stand_beside_their_clouds_and_one_damaged_cloud_is_left_out(tm
     statistics = json.loads(paths[3].read_text())
     assert list(statistics["splits"]["train"]["unreadable"]) == ["bed/m1"]
     assert statistics["splits"]["train"]["pictures"] == 8
-    assert "`pointssl data check` says what is wrong" in capsys.readouterr().out
+    assert "`pointssl data check` shows the errors" in capsys.readouterr().out
     page = paths[1].read_text(encoding="utf-8")
     assert page.count("data:image/jpeg") == 7
     assert "<i>" not in page
