@@ -1,1 +1,1 @@
-"""What happens inside an encoder: cost, statistics, attention, similarity of layers."""
+"""Inspection of encoders: cost, feature statistics, attention, similarity of layers."""

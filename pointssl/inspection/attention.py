@@ -1,4 +1,4 @@
-"""How widely the attention of each layer spreads: the entropy of its weights."""
+"""Entropy of attention weights: how widely the attention of each layer spreads."""
 
 import inspect
 import math
@@ -16,24 +16,25 @@ from pointssl.inspection.profile import whole_layers
 
 
 class Entropies(NamedTuple):
-    """Of one call: entropies in nats, means over the queries ``(B, H)``, and the number of keys."""
+    """Attention entropies of one call, in nats, averaged over queries ``(B, H)``, and the number of
+    keys."""
 
     values: Tensor
     keys: int
 
 
-Found = dict[str, list[Entropies]]
+EntropiesByName = dict[str, list[Entropies]]
 
 
 def entropies(weights: Tensor) -> Entropies:
-    """Of attention weights ``(B, H, M, K)``; each row is scaled to the sum 1."""
+    """Compute the entropies of attention weights ``(B, H, M, K)``, whose rows are normalised."""
     share = weights.float().clamp(min=0)
     share = share / share.sum(-1, keepdim=True).clamp(min=1e-30)
     return Entropies(torch.special.entr(share).sum(-1).mean(-1).cpu(), weights.shape[-1])
 
 
 def summarise_entropies(calls: list[Entropies]) -> dict[str, Any]:
-    """Mean, mean of each head, and the entropy of uniform weights."""
+    """Return the mean, the mean of each head, and the entropy of uniform weights."""
     together = torch.cat([call.values for call in calls]).double()
     return {
         "mean": float(together.mean()),
@@ -43,52 +44,52 @@ def summarise_entropies(calls: list[Entropies]) -> dict[str, Any]:
 
 
 @contextmanager
-def watched_attention(encoder: nn.Module) -> Iterator[Found]:
-    """Entropies of the attention in every forward pass inside, by the name of its module.
+def watched_attention(encoder: nn.Module) -> Iterator[EntropiesByName]:
+    """Record the attention entropies of every forward pass in a ``with`` block, by module name.
 
-    Whose weights are looked at: modules with a method ``weights`` that takes the inputs of
-    ``forward`` and gives ``(B, H, M, K)``; ``scaled_dot_product_attention``, whose weights are
-    computed again from its queries and keys; and torch's ``MultiheadAttention``.
+    Covered are modules with a method ``weights`` that takes the inputs of ``forward`` and returns
+    ``(B, H, M, K)``; ``scaled_dot_product_attention``, whose weights are recomputed from queries
+    and keys; and torch's ``MultiheadAttention``.
     """
-    found: Found = {}
-    open_: list[tuple[str, bool]] = []  # modules at work, and whether they tell their weights
-    busy = False  # computing weights: not part of the pass
+    recorded: EntropiesByName = {}
+    open_: list[tuple[str, bool]] = []  # running modules, and whether they have a method `weights`
+    busy = False  # computing weights, which is not part of the pass
 
-    def tells(module: nn.Module) -> bool:
+    def has_weights_method(module: nn.Module) -> bool:
         return inspect.ismethod(getattr(module, "weights", None))
 
     def before(name: str, module: nn.Module, inputs: Any) -> None:
-        open_.append((name, tells(module)))
+        open_.append((name, has_weights_method(module)))
 
     def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal busy
         open_.pop()
-        if not tells(module) or busy:
+        if not has_weights_method(module) or busy:
             return
         busy = True
         try:
-            given, named = inputs
-            weights = module.weights(*given, **named)  # type: ignore[operator]
+            args, kwargs = inputs
+            weights = module.weights(*args, **kwargs)  # type: ignore[operator]
         finally:
             busy = False
         if isinstance(weights, Tensor) and weights.dim() == 4:
-            found.setdefault(name, []).append(entropies(weights))
+            recorded.setdefault(name, []).append(entropies(weights))
 
     class Watch(TorchFunctionMode):
         def __torch_function__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             call, named = func, kwargs or {}
-            if busy or any(told for _, told in open_):
+            if busy or any(own_weights for _, own_weights in open_):
                 return call(*args, **named)
             name = open_[-1][0] if open_ else ""
             if func is F.scaled_dot_product_attention:
-                found.setdefault(name, []).append(_of_products(*args, **named))
+                recorded.setdefault(name, []).append(_product_entropies(*args, **named))
             elif func is F.multi_head_attention_forward:
-                asked = {**named, "need_weights": True, "average_attn_weights": False}
-                output, weights = call(*args, **asked)
+                with_weights = {**named, "need_weights": True, "average_attn_weights": False}
+                output, weights = call(*args, **with_weights)
                 headed = weights if weights.dim() == 4 else weights[None]
-                found.setdefault(name, []).append(entropies(headed))
+                recorded.setdefault(name, []).append(entropies(headed))
                 if not named.get("need_weights", True):
                     return output, None
                 average = named.get("average_attn_weights", True)
@@ -96,10 +97,10 @@ def watched_attention(encoder: nn.Module) -> Iterator[Found]:
             return call(*args, **named)
 
     with whole_layers(), hooked(encoder, after, before), Watch():
-        yield found
+        yield recorded
 
 
-def _of_products(
+def _product_entropies(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -109,10 +110,10 @@ def _of_products(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Entropies:
-    """Of ``scaled_dot_product_attention``, which keeps its weights to itself.
+    """Compute the entropies of ``scaled_dot_product_attention``, which does not return its weights.
 
     Args:
-        query: ``(..., H, M, D)``; ``key (..., H, K, D)``.
+        query, key: ``(..., H, M, D)`` and ``(..., H, K, D)``.
     """
     queries, keys = query.shape[-2], key.shape[-2]
     if enable_gqa:
@@ -124,7 +125,7 @@ def _of_products(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     parts = [_headed(t) for t in (query, key, attn_mask) if t is not None]
     values = []
-    for q, k, *mask in zip(*parts, strict=True):  # a cloud at a time: the weights are H x M x K
+    for q, k, *mask in zip(*parts, strict=True):  # by cloud, as the weights are H x M x K numbers
         logits = scale * (q.float() @ k.float().mT)
         if mask and mask[0].dtype == torch.bool:
             logits = logits.masked_fill(~mask[0], -torch.inf)
@@ -135,5 +136,5 @@ def _of_products(
 
 
 def _headed(value: Tensor) -> Tensor:
-    """``(..., H, M, D)`` or ``(B, M, D)`` as ``(B, H, M, D)``."""
+    """Reshape ``(..., H, M, D)`` or ``(B, M, D)`` to ``(B, H, M, D)``."""
     return value[:, None] if value.dim() == 3 else value.flatten(0, -4)

@@ -1,4 +1,4 @@
-"""How alike two layers are: linear CKA (Kornblith et al. 2019, arXiv 1905.00414)."""
+"""Similarity of layers: linear CKA (Kornblith et al. 2019, arXiv 1905.00414)."""
 
 import math
 from collections.abc import Mapping
@@ -8,23 +8,23 @@ from torch import Tensor
 
 
 def cka(x: Tensor, y: Tensor) -> float:
-    """Centred kernel alignment of two sets of features of the same rows, with linear kernels.
+    """Compute the linear centred kernel alignment of two sets of features of the same rows.
 
-    1 for features that are equal up to rotation, scale and shift; about 0 for independent ones.
-    HSIC is estimated without bias (Song et al. 2012), as the plain estimate grows with the number
-    of channels; it can be slightly negative. NaN where one of them does not vary.
+    It is 1 for features that are equal up to rotation, scale and shift, about 0 for independent
+    ones, and NaN if one is constant. HSIC uses the unbiased estimate (Song et al. 2012), as the
+    plain one grows with the number of channels; it can be slightly negative.
 
     Args:
-        x: ``(R, C)``, ``y (R, D)``, at least 4 rows.
+        x, y: ``(R, C)`` and ``(R, D)``, at least 4 rows.
     """
-    x, y = _ready(x), _ready(y)
+    x, y = _standardise(x), _standardise(y)
     return _alignment(_hsic(x, y), _hsic(x, x), _hsic(y, y))
 
 
 def cka_matrix(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> list[list[float]]:
-    """:func:`cka` of each layer of ``first``, a row, with each of ``second``, a column."""
-    rows = [_ready(x) for x in first.values()]
-    columns = [_ready(y) for y in second.values()]
+    """Compute :func:`cka` of each layer of ``first`` (rows) with each of ``second`` (columns)."""
+    rows = [_standardise(x) for x in first.values()]
+    columns = [_standardise(y) for y in second.values()]
     own_rows, own_columns = ([_hsic(x, x) for x in part] for part in (rows, columns))
     return [
         [_alignment(_hsic(x, y), a, b) for y, b in zip(columns, own_columns, strict=True)]
@@ -33,7 +33,7 @@ def cka_matrix(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> lis
 
 
 def cka_reference(x: Tensor, y: Tensor) -> float:
-    """The same by the two Gram matrices ``(R, R)``, as Song et al. write it."""
+    """Reference for :func:`cka` with Gram matrices ``(R, R)``, as written by Song et al."""
 
     def gram(features: Tensor) -> Tensor:
         features = features.double()
@@ -51,8 +51,8 @@ def cka_reference(x: Tensor, y: Tensor) -> float:
     return hsic(k, m) / math.sqrt(hsic(k, k) * hsic(m, m))
 
 
-def _ready(features: Tensor) -> Tensor:
-    """Centred, about as large as 1, in float64; zeros where nothing but rounding varies."""
+def _standardise(features: Tensor) -> Tensor:
+    """Centre and scale to norms of about 1, in float64; zeros if only rounding varies."""
     features = features.double()
     size = features.abs().amax()
     features = features - features.mean(0)
@@ -63,9 +63,9 @@ def _ready(features: Tensor) -> Tensor:
 
 
 def _hsic(x: Tensor, y: Tensor) -> float:
-    """Of the kernels ``x x'`` and ``y y'`` without their diagonals, up to a factor of the rows.
+    """Compute HSIC of the kernels ``x x'`` and ``y y'`` without diagonals, up to a constant factor.
 
-    Every term of :func:`cka_reference` is a product of features: ``(R, R)`` is never made.
+    Every term of :func:`cka_reference` is a product of features, so no matrix ``(R, R)`` is needed.
     """
     count = len(x)
     a, b = x.square().sum(1), y.square().sum(1)  # the diagonals

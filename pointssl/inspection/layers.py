@@ -1,4 +1,5 @@
-"""One look at the features inside an encoder, over all clouds: statistics, attention, samples."""
+"""One pass over all clouds that collects a network's inner features: statistics, attention,
+samples."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -14,8 +15,8 @@ from pointssl_datasets.base.errors import UserError
 
 
 class Batch(NamedTuple):
-    """Clouds by name; ``xyz (B, N, 3)``, ``feats (B, N, C)`` if the encoder takes such; and of each
-    cloud the points that are sampled, ``(B, P)``."""
+    """Named clouds: ``xyz (B, N, 3)``, ``feats (B, N, C)`` if the encoder takes them, and the
+    indices ``(B, P)`` of the points sampled from each cloud."""
 
     names: list[str]
     xyz: Tensor
@@ -24,15 +25,15 @@ class Batch(NamedTuple):
 
 
 class Inside(NamedTuple):
-    """What was found.
+    """Features inside an encoder.
 
     Attributes:
-        statistics: of each layer, see :meth:`LayerSums.statistics`, and its ``attention``.
-        attention: of each module that has some, see :func:`summarise_entropies`.
+        statistics: by layer, see :meth:`LayerSums.statistics`, with its ``attention``.
+        attention: by attention module, see :func:`summarise_entropies`.
         xyz: the first clouds ``(S, N, 3)``.
-        shown: features of each layer at all their points ``(S, N, C)``.
-        sampled: at the sampled points of all clouds ``(R, C)``.
-        unplaced: layers whose places are not known; they are in neither of the two.
+        shown: by layer, features at all points of the first clouds ``(S, N, C)``.
+        sampled: by layer, features at the sampled points of all clouds ``(R, C)``.
+        unplaced: layers whose places are unknown; ``shown`` and ``sampled`` lack them.
     """
 
     statistics: dict[str, dict[str, Any]]
@@ -45,34 +46,34 @@ class Inside(NamedTuple):
 
 @torch.no_grad()
 def look_inside(encoder: nn.Module, batches: Iterable[Batch], show: int) -> Inside:
-    """Passes ``batches`` through ``encoder``, which is in evaluation mode.
+    """Pass ``batches`` through ``encoder``, which is in evaluation mode, and collect its features.
 
     Args:
-        show: of how many clouds, from the first on, all features are kept.
+        show: number of clouds, from the first, of which all features are kept.
 
     Raises:
-        UserError: a feature is not finite; it is said where that begins.
+        UserError: a feature is not finite; the message names the first module that fails.
     """
     names: tuple[str, ...] | None = None
     sums: dict[str, LayerSums] = {}
     shown: dict[str, list[Tensor]] = {}
     sampled: dict[str, list[Tensor]] = {}
     calls: dict[str, Any] = {}
-    given: list[Any] = []
+    outputs: list[Any] = []
     clouds: list[Tensor] = []
     left = show
-    handle = encoder.register_forward_hook(lambda module, inputs, output: given.append(output))
+    handle = encoder.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     try:
         for batch in batches:
             if names is None:
                 names = layers_found(encoder, batch.xyz, batch.feats)
                 sums = {name: LayerSums() for name in names}
-            given.clear()
-            with watched_attention(encoder) as found:
+            outputs.clear()
+            with watched_attention(encoder) as entropies_by_name:
                 layers = layer_outputs(encoder, names, batch.xyz, batch.feats)
-            if not is_finite((given, list(layers.values()))):
-                _explain(encoder, batch)
-            for name, entropies in found.items():
+            if not is_finite((outputs, list(layers.values()))):
+                _raise_not_finite(encoder, batch)
+            for name, entropies in entropies_by_name.items():
                 calls.setdefault(name, []).extend(entropies)
             rows = torch.arange(len(batch.xyz), device=batch.xyz.device)[:, None]
             for name, layer in layers.items():
@@ -80,8 +81,8 @@ def look_inside(encoder: nn.Module, batches: Iterable[Batch], show: int) -> Insi
                 placed = on_points(layer, batch.xyz)
                 if placed is not None:
                     shown.setdefault(name, []).append(placed[:left].float().cpu())
-                    taken = placed[rows, batch.sampled].flatten(0, 1)
-                    sampled.setdefault(name, []).append(taken.float().cpu())
+                    sample = placed[rows, batch.sampled].flatten(0, 1)
+                    sampled.setdefault(name, []).append(sample.float().cpu())
             clouds.append(batch.xyz[:left].cpu())
             left -= len(clouds[-1])
     finally:
@@ -101,18 +102,18 @@ def look_inside(encoder: nn.Module, batches: Iterable[Batch], show: int) -> Insi
 
 
 def _attention_in(layer: str, attention: dict[str, dict[str, Any]]) -> dict[str, float] | None:
-    """Mean over the modules with attention in a layer, itself included."""
+    """Average over the attention modules in a layer, including the layer itself."""
     inside = [row for name, row in attention.items() if f"{name}.".startswith(f"{layer}.")]
     if not inside:
         return None
     return {key: sum(row[key] for row in inside) / len(inside) for key in ("mean", "uniform")}
 
 
-def _explain(encoder: nn.Module, batch: Batch) -> None:
-    """Raises UserError: which cloud, and which module is the first to fail."""
+def _raise_not_finite(encoder: nn.Module, batch: Batch) -> None:
+    """Raise a UserError that names the cloud and the first module that fails."""
     for i, name in enumerate(batch.names):
         feats = None if batch.feats is None else batch.feats[i : i + 1]
-        said = first_not_finite(encoder, batch.xyz[i : i + 1], feats)
-        if said is not None:
-            raise UserError(f"features of {name} are not finite. The first such are of {said}")
-    raise UserError(f"features of {batch.names[0]} and others together are not finite")
+        culprit = first_not_finite(encoder, batch.xyz[i : i + 1], feats)
+        if culprit is not None:
+            raise UserError(f"features of {name} are not finite. The first such are of {culprit}")
+    raise UserError(f"features of a batch with {batch.names[0]} are not finite")

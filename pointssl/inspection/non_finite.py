@@ -1,4 +1,4 @@
-"""Which module is the first to give something that is not finite."""
+"""Find the first module whose output is not finite."""
 
 from typing import Any
 
@@ -11,33 +11,33 @@ from pointssl.ops.backends import using
 
 
 def is_finite(value: Any) -> bool:
-    """Whether all numbers of all tensors in ``value`` are."""
+    """Return whether all tensors in ``value`` are finite."""
     return all(bool(tensor.isfinite().all()) for tensor in tensors_of(value))
 
 
 @torch.no_grad()
 def first_not_finite(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = None) -> str | None:
-    """What to tell of the module that finishes first with values that are NaN or infinite.
+    """Describe the module that is the first to finish with NaN or infinite values.
 
     Args:
-        xyz: ``(B, N, 3)``, ``feats`` likewise, both finite.
+        xyz, feats: ``(B, N, 3)`` and ``(B, N, C)``, both finite.
 
     Returns:
-        e.g. ``"edge_convs.1 (EdgeConv), from input that still is; of its weights linear.weight is
-        not"``; None where everything is finite.
+        e.g. ``"edge_convs.1 (EdgeConv), from input that still is; of its weights linear.weight are
+        not finite"``; None if everything is finite.
     """
-    found: list[str] = []
+    descriptions: list[str] = []
 
     def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if found or is_finite(output):
+        if descriptions or is_finite(output):
             return
         state = "still is" if is_finite(inputs) else "already is not"
         broken = [key for key, value in module.state_dict().items() if not is_finite(value)]
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         weights = f"; of its weights {broken[0]}{more} are not finite" if broken else ""
         title = name or "the encoder itself"
-        found.append(f"{title} ({type(module).__name__}), from input that {state}{weights}")
+        descriptions.append(f"{title} ({type(module).__name__}), from input that {state}{weights}")
 
     with using("torch"), whole_layers(), hooked(encoder, after):
         encoder(xyz, feats)
-    return found[0] if found else None
+    return descriptions[0] if descriptions else None

@@ -1,4 +1,4 @@
-"""What a forward pass is made of: its modules as a tree, and what each of them costs."""
+"""Profile of a forward pass: the tree of its modules, and the cost of each."""
 
 import statistics
 import time
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 
 class Call(NamedTuple):
-    """One call of a module: who called it (None: nobody), and a stamp before and after it."""
+    """One call of a module: its caller (None for the root), and stamps before and after it."""
 
     name: str
     caller: str | None
@@ -31,26 +31,26 @@ class Call(NamedTuple):
 def profile_modules(
     encoder: nn.Module, xyz: Tensor, feats: Tensor | None = None, *, passes: int = 5
 ) -> list[Row]:
-    """Every module that a forward pass calls, each before those that it calls, in their order.
+    """Profile every module that a forward pass calls, in the order of the calls, callers first.
 
     Args:
-        encoder: in evaluation mode, on the device of ``xyz``; the module called ``""``.
+        encoder: in evaluation mode, on the device of ``xyz``; its own name is ``""``.
         xyz: ``(B, N, 3)``.
-        passes: of which the time is the median; one more warms up.
+        passes: number of timed passes, of which the median is taken; one more warms up.
 
     Returns:
         rows with ``name``, ``class``, ``caller``, ``depth``, ``calls``; ``in`` and ``out``, shapes
-        of all tensors of its first call; ``parameters``; ``multiply_adds`` of matrix products and
-        convolutions; ``seconds``; ``output_bytes``; ``peak_bytes``, the most memory above that
-        before the call (None on the CPU). All count what the module calls in, but for those in
-        ``own``: ``parameters``, ``multiply_adds``, ``seconds`` of what it does itself.
+        of all tensors of the first call; ``parameters``; ``multiply_adds`` of matrix products and
+        convolutions; ``seconds``; ``output_bytes``; ``peak_bytes``, the peak memory added during
+        the call (None on a CPU). All include the modules that it calls; ``own`` has
+        ``parameters``, ``multiply_adds`` and ``seconds`` without them.
     """
 
     def run() -> Any:
         return encoder(xyz, feats)
 
     with whole_layers():
-        rows = _outlined(encoder, run)
+        rows = _outline(encoder, run)
         _add(rows, "multiply_adds", _multiply_adds(encoder, run))
         run()
         timed = [_seconds(encoder, run, xyz.device) for _ in range(passes)]
@@ -64,7 +64,7 @@ def profile_modules(
 
 @contextmanager
 def whole_layers() -> Iterator[None]:
-    """torch's encoder layer calls the modules inside it, which in evaluation it would bypass."""
+    """Make torch's encoder layer call its submodules, which its fast path would bypass."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -74,7 +74,7 @@ def whole_layers() -> Iterator[None]:
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and dicts, in their order."""
+    """Yield all tensors in nested tuples, lists and dicts, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
@@ -84,8 +84,8 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
         yield from tensors_of(list(value.values()))
 
 
-def _outlined(encoder: nn.Module, run: Callable[[], Any]) -> dict[str, Row]:
-    """The rows by name, with all that needs no measuring."""
+def _outline(encoder: nn.Module, run: Callable[[], Any]) -> dict[str, Row]:
+    """Return the rows by name, with everything that needs no measurement."""
     rows: dict[str, Row] = {}
     open_: list[str] = []
 
@@ -105,15 +105,15 @@ def _outlined(encoder: nn.Module, run: Callable[[], Any]) -> dict[str, Row]:
 
     def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         open_.pop()
-        row, found = rows[name], list(tensors_of(output))
+        row, outputs = rows[name], list(tensors_of(output))
         row["calls"] += 1
-        row.setdefault("out", [tuple(tensor.shape) for tensor in found])
-        row["output_bytes"] += sum(tensor.numel() * tensor.element_size() for tensor in found)
+        row.setdefault("out", [tuple(tensor.shape) for tensor in outputs])
+        row["output_bytes"] += sum(tensor.numel() * tensor.element_size() for tensor in outputs)
 
     with hooked(encoder, after, before):
         run()
     modules = dict(encoder.named_modules())
-    # By identity: a parameter that two modules share is one.
+    # By identity, so that a parameter shared by two modules counts once.
     weights = {name: {id(p): p.numel() for p in modules[name].parameters()} for name in rows}
     for name, row in rows.items():
         elsewhere = {key for other in rows if rows[other]["caller"] == name
@@ -126,8 +126,8 @@ def _outlined(encoder: nn.Module, run: Callable[[], Any]) -> dict[str, Row]:
 
 
 def _calls(encoder: nn.Module, run: Callable[[], Any], stamp: Callable[[], Any]) -> list[Call]:
-    """The calls of a pass, with ``stamp()`` before and after each."""
-    found: list[Call] = []
+    """Record the calls of a pass, with ``stamp()`` before and after each."""
+    calls: list[Call] = []
     open_: list[tuple[str, Any]] = []
 
     def before(name: str, module: nn.Module, inputs: Any) -> None:
@@ -136,14 +136,14 @@ def _calls(encoder: nn.Module, run: Callable[[], Any], stamp: Callable[[], Any])
     def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         end = stamp()
         _, start = open_.pop()
-        found.append(Call(name, open_[-1][0] if open_ else None, start, end))
+        calls.append(Call(name, open_[-1][0] if open_ else None, start, end))
 
     with hooked(encoder, after, before):
         run()
-    return found
+    return calls
 
 
-Sums = tuple[dict[str, float], dict[str, float]]  # by module: all in all, and its own
+Sums = tuple[dict[str, float], dict[str, float]]  # by module: with and without its callees
 
 
 def _summed(calls: list[Call], between: Callable[[Any, Any], float]) -> Sums:
@@ -165,25 +165,25 @@ def _add(rows: dict[str, Row], key: str, sums: Sums) -> None:
 
 
 def _multiply_adds(encoder: nn.Module, run: Callable[[], Any]) -> Sums:
-    """Half of the operations that torch counts: it takes a multiply-add for two."""
-    # The one attention kernel that torch's own table lacks.
+    """Return half of the operations that torch counts, as it counts a multiply-add as two."""
+    # The only attention kernel missing from torch's own table.
     kernel = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
     counter = FlopCounterMode(
         display=False, custom_mapping={kernel: _attention_operations} if kernel else None
     )
-    with using("torch"), counter:  # which sees torch's products alone, not those of kernels
+    with using("torch"), counter:  # the counter can't see products in our kernels
         calls = _calls(encoder, run, counter.get_total_flops)
     return _summed(calls, lambda start, end: (end - start) // 2)
 
 
 def _attention_operations(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
-    """Of both products of an attention: ``(B, H, M, D)``, ``(B, H, K, D)``, ``(B, H, K, E)``."""
+    """Count both products of an attention: ``(B, H, M, D)``, ``(B, H, K, D)``, ``(B, H, K, E)``."""
     batch, heads, queries, channels = query
     return 2 * batch * heads * queries * key[2] * (channels + value[3])
 
 
 def _seconds(encoder: nn.Module, run: Callable[[], Any], device: torch.device) -> Sums:
-    """By the clock, or on a GPU by its own events, which need not wait for each other."""
+    """Measure seconds by the clock, or on a GPU by CUDA events, which need no synchronisation."""
     if device.type != "cuda":
         return _summed(_calls(encoder, run, time.perf_counter), lambda start, end: end - start)
 
@@ -198,24 +198,24 @@ def _seconds(encoder: nn.Module, run: Callable[[], Any], device: torch.device) -
 
 
 def _peak_bytes(encoder: nn.Module, run: Callable[[], Any], device: torch.device) -> dict[str, int]:
-    """The most GPU memory during each module's call, above that before it."""
+    """Measure the peak GPU memory that each module's call adds."""
     peaks: dict[str, int] = defaultdict(int)
-    open_: list[list[int]] = []  # of the modules at work: memory at the start, the most since then
+    open_: list[list[int]] = []  # of running modules: memory at the start, peak since then
 
-    def note() -> None:
-        """There is one high-water mark for all: take it to everybody, and begin anew."""
+    def update_peaks() -> None:
+        """Read the device's only peak counter for all running modules, and reset it."""
         most = torch.cuda.max_memory_allocated(device)
         for module in open_:
             module[1] = max(module[1], most)
         torch.cuda.reset_peak_memory_stats(device)
 
     def before(name: str, module: nn.Module, inputs: Any) -> None:
-        note()
-        held = torch.cuda.memory_allocated(device)
-        open_.append([held, held])
+        update_peaks()
+        allocated = torch.cuda.memory_allocated(device)
+        open_.append([allocated, allocated])
 
     def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        note()
+        update_peaks()
         start, most = open_.pop()
         peaks[name] = max(peaks[name], most - start)
 

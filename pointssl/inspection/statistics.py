@@ -1,4 +1,4 @@
-"""What the features of a layer look like in numbers: size, spread, rank, outliers."""
+"""Statistics of a layer's features: norms, spread, rank, outliers."""
 
 import math
 from typing import Any
@@ -10,10 +10,10 @@ OUTLIER = 3.0  # times the median norm
 
 
 def effective_rank(singular_values: Tensor) -> float:
-    """The exponential of the entropy of the singular values, scaled to the sum 1; 0 for none.
+    """Compute the effective rank: the exponential of the entropy of the normalised singular values;
+    0 if all are zero.
 
-    Roy and Vetterli 2007: as many directions as would carry the features if all were equally
-    strong.
+    Roy and Vetterli 2007: the number of equally strong directions with the same entropy.
     """
     total = singular_values.sum()
     if total <= 0:
@@ -22,8 +22,7 @@ def effective_rank(singular_values: Tensor) -> float:
 
 
 class LayerSums:
-    """What the statistics of a layer need, summed over batches of clouds: the features themselves
-    are not kept."""
+    """Accumulates a layer's statistics over batches of clouds, without keeping the features."""
 
     def __init__(self) -> None:
         self.norms: list[Tensor] = []
@@ -32,7 +31,7 @@ class LayerSums:
         self.places = 0
 
     def add(self, features: Tensor) -> None:
-        """Features ``(B, M, C)`` of further clouds."""
+        """Add the features ``(B, M, C)`` of further clouds."""
         features = features.detach().double()
         rows = features.flatten(0, 1)
         self.places = max(self.places, features.shape[1])
@@ -42,21 +41,21 @@ class LayerSums:
         self.products = products if self.products is None else self.products + products
 
     def statistics(self) -> dict[str, Any]:
-        """Numbers of the layer.
+        """Compute the statistics of the layer.
 
         Returns:
             ``places``, ``channels``; ``norm``: mean, std, median, largest and ``largest_ratio``,
-            the largest over the median; ``outliers``: how many norms are above :data:`OUTLIER`
-            times the median (Darcet et al. 2024, arXiv 2309.16588), and their share; ``spread``:
-            standard deviation over the places, all channels together, relative to the root mean
-            square norm, 0 where all features are alike; ``between``: share of that variance which
-            lies between clouds (None without any); ``rank``: :func:`effective_rank`.
+            the largest over the median; ``outliers``: count and share of norms above
+            :data:`OUTLIER` times the median (Darcet et al. 2024, arXiv 2309.16588); ``spread``:
+            standard deviation of the features relative to their root mean square norm, 0 if all
+            features are equal; ``between``: share of that variance between clouds (None if there
+            is no variance); ``rank``: :func:`effective_rank`.
         """
         assert self.products is not None
         norms, means = torch.cat(self.norms), torch.cat(self.means)
         median = float(norms.median())
         outliers = int((norms > OUTLIER * median).sum())
-        # Every cloud has as many places, so the mean of means is that of all features.
+        # All clouds have the same number of places, so the mean of means is the overall mean.
         square = float(norms.square().mean())
         middle = means.mean(0)
         variance = max(0.0, square - float(middle.square().sum()))

@@ -55,7 +55,7 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.3).loss, (a, b))
 
 
-def test_neither_length_nor_order_of_the_kinds_matters():
+def test_norms_and_order_of_the_inputs_do_not_matter():
     a, b = rows(6, 5), rows(6, 5, seed=1)
     loss = float(nt_xent(a, b).loss)
     assert float(nt_xent(b, a).loss) == pytest.approx(loss)

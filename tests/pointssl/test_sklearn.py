@@ -50,7 +50,7 @@ def test_without_a_checkpoint(checkpoint):
         PointEncoder(*checkpoint).fit(clouds())
 
 
-def test_scale_and_place_do_not_matter_unless_asked(checkpoint):
+def test_features_ignore_scale_and_position_by_default(checkpoint):
     X = clouds()
     encoder = PointEncoder(checkpoint).fit()
     assert np.allclose(encoder.transform(X), encoder.transform(7 * X + 5), atol=1e-4)
@@ -58,7 +58,7 @@ def test_scale_and_place_do_not_matter_unless_asked(checkpoint):
     assert not np.allclose(raw.transform(X), raw.transform(7 * X + 5), atol=1e-2)
 
 
-def test_a_cloud_is_encoded_by_itself(checkpoint):
+def test_a_clouds_feature_does_not_depend_on_other_clouds(checkpoint):
     ragged = [clouds(1, n, seed=n)[0] for n in (20, 40, 90)]  # fewer, and more, than are seen
     encoder = PointEncoder(checkpoint, batch_size=2).fit()
     together = encoder.transform(ragged)
@@ -67,7 +67,7 @@ def test_a_cloud_is_encoded_by_itself(checkpoint):
         assert np.allclose(encoder.transform(one[None])[0], feature, atol=1e-5)
 
 
-def test_parameters_decide_what_is_seen(checkpoint):
+def test_parameters_change_the_sampled_points(checkpoint):
     X = clouds(points=100)
     first = PointEncoder(checkpoint).fit().transform(X)
     assert np.array_equal(first, PointEncoder(checkpoint).fit().transform(X))
@@ -205,7 +205,7 @@ def test_the_checks_of_scikit_learn(tmp_path):
     assert passed > 30
 
 
-def test_it_says_that_it_takes_three_dimensions(checkpoint):
+def test_tags_declare_three_dimensional_input(checkpoint):
     tags = PointEncoder(checkpoint).__sklearn_tags__()
     assert tags.input_tags.three_d_array
     assert not tags.input_tags.two_d_array

@@ -1,1 +1,1 @@
-"""Everything that is drawn with matplotlib."""
+"""Figures, drawn with matplotlib."""

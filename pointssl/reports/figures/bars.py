@@ -1,4 +1,4 @@
-"""Bars that compare encoders: a group for each measure, a bar for each encoder."""
+"""Bar charts that compare encoders: a group for each metric, a bar for each encoder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,14 +26,14 @@ def bars_figure(
     note: str,
     path: Path | str,
 ) -> None:
-    """A bar of each series in each group, with its interval and its number, in percent.
+    """Draw a bar of each series in each group, with its interval and its value in percent.
 
     Args:
-        groups: names under the axis.
-        series: name -> for each group the value and half the width of its interval or None, both
-            shares, in [0, 1].
-        title: above the picture.
-        note: below it: what the intervals are.
+        groups: names below the axis.
+        series: name -> for each group, the value and the half-width of its interval or None, both
+            in [0, 1].
+        title: title of the figure.
+        note: text below the axis that explains the intervals.
         path: the PNG.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A contact sheet of a dataset: its clouds by class, with their pictures and parts."""
+"""A contact sheet of a dataset: its clouds by class, with their images and parts."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.writing import whole_file
 
-CELL = 168  # pixels, side of a picture on the sheet
-GAP, MARGIN = 26, 40  # between groups, around everything
+CELL = 168  # pixels per side of a render on the sheet
+GAP, MARGIN = 26, 40  # between groups, around the sheet
 LINE = 20  # height of a line of text
-COLUMNS = (8, 12)  # at least and at most, pictures in a line; groups flow into it
-MOST_PARTS = 12  # in a legend
+COLUMNS = (8, 12)  # minimum and maximum number of renders per line, over all its groups
+MOST_PARTS = 12  # maximum number of entries in a legend
 INK, SOFT, RULE = (27, 36, 48), (104, 114, 128), (223, 227, 233)
 
 Cell = Mapping[str, Any]
@@ -31,25 +31,25 @@ def contact_sheet(
     parts: Sequence[str] = (),
     colours: NDArray[np.uint8] | None = None,
 ) -> None:
-    """A group of pictures for each class, under its name and the colours of its parts.
+    """Draw a group of clouds for each class, below its name and the colours of its parts.
 
     Args:
-        cells: in the order of their classes: dicts with ``group`` (name of the class, may be
-            empty), ``name``, ``picture (H, W, 4)`` uint8, ``image`` ((H, W, 3) uint8, or None)
-            shown beside it, and ``parts``, the numbers of the parts that it has.
+        cells: sorted by class: dicts with ``group`` (name of the class, may be empty), ``name``,
+            ``picture``, the rendered cloud ``(H, W, 4)`` uint8, ``image`` ((H, W, 3) uint8, or
+            None), the dataset's image, shown beside it, and ``parts``, the numbers of its parts.
         path: the PNG.
-        title, subtitle: above everything.
+        title, subtitle: heading of the sheet.
         parts, colours: names of all parts and their colours ``(P, 3)`` uint8.
 
     Raises:
-        UserError: it can't be written, or there is nothing to draw.
+        UserError: the file can't be written, or there is nothing to draw.
     """
     if not cells:
         raise UserError(f"{path}: no clouds to draw")
     fonts = _fonts()
     groups = [(name, list(items)) for name, items in groupby(cells, lambda cell: cell["group"])]
     used = [sorted({part for cell in items for part in cell["parts"]}) for _, items in groups]
-    # One legend for all where classes share parts, or there are no classes; else one per class.
+    # One legend for all if classes share parts or there are no classes; else one per class.
     shared = len(groups) == 1 or any(set(a) & set(b) for a, b in pairwise(used))
     double = any(cell["image"] is not None for cell in cells)
     step = 2 * CELL if double else CELL
@@ -106,15 +106,15 @@ Rows = list[list[tuple[int, str, list[Cell]]]]
 
 
 def _flow(groups: Sequence[tuple[str, list[Cell]]], step: int) -> Rows:
-    """Rows of (left, name, cells), in a number of columns that leaves few places empty, and in few
-    rows."""
+    """Arrange groups in rows of (left, name, cells), with a number of columns that needs little
+    area."""
     low, high = (max(1, columns * CELL // step) for columns in COLUMNS)
     tried = [(columns, _wrapped(groups, columns, step)) for columns in range(low, high + 1)]
     return min(tried, key=lambda pair: (pair[0] + 1) * len(pair[1]))[1]
 
 
 def _wrapped(groups: Sequence[tuple[str, list[Cell]]], columns: int, step: int) -> Rows:
-    """Groups follow each other like words in a line; long ones are broken."""
+    """Arrange groups in rows like words in lines; long groups are split."""
     rows: Rows = [[]]
     left, taken = 0, 0
     for name, items in groups:
@@ -136,7 +136,7 @@ def _legend(
     width: int,
     fonts: Mapping[str, ImageFont.FreeTypeFont],
 ) -> int:
-    """Draws dots and names from ``at`` on, unless ``draw`` is None; how many lines that takes."""
+    """Draw dots and names at ``at``, unless ``draw`` is None; return the number of lines."""
     x, y, lines = at[0], at[1], 1 if entries else 0
     for name, colour in entries:
         need = round(fonts["small"].getlength(name)) + 24
@@ -150,22 +150,22 @@ def _legend(
 
 
 def _paste(sheet: Image.Image, pixels: NDArray[np.uint8], at: tuple[int, int]) -> None:
-    picture = Image.fromarray(pixels)
-    if picture.mode == "RGBA":  # without its margin, but thin shapes stay thin
-        left, top, right, bottom = picture.getbbox() or (0, 0, *picture.size)
-        half = max(1.06 * (right - left), 1.06 * (bottom - top), 0.6 * picture.width) / 2
+    image = Image.fromarray(pixels)
+    if image.mode == "RGBA":  # crop the margin, but do not enlarge thin shapes too much
+        left, top, right, bottom = image.getbbox() or (0, 0, *image.size)
+        half = max(1.06 * (right - left), 1.06 * (bottom - top), 0.6 * image.width) / 2
         x, y = (left + right) / 2, (top + bottom) / 2
-        picture = picture.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+        image = image.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
     side = CELL - 12
-    scale = min(side / picture.width, side / picture.height)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
+    scale = min(side / image.width, side / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    image = image.resize(size, Image.Resampling.LANCZOS)
     place = (at[0] + (side - size[0]) // 2, at[1] + (side - size[1]) // 2)
-    sheet.paste(picture, place, picture if picture.mode == "RGBA" else None)
+    sheet.paste(image, place, image if image.mode == "RGBA" else None)
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """``text``, or as much of its beginning as fits."""
+    """Truncate ``text`` to this width in pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
@@ -174,7 +174,7 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def _fonts() -> dict[str, ImageFont.FreeTypeFont]:
-    """DejaVu Sans, which comes with matplotlib."""
+    """Load DejaVu Sans, which matplotlib includes."""
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"

@@ -1,4 +1,4 @@
-"""Pictures of features: a t-SNE map coloured by class, and a confusion matrix."""
+"""Figures of features: a t-SNE map coloured by class, and a confusion matrix."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from pointssl.reports.figures.style import axes_grid, house_style, save_figure
 from pointssl_datasets.base.errors import DataError
 
-MOST_POINTS = 1500  # more take minutes, and hide each other
-# Ten colours that stay apart with every common kind of colour blindness: Okabe and Ito (2008),
-# with three of Paul Tol's. Beyond ten classes the marker changes too, so no pair is ever equal.
+MOST_POINTS = 1500  # more take minutes and overlap
+# Ten colours that are distinct with every common kind of colour blindness: Okabe and Ito (2008),
+# with three of Paul Tol's. Beyond ten classes the marker changes too, so that all classes differ.
 COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7",
     "#56B4E9", "#222222", "#999933", "#882255", "#AAAAAA",
@@ -28,17 +28,17 @@ def tsne_figure(
     path: Path | str,
     seed: int = 0,
 ) -> None:
-    """t-SNE (van der Maaten and Hinton, JMLR 2008) of features, coloured by class.
+    """Draw t-SNE maps (van der Maaten and Hinton, JMLR 2008) of features, coloured by class.
 
-    Features are reduced to 50 dimensions by PCA first. The same shapes, at most 1500 of them drawn
-    by ``seed``, are shown in every panel.
+    PCA first reduces the features to 50 dimensions. Every panel shows the same shapes, a random
+    sample of at most 1500.
 
     Args:
         panels: title -> features ``(M, D)``, e.g. pretrained and randomly initialised.
         labels: ``(M,)`` class of each row.
-        classes: names that the labels index.
+        classes: names of the classes, indexed by the labels.
         path: the PNG.
-        seed: of the choice of shapes and of t-SNE.
+        seed: seed of the sample and of t-SNE.
 
     Raises:
         DataError: fewer than 3 shapes, wrong sizes, labels without a name, or features that are
@@ -88,17 +88,17 @@ def tsne_figure(
 def confusion_figure(
     matrix: ArrayLike, classes: Sequence[str], title: str, path: Path | str
 ) -> None:
-    """Which classes are taken for which: a heat map of the share of each true class.
+    """Draw a confusion matrix as a heat map, normalised over each true class.
 
     Args:
         matrix: ``(K, K)`` counts; rows are the true classes, columns the predicted ones. A class
-            without shapes gives an empty row. Up to 25 classes the percentages are written in.
+            without shapes gives an empty row. Percentages are printed for up to 25 classes.
         classes: K names.
-        title: above the picture.
+        title: title of the figure.
         path: the PNG.
 
     Raises:
-        DataError: not square, negative, or not as many rows as classes.
+        DataError: the matrix is not square, has negative counts, or doesn't match the classes.
         UserError: matplotlib is missing, or ``path`` can't be written.
     """
     counts = np.asarray(matrix, dtype=np.float64)
@@ -147,7 +147,7 @@ def confusion_figure(
 
 
 def _look(index: int) -> tuple[str, str]:
-    """Colour and marker of a class; no two of the first hundred are alike."""
+    """Return the colour and marker of a class; the first hundred are all different."""
     return COLOURS[index % len(COLOURS)], MARKERS[index // len(COLOURS) % len(MARKERS)]
 
 
@@ -164,7 +164,7 @@ def _checked(values: ArrayLike, title: str, count: int) -> NDArray[np.float64]:
 
 
 def _tsne(features: NDArray[np.float64], seed: int) -> NDArray[Any]:
-    """``(M, 2)`` positions."""
+    """Compute t-SNE positions ``(M, 2)``."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

@@ -1,5 +1,4 @@
-"""Pictures of the inside of an encoder: points coloured by their features, layer by layer, and how
-alike the layers of two encoders are."""
+"""Figures of an encoder's layers: points coloured by their features, and similarity of layers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,24 +9,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointssl.reports.figures.parts import drawn
+from pointssl.reports.figures.parts import render_on_white
 from pointssl.reports.figures.style import axes_grid, house_style, save_figure
 from pointssl_datasets.base.errors import UsageError
 
-QUANTILE = 0.02  # of the values at each end that a colour does not tell apart
-FAR = 0.95  # quantile of the lengths that none exceeds when components are sought
-MOST_LAYERS = 12  # columns of a sheet
-LABEL = 32  # characters of a line beside a heat map
+QUANTILE = 0.02  # share of the values at each end that get the extreme colour
+FAR = 0.95  # quantile that lengths are clipped to before the components are computed
+MOST_LAYERS = 12  # maximum number of columns of a sheet
+LABEL = 32  # maximum characters per line of a heat map's axis label
 Colours = NDArray[np.float64]
 
 
 def component_colours(features: Tensor) -> Colours:
-    """Red, green and blue by the first three principal components of all clouds together.
+    """Map the first three principal components of all clouds' features to red, green and blue.
 
-    A feature that is farther from the median than 95% are counts as no farther than those when the
-    components are sought, and 2% of the values at each end of a component share its extreme colour:
-    a few outliers neither choose the components nor use up the colours. A component along which
-    nothing varies is medium everywhere; its sign is that of the sum of its cubes.
+    Before the components are computed, distances from the median are clipped to their 95% quantile,
+    and 2% of the values at each end of a component share its extreme colour, so that a few outliers
+    neither determine the components nor use up the colours. A constant component gets the middle
+    value. The sum of a component's cubes is made positive, which fixes its sign.
 
     Args:
         features: ``(S, N, C)`` of S clouds.
@@ -45,7 +44,7 @@ def component_colours(features: Tensor) -> Colours:
     values = rows @ directions.flip(1)[:, :3]
     values = values * torch.where((values**3).sum(0) < 0, -1.0, 1.0)
     low, high = values.quantile(QUANTILE, dim=0), values.quantile(1 - QUANTILE, dim=0)
-    # float32 features that are all alike differ by their rounding, which shows nothing.
+    # Equal float32 features differ by rounding, which must not be drawn.
     varies = (high - low) > 1e-6
     colours = ((values - low) / (high - low).clamp(min=1e-30)).clamp(0, 1)
     colours = torch.where(varies, colours, 0.5)
@@ -60,17 +59,17 @@ def layers_sheet(
     title: str,
     path: Path | str,
 ) -> None:
-    """A row for each cloud and a column for each layer, points in their colours.
+    """Draw a sheet of coloured clouds: a row for each cloud and a column for each layer.
 
     Args:
         clouds: ``(name, xyz (N, 3) y-up)``.
-        layers: name -> a line below it, and colours ``(len(clouds), N, 3)``, 0-1. Of more than 12
-            layers as many are shown, evenly spread from the first to the last.
-        title: above everything.
+        layers: name -> a subtitle, and colours ``(len(clouds), N, 3)``, 0-1. Of more than 12
+            layers, 12 are shown, evenly spaced from the first to the last.
+        title: title of the figure.
         path: the PNG.
 
     Raises:
-        UsageError: no clouds or no layers.
+        UsageError: there are no clouds or no layers.
         UserError: matplotlib is missing, or ``path`` can't be written.
     """
     if not clouds or not layers:
@@ -87,11 +86,11 @@ def layers_sheet(
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
         for row, (name, xyz) in enumerate(clouds):
-            # Shading makes the colours darker. The view is the same in the whole row.
-            pictures = [drawn(xyz, 0.2 + 0.8 * layers[layer][1][row]) for layer in names]
-            low, high = _framed(pictures[0])
-            for place, picture in zip(axes[row], pictures, strict=True):
-                place.imshow(picture, interpolation="antialiased")
+            # Lighter colours, as shading darkens them. All renders of a row have the same view.
+            renders = [render_on_white(xyz, 0.2 + 0.8 * layers[layer][1][row]) for layer in names]
+            low, high = _bounding_square(renders[0])
+            for place, image in zip(axes[row], renders, strict=True):
+                place.imshow(image, interpolation="antialiased")
                 place.set_xlim(low[1], high[1])
                 place.set_ylim(high[0], low[0])
                 place.set_xticks([])
@@ -107,11 +106,11 @@ def layers_sheet(
         save_figure(figure, path)
 
 
-def _framed(picture: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Upper left and lower right, (y, x), of the square around what is not white."""
-    seen = np.argwhere((picture < 250).any(axis=-1))
+def _bounding_square(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the upper left and lower right, (y, x), of the square around all that isn't white."""
+    seen = np.argwhere((image < 250).any(axis=-1))
     if not len(seen):
-        return np.zeros(2), np.array(picture.shape[:2], dtype=np.float64)
+        return np.zeros(2), np.array(image.shape[:2], dtype=np.float64)
     low, high = seen.min(axis=0) - 0.5, seen.max(axis=0) + 0.5
     middle, half = (low + high) / 2, 0.52 * (high - low).max()
     return middle - half, middle + half
@@ -121,15 +120,15 @@ def cka_figure(
     panels: Sequence[tuple[str, str, Sequence[str], Sequence[str], Sequence[Sequence[float]]]],
     path: Path | str,
 ) -> None:
-    """Heat maps of how alike layers are, side by side.
+    """Draw heat maps of the similarity of layers, side by side.
 
     Args:
         panels: ``(label of the rows, of the columns, names of the rows, of the columns, values)``;
-            NaN, where a layer does not vary, stays grey. Up to 15 layers values are written in.
+            NaN, for a constant layer, is grey. Values are printed for up to 15 layers.
         path: the PNG.
 
     Raises:
-        UsageError: nothing to draw.
+        UsageError: there is nothing to draw.
         UserError: matplotlib is missing, or ``path`` can't be written.
     """
     if not panels or not all(rows and columns for _, _, rows, columns, _ in panels):
@@ -172,7 +171,7 @@ def cka_figure(
 
 
 def _colour_map() -> object:
-    """The confusion matrix's blues, grey where there is no value."""
+    """Return the colour map of the confusion matrix, with grey for missing values."""
     import matplotlib
 
     return matplotlib.colormaps["Blues"].with_extremes(bad="0.85")

@@ -1,4 +1,4 @@
-"""Pictures of part segmentation: prediction, truth and error side by side, and bars by category."""
+"""Figures of part segmentation: prediction, truth and errors, and bars by category."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,17 +21,17 @@ from pointssl_datasets.viewer import part_colours
 
 Ints = NDArray[np.int64]
 Shape = tuple[str, NDArray[np.float32], Ints, Ints]
-SIDE = 260  # pixels of a picture
-COLUMNS = 4  # shapes beside each other
+SIDE = 260  # pixels per side of a rendered shape
+COLUMNS = 4  # shapes per row
 RIGHT, WRONG = (0.80, 0.83, 0.86), (0.80, 0.20, 0.12)
 
 
 def parts_sheet(shapes: Sequence[Shape], parts: Sequence[str], path: Path | str) -> None:
-    """Each shape three times: as predicted, as labelled, and where the two differ in red.
+    """Draw each shape three times: as predicted, as labelled, and with errors in red.
 
     Args:
         shapes: ``(title, xyz (N, 3) y-up, predicted (N,), true (N,))``.
-        parts: names that the numbers index.
+        parts: names of the parts, indexed by the labels.
         path: the PNG.
 
     Raises:
@@ -40,7 +40,7 @@ def parts_sheet(shapes: Sequence[Shape], parts: Sequence[str], path: Path | str)
     """
     if not shapes:
         raise UsageError("part sheet: no shapes to draw")
-    palette = 0.15 + 0.85 * part_colours(parts) / 255  # shading makes them darker
+    palette = 0.15 + 0.85 * part_colours(parts) / 255  # lighter, as shading darkens them
     columns = min(COLUMNS, len(shapes))
     rows = -(-len(shapes) // columns)
     with house_style():
@@ -51,17 +51,17 @@ def parts_sheet(shapes: Sequence[Shape], parts: Sequence[str], path: Path | str)
         )  # fmt: skip
         for place in axes.flat:
             place.set_axis_off()
-        for place, (title, xyz, said, truth) in zip(axes.flat, shapes, strict=False):
-            wrong = said != truth
-            paints = palette[said], palette[truth], np.where(wrong[:, None], WRONG, RIGHT)
-            pictures = [drawn(xyz, colours) for colours in paints]
-            place.imshow(np.concatenate(pictures, axis=1), interpolation="antialiased")
+        for place, (title, xyz, predicted, truth) in zip(axes.flat, shapes, strict=False):
+            wrong = predicted != truth
+            colourings = palette[predicted], palette[truth], np.where(wrong[:, None], WRONG, RIGHT)
+            renders = [render_on_white(xyz, colours) for colours in colourings]
+            place.imshow(np.concatenate(renders, axis=1), interpolation="antialiased")
             share = 100 * wrong.mean()
             place.set_title(
                 f"{title}   {share:.1f}% of the points wrong", loc="left", fontsize=8, pad=2
             )
             left = 0.0
-            for part in np.union1d(said, truth).tolist():
+            for part in np.union1d(predicted, truth).tolist():
                 name = parts[part].rpartition("/")[2]
                 place.plot(left + 8, SIDE + 16, "o", color=palette[part], markersize=4)
                 place.text(left + 20, SIDE + 16, name, va="center", fontsize=6.5, color="0.3")
@@ -71,21 +71,21 @@ def parts_sheet(shapes: Sequence[Shape], parts: Sequence[str], path: Path | str)
         save_figure(figure, path)
 
 
-def drawn(xyz: NDArray[np.float32], colours: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """``(SIDE, SIDE, 3)``: one view on white."""
-    picture = render_views(xyz, None, colours=colours, views=1, size=SIDE, seed=0)[0]
-    alpha = picture[..., 3:] / 255.0
-    return np.rint(picture[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+def render_on_white(xyz: NDArray[np.float32], colours: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Render one view of a cloud on white, ``(SIDE, SIDE, 3)``."""
+    image = render_views(xyz, None, colours=colours, views=1, size=SIDE, seed=0)[0]
+    alpha = image[..., 3:] / 255.0
+    return np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
 def category_bars(
     series: Mapping[str, Sequence[tuple[str, float | None]]], title: str, path: Path | str
 ) -> None:
-    """A bar for each category (and series), with its value.
+    """Draw a bar with its value for each category and series.
 
     Args:
-        series: name (empty if there is one) -> ``(category, share in [0, 1] or None)``.
-        title: above the picture.
+        series: name (empty if there is only one) -> ``(category, share in [0, 1] or None)``.
+        title: title of the figure.
         path: the PNG.
 
     Raises:

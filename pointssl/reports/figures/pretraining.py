@@ -1,6 +1,6 @@
-"""Pictures of a run: what went in, how the losses fell, and what the features look like.
+"""Figures of a training run: its inputs, loss curves and features.
 
-Every function writes one PNG, under a temporary name first.
+Every function writes one PNG atomically.
 """
 
 import math
@@ -31,48 +31,49 @@ __all__ = ["confusion_figure", "contact_sheet", "loss_curves", "tsne_figure"]
 def contact_sheet(
     rows: Sequence[tuple[str, ArrayLike, Sequence[ArrayLike]]], path: Path | str
 ) -> None:
-    """Shapes beside their pictures: what the network is told belongs together.
+    """Draw the pairs that the network trains on: shapes and their images.
 
     Args:
-        rows: ``(title, xyz (N, 3) y-up, pictures)``, the pictures ``(H, W, 3 or 4)`` uint8. The
-            cloud itself is drawn twice, from two sides, before them.
+        rows: ``(title, xyz (N, 3) y-up, images)``, images ``(H, W, 3 or 4)`` uint8. The cloud is
+            drawn first, from two sides.
         path: the PNG.
 
     Raises:
-        UsageError: no rows. DataError: a cloud that can't be drawn.
+        UsageError: there are no rows.
+        DataError: a cloud can't be drawn.
         UserError: matplotlib is missing, or ``path`` can't be written.
     """
     if not rows:
         raise UsageError("contact sheet: no shapes to draw; give at least one row")
     with house_style():
-        widest = max(len(pictures) for _, _, pictures in rows)
+        widest = max(len(images) for _, _, images in rows)
         cell, sides = 1.35, 2
         width, height = cell * (sides + widest) + 0.2, (cell + 0.2) * len(rows) + 0.25
         figure, axes = axes_grid(width, height, len(rows), sides + widest)
-        for line, (title, xyz, pictures) in zip(axes, rows, strict=True):
+        for line, (title, xyz, images) in zip(axes, rows, strict=True):
             cloud = render_views(xyz, views=sides, size=224, seed=0)
-            for place, picture in zip(line, [*cloud, *pictures], strict=False):
-                place.imshow(_on_white(picture), interpolation="antialiased")
+            for place, image in zip(line, [*cloud, *images], strict=False):
+                place.imshow(_on_white(image), interpolation="antialiased")
                 place.set_aspect("equal")
             for place in line:
                 place.set_xticks([])
                 place.set_yticks([])
                 place.spines[:].set_visible(False)
-            for place in line[sides : sides + len(pictures)]:
+            for place in line[sides : sides + len(images)]:
                 place.spines[:].set(visible=True, color="0.85")
             line[0].set_title(title, loc="left", fontsize=8, pad=3)
         axes[0, 1].set_title("points", loc="right", fontsize=8, color="0.45", pad=3)
         if widest:
-            axes[0, -1].set_title("pictures", loc="right", fontsize=8, color="0.45", pad=3)
+            axes[0, -1].set_title("images", loc="right", fontsize=8, color="0.45", pad=3)
         save_figure(figure, path)
 
 
-def _on_white(picture: ArrayLike) -> NDArray[np.uint8]:
-    """``(H, W, 3)`` of an RGB or RGBA picture."""
-    values = np.asarray(picture)
+def _on_white(image: ArrayLike) -> NDArray[np.uint8]:
+    """Composite an RGB or RGBA image on white, ``(H, W, 3)``."""
+    values = np.asarray(image)
     if values.ndim != 3 or values.shape[2] not in (3, 4) or values.dtype != np.uint8:
         raise UsageError(
-            f"contact sheet: expected pictures (H, W, 3 or 4) uint8, "
+            f"contact sheet: expected images (H, W, 3 or 4) uint8, "
             f"got {values.shape} {values.dtype}"
         )
     if values.shape[2] == 3:
@@ -81,14 +82,14 @@ def _on_white(picture: ArrayLike) -> NDArray[np.uint8]:
     return np.rint(values[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
-# Panel title, how its numbers are written, and its lines: key in the metrics, label, colour.
+# Panel title, scale of its axis, and its lines: key in the metrics, label, colour.
 CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ("total loss", "linear", (("loss", "loss", "0.2"),)),
     ("within modality: two views of the points", "linear", (("loss_within", "loss", BLUE),)),
-    ("across modalities: points and picture", "linear",
+    ("across modalities: points and image", "linear",
      (("loss_cross", "loss", RED),)),
     ("retrieval accuracy within a batch", "share",
-     (("retrieval_within", "view to view", BLUE), ("retrieval_cross", "points to picture", RED))),
+     (("retrieval_within", "view to view", BLUE), ("retrieval_cross", "points to image", RED))),
     ("standard deviation of the embedding", "zero", (("embedding_std", "std", GREEN),)),
     ("accuracy", "share",
      (("accuracy", "train", BLUE), ("val_accuracy", "validation", RED),
@@ -105,19 +106,19 @@ def loss_curves(
     path: Path | str,
     watch: Mapping[str, str] | None = None,
 ) -> None:
-    """The course of a run: a panel for each kind of number that was recorded.
+    """Draw the curves of a run: one panel for each kind of recorded metric.
 
     Args:
         metrics: rows as in ``metrics.jsonl``, with ``epoch`` and any of ``loss``, ``loss_within``,
             ``loss_cross``, ``retrieval_within``, ``retrieval_cross``, ``embedding_std``, ``lr``, or
             those of fine-tuning, ``accuracy``, ``val_accuracy``, ``val_instance_miou`` and so on.
-            Keys may be absent: a run on points alone has no cross-modal ones. A value that is not
+            Keys may be missing: a run on points only has no cross-modal ones. A value that is not
             finite leaves a gap in its line.
         path: the PNG.
         watch: further keys, each with the title of its panel.
 
     Raises:
-        UsageError: none of the rows has any of these numbers.
+        UsageError: none of the rows has any of these metrics.
         UserError: matplotlib is missing, or ``path`` can't be written.
     """
     known = {key for _, _, lines in CURVES for key, _, _ in lines}
@@ -127,11 +128,11 @@ def loss_curves(
         if key not in known
     ]
     curves = [*CURVES[:-1], *own, CURVES[-1]]
-    found = {key: _line(metrics, key) for _, _, lines in curves for key, _, _ in lines}
+    series = {key: _line(metrics, key) for _, _, lines in curves for key, _, _ in lines}
     shown = [
-        (title, kind, [line for line in lines if len(found[line[0]][0])])
+        (title, kind, [line for line in lines if len(series[line[0]][0])])
         for title, kind, lines in curves
-        if any(len(found[key][0]) for key, _, _ in lines)
+        if any(len(series[key][0]) for key, _, _ in lines)
     ]
     if not shown:
         raise UsageError(f"loss curves: no losses in the {len(metrics)} rows of metrics")
@@ -141,7 +142,7 @@ def loss_curves(
         figure, axes = axes_grid(3.5 * columns, 2.5 * height, height, columns)
         for place, (title, kind, lines) in zip(axes.flat, shown, strict=False):
             for key, label, colour in lines:
-                x, y = found[key]
+                x, y = series[key]
                 dot = "o" if len(x) <= 20 else ""
                 place.plot(x, y, color=colour, label=label, linewidth=1.6, marker=dot, markersize=3)
             place.set_title(title, loc="left")
@@ -164,10 +165,12 @@ def loss_curves(
 def heatmap_figure(
     title: str, values: NDArray[Any], rows: str, columns: str, path: Path | str
 ) -> None:
-    """A matrix in colours with its scale: blue to red about 0 if it has negative values.
+    """Draw a matrix as a heat map with a colour bar: blue to red around 0 if it has negative
+    values, else blues.
 
     Args:
-        values: ``(R, C)`` in [-1, 1]; what its ``rows`` and ``columns`` are stands at the axes.
+        values: ``(R, C)`` in [-1, 1].
+        rows, columns: labels of the axes.
         path: the PNG.
 
     Raises:
@@ -189,7 +192,7 @@ def heatmap_figure(
 
 
 def _line(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    """Epochs at which ``key`` was recorded (the row's number if it has none), and its values."""
+    """Return the epochs at which ``key`` was recorded (default: row number), and its values."""
     points = [
         (float(row.get("epoch", number)), float(row[key]))
         for number, row in enumerate(metrics)

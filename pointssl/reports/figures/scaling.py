@@ -1,4 +1,4 @@
-"""How throughput and memory grow, as lines of both sides."""
+"""Line charts of how throughput and memory scale, for both sides of a benchmark."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 from pointssl.reports.figures.style import BLUE, RED, axes_grid, house_style, save_figure
 
 COLOURS = {"textbook": RED, "ours": BLUE}
-TITLES = {"points": "points of a cloud", "clouds": "clouds of a process", "processes": "processes"}
-MEASURES = {"clouds_per_second": "clouds/s", "memory": "MB that a step adds"}
+TITLES = {"points": "points per cloud", "clouds": "clouds per process", "processes": "processes"}
+MEASURES = {"clouds_per_second": "clouds/s", "memory": "MB added by a step"}
 
 
 def scale_figure(rows: Sequence[dict[str, Any]], title: str, path: Path | str) -> None:
-    """A column of two panels for each axis that grows; a cross where a side reached its limit.
+    """Draw two panels for each axis that grows, with a cross where a side exceeded its limit.
 
     Raises:
         UserError: matplotlib is missing, or ``path`` can't be written.
@@ -53,13 +53,13 @@ def scale_figure(rows: Sequence[dict[str, Any]], title: str, path: Path | str) -
                 if column == 0:
                     panel.set_ylabel(label)
             axes[-1, column].set_xlabel(TITLES[name])
-        for line_of_panels in axes:  # one scale for what is one measure
+        for line_of_panels in axes:  # all panels of a measure share their scale
             low = min(panel.get_ylim()[0] for panel in line_of_panels)
             high = max(panel.get_ylim()[1] for panel in line_of_panels)
             for panel in line_of_panels:
                 panel.set_ylim(low, high)
         axes[0, 0].legend(loc="best", fontsize=8)
-        note = "; cross: beyond its limit of memory or time" * any("outcome" in r for r in rows)
+        note = "; cross: memory or time limit exceeded" * any("outcome" in r for r in rows)
         figure.suptitle(
             title.replace("$", r"\$") + note, x=0.02, ha="left", fontsize=8, color="0.35"
         )

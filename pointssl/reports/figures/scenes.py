@@ -1,4 +1,4 @@
-"""Pictures of segmented rooms: truth, prediction and errors side by side."""
+"""Figures of segmented rooms: truth, prediction and errors side by side."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,34 +15,34 @@ from pointssl_datasets.rendering.clouds import splat
 from pointssl_datasets.rendering.surfels import surfels
 from pointssl_datasets.viewer import part_colours
 
-SIZE = 700  # pixels, side of a picture
+SIZE = 700  # pixels per side of a render
 WRONG, RIGHT = (0.90, 0.40, 0.0), (0.86, 0.88, 0.90)
-REST = (0.36, 0.34, 0.38)  # of the last class, clutter: what belongs to no other has no hue
-FROM = (0.62, 0.85, 0.62)  # where the camera stands, as seen from the middle of the room
-OPENED = 0.12  # metres that are cut off above and on the two sides that the camera looks over
+REST = (0.36, 0.34, 0.38)  # a near-grey for the last class, clutter
+FROM = (0.62, 0.85, 0.62)  # direction of the camera from the middle of the room
+OPENED = 0.12  # metres cut off at the top and at the two sides facing the camera
 
 
 def rooms_figure(
     rooms: Sequence[dict[str, Any]], classes: Sequence[str], path: Path | str, title: str
 ) -> None:
-    """A row per room: truth, prediction, and where they differ; seen from above, at an angle.
+    """Draw a row per room: truth, prediction and errors, seen from above at an angle.
 
-    The rooms are cut open: without ceiling, and without what stands in front.
+    The rooms are cut open: the ceiling and the walls facing the camera are removed.
 
     Args:
-        rooms: as :func:`pointssl.tasks.scene_evaluation.evaluate_scenes` returns them.
-        classes: names of the classes of points.
+        rooms: as returned by :func:`pointssl.tasks.scene_evaluation.evaluate_scenes`.
+        classes: names of the point classes.
         path: the PNG.
-        title: above everything.
+        title: title of the figure.
 
     Raises:
-        UserError: no rooms, matplotlib is missing, or ``path`` can't be written.
+        UserError: there are no rooms, matplotlib is missing, or ``path`` can't be written.
     """
     if not rooms:
         raise UserError(f"{path}: no rooms to draw")
     from matplotlib.lines import Line2D
 
-    palette = 0.2 + 0.8 * part_colours(classes) / 255.0  # shading makes them darker
+    palette = 0.2 + 0.8 * part_colours(classes) / 255.0  # lighter, as shading darkens them
     palette[-1] = REST
     with house_style():
         figure, axes = axes_grid(10.5, 2.9 * len(rooms) + 1.0, len(rooms), 3)
@@ -61,11 +61,11 @@ def rooms_figure(
                 "prediction",
                 f"errors: {100 * share:.1f}% of all points",
             )
-            for axis, colours, said in zip(
+            for axis, colours, heading in zip(
                 line, (palette[truth], palette[predicted], errors), titles, strict=True
             ):
-                axis.imshow(_drawn(room["xyz"][kept], colours), interpolation="antialiased")
-                axis.set_title(said, loc="left", fontsize=9)
+                axis.imshow(_render(room["xyz"][kept], colours), interpolation="antialiased")
+                axis.set_title(heading, loc="left", fontsize=9)
                 axis.set_xticks([])
                 axis.set_yticks([])
                 axis.spines[:].set_visible(False)
@@ -80,7 +80,7 @@ def rooms_figure(
 def opened(
     xyz: NDArray[np.float32], truth: NDArray[np.int64], classes: Sequence[str]
 ) -> NDArray[np.bool_]:
-    """Which points ``(N, 3)``, y-up, are drawn; all of them where nothing would be left."""
+    """Return the mask of the points ``(N, 3)``, y-up, to draw; all if none would be left."""
     high = xyz.max(axis=0) - OPENED
     kept = (xyz < high).all(axis=1)
     if "ceiling" in classes:
@@ -88,14 +88,14 @@ def opened(
     return kept if kept.sum() > 2 else np.ones(len(xyz), bool)
 
 
-def _drawn(xyz: NDArray[np.float32], colours: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """``(H, W, 4)`` without the margin."""
+def _render(xyz: NDArray[np.float32], colours: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Render a room, cropped to its bounding box, ``(H, W, 4)``."""
     back = np.array(FROM) / np.linalg.norm(FROM)
     right = np.cross(-back, (0.0, 1.0, 0.0))
     right /= np.linalg.norm(right)
     camera = np.column_stack([np.stack([right, np.cross(-back, right), -back]), (0, 0, DISTANCE)])
     shape = surfels(xyz, None, colours)
-    # Half turned to the viewer, every wall is in the light: its colour is what is compared.
+    # Normals turned half towards the viewer light every wall, so that colours are comparable.
     facing = np.sign(shape.normal @ back)[:, None] * shape.normal + back
     facing /= np.linalg.norm(facing, axis=1, keepdims=True)
     pixels = splat(replace(shape, normal=facing), camera, SIZE)[0]

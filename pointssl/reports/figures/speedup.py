@@ -1,4 +1,4 @@
-"""How many times faster than the textbook, as bars with the goals marked."""
+"""Bar chart of speed-ups over the textbook implementations, with goals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ COLOURS = dict(zip(SECTIONS, (BLUE, ORANGE, GREEN, SKY, PURPLE), strict=True))
 
 
 def ratios_figure(rows: Sequence[dict[str, Any]], title: str, path: Path | str) -> None:
-    """A bar for each row that has a ratio, its quartiles, and a mark at its goal.
+    """Draw a bar for each row with a ratio, its quartiles, and a mark at its goal.
 
     Args:
-        rows: as :func:`pointssl.benchmarks.measuring.measure` gives them.
-        title: the machine.
+        rows: as returned by :func:`pointssl.benchmarks.measuring.measure`.
+        title: description of the machine.
         path: the PNG.
 
     Raises:
@@ -65,7 +65,9 @@ def ratios_figure(rows: Sequence[dict[str, Any]], title: str, path: Path | str) 
         axis.spines["left"].set_visible(False)
         axis.grid(visible=True, axis="x")
         axis.set_axisbelow(True)
-        axis.set_title("Times faster than the textbook", loc="left", fontweight="bold", pad=20)
+        axis.set_title(
+            "Speed-up over the textbook implementation", loc="left", fontweight="bold", pad=20
+        )
         axis.annotate(
             title.replace("$", r"\$"), (0, 1), (0, 7), xycoords="axes fraction",
             textcoords="offset points", fontsize=7.5, color="0.45",

@@ -1,4 +1,4 @@
-"""Bars of a dataset's statistics: clouds per class, points per cloud, sizes."""
+"""Bar charts of a dataset's statistics: clouds per class, points per cloud, sizes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ TITLES = {"points": "points per cloud", "longest_side": "longest side, as stored
 
 
 def statistics_figure(statistics: Mapping[str, Any], path: Path | str) -> None:
-    """Bars of clouds per class and split, of points per cloud and of the longest sides.
+    """Draw bars of clouds per class and split, points per cloud, and longest sides.
 
     Args:
-        statistics: as :func:`pointssl_datasets.checking.statistics.summarise` returns them.
+        statistics: as returned by :func:`pointssl_datasets.checking.statistics.summarise`.
         path: the PNG.
 
     Raises:
@@ -30,7 +30,7 @@ def statistics_figure(statistics: Mapping[str, Any], path: Path | str) -> None:
     if "points" not in varied:
         heading += f"; {histograms['points']['median']:,} points each"
     panels = (["classes"] if classes else []) + (varied or ["points"])
-    # Beside many classes the histograms stand one above the other.
+    # With many classes, the histograms are stacked beside them.
     tall = len(classes) > 14
     layout = [["classes", key] for key in panels[1:]] if tall else [panels]
     with house_style():
@@ -47,7 +47,7 @@ def statistics_figure(statistics: Mapping[str, Any], path: Path | str) -> None:
 
 
 def _plain(text: str, limit: int = 90) -> str:
-    """Short enough, and without the dollar that would begin a formula."""
+    """Shorten a text, and escape the dollar, which would begin a formula."""
     return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")
 
 

@@ -1,7 +1,7 @@
-"""The house style of every picture, and one careful way of writing it to disk.
+"""The common style of all figures, and writing them to disk atomically.
 
-Matplotlib is imported when a picture is drawn, through its object interface: no screen and no
-global state, and importing pointssl stays fast.
+Matplotlib is imported only when a figure is drawn, and used through its object interface: it needs
+no display and no global state, and importing pointssl stays fast.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ STYLE: Any = {
     "ytick.labelcolor": "0.15",
     "legend.frameon": False,
 }
-# Okabe and Ito's palette (2008), told apart with every common kind of colour blindness.
+# Okabe and Ito's palette (2008), distinct with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
 )  # fmt: skip
@@ -42,7 +42,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Everything drawn inside has the house style; the user's own settings come back after it.
+    """Apply the house style within a ``with`` block, and restore the user's settings after it.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -51,14 +51,14 @@ def house_style() -> Iterator[None]:
         import matplotlib
     except ImportError:
         raise UserError(
-            "pictures need matplotlib, which is not installed: pip install matplotlib"
+            "figures need matplotlib, which is not installed: pip install matplotlib"
         ) from None
     with matplotlib.rc_context(STYLE):
         yield
 
 
 def axes_grid(width: float, height: float, rows: int, columns: int) -> tuple[Any, NDArray[Any]]:
-    """A figure of this size in inches, and its ``(rows, columns)`` axes."""
+    """Create a figure of this size in inches, and its ``(rows, columns)`` axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -67,10 +67,10 @@ def axes_grid(width: float, height: float, rows: int, columns: int) -> tuple[Any
 
 
 def save_figure(figure: Any, path: Path | str) -> None:
-    """Write ``figure`` as PNG to ``path``, whose folder is made if need be, all or nothing.
+    """Write ``figure`` as PNG to ``path`` atomically, creating its folder if necessary.
 
     Raises:
-        UserError: it can't be written there.
+        UserError: ``path`` can't be written.
     """
     with whole_file(Path(path)) as part:
         figure.savefig(

@@ -1,4 +1,4 @@
-"""Pictures and coloured clouds for TensorBoard, which turns the latter about."""
+"""Figures and coloured clouds for TensorBoard, which shows the clouds in 3D."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,22 +15,22 @@ def write_board(
     pictures: Mapping[str, Path],
     clouds: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float64]]],
 ) -> None:
-    """An event file in ``folder``; what an earlier one there holds is shown no more.
+    """Write an event file to ``folder``; TensorBoard then hides the events of earlier ones.
 
     Args:
         pictures: tag -> PNG.
         clouds: tag -> ``xyz (N, 3)`` and colours ``(N, 3)``, 0-1.
 
     Raises:
-        UserError: it can't be written.
+        UserError: the file can't be written.
     """
     from torch.utils.tensorboard import SummaryWriter
 
     try:
         with SummaryWriter(str(folder), purge_step=0) as board:
             for tag, path in pictures.items():
-                with Image.open(path) as picture:
-                    board.add_image(tag, np.asarray(picture.convert("RGB")), 0, dataformats="HWC")
+                with Image.open(path) as image:
+                    board.add_image(tag, np.asarray(image.convert("RGB")), 0, dataformats="HWC")
             for tag, (xyz, colours) in clouds.items():
                 painted = np.rint(255 * colours).astype(np.uint8)
                 board.add_mesh(tag, xyz[None], painted[None], global_step=0)

@@ -27,7 +27,7 @@ def randn(*shape, seed=0):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_maximum_beside_every_point(training):
+def test_mini_pointnet_concatenates_the_maximum(training):
     """The third layer written out, on the maximum and the point side by side."""
     net = MiniPointNet(3, 12).train(training)
     groups = randn(2, 5, 7, 3)
@@ -101,7 +101,7 @@ def test_the_embedding_is_the_first_layer_and_every_block_one(name):
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
-def test_tokens_that_a_mask_leaves(name):
+def test_visible_tokens_of_a_mask(name):
     """Masked pretraining gives the trunk some of the groups: hidden ones are not looked at."""
     encoder = build(name).eval()
     groups, centres = encoder.patches.group(randn(2, 40, 3))
@@ -114,7 +114,7 @@ def test_tokens_that_a_mask_leaves(name):
     assert torch.equal(encoder.trunk(take_rows(again, seen), take_rows(positions, seen))[0], last)
 
 
-def test_tokens_return_to_their_centres():
+def test_tokens_are_averaged_over_orders():
     centres = randn(2, 9, 3)
     for order in ("xyz", "hilbert"):
         orders = serial_orders(centres, order)

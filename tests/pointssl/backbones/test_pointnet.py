@@ -119,13 +119,13 @@ def test_as_many_parameters_as_published():
     assert round(parameters(public("pointnet-cls", 3)) / 1e6, 2) == 3.47
 
 
-def test_a_t_net_begins_as_the_identity():
+def test_a_t_net_is_initially_the_identity():
     encoder = build_encoder("pointnet", seed=0)
     x = torch.randn(2, 9, 3)
     assert torch.equal(encoder.align(x), torch.eye(3).expand(2, 3, 3))
 
 
-def test_normals_are_not_turned():
+def test_the_t_net_does_not_transform_normals():
     """The T-Net sees them, the matrix is for coordinates alone."""
     encoder = build_encoder("pointnet", seed=0, in_channels=6, feature_transform=False).eval()
     xyz, normals = torch.randn(2, 2, 9, 3)

@@ -1,4 +1,4 @@
-"""The benchmark compares like with like, and what it prints and draws is what it measured."""
+"""Both sides of a benchmark compute the same, and its output is what was measured."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ def test_both_sides_are_the_same_function(case: Case):
     check_equal(case, CPU)
 
 
-def test_a_wrong_side_is_noticed(monkeypatch: pytest.MonkeyPatch):
+def test_sides_that_differ_fail_the_check(monkeypatch: pytest.MonkeyPatch):
     twin = networks.TEXTBOOK["dgcnn"]
     monkeypatch.setitem(networks.TEXTBOOK, "dgcnn", lambda encoder, xyz: twin(encoder, xyz * 1.001))
     case = next(case for case in CASES if case.name.startswith("dgcnn train"))
@@ -99,27 +99,27 @@ def test_ratios_are_medians_and_quartiles_of_the_rounds():
     assert ratios({side: values[:1] for side, values in times.items()}) == (2.0, 2.0, 2.0)
 
 
-def take(megabytes: int, device: torch.device) -> int:
-    """What :func:`added_memory` says of so many MB."""
+def allocate(megabytes: int, device: torch.device) -> int:
+    """Measure :func:`added_memory` of an allocation of this many MB."""
     from pointssl.benchmarks.memory import added_memory
 
     return added_memory(lambda: torch.ones(megabytes << 18).sum(), device)
 
 
-def test_memory_is_what_a_call_takes():
-    found = measured_afresh(take, CPU, 200)
+def test_memory_is_the_peak_of_a_call():
+    found = measured_afresh(allocate, CPU, 200)
     assert found == pytest.approx(200 * 1.048576, rel=0.1)
 
 
-def forget(device: torch.device) -> int:
+def fail_to_allocate(device: torch.device) -> int:
     raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 5 bytes")
 
 
-def test_memory_that_is_refused_is_not_a_number():
-    assert math.isnan(measured_afresh(forget, CPU))
+def test_memory_is_nan_if_the_allocation_fails():
+    assert math.isnan(measured_afresh(fail_to_allocate, CPU))
 
 
-def test_a_row_holds_true_numbers():
+def test_a_row_is_consistent():
     case = next(case for case in CASES if case.name.startswith("dgcnn train"))
     row = measuring.measure(case, CPU, RATES, 0.0)
     seconds = row["seconds"]
@@ -134,7 +134,7 @@ def test_a_row_holds_true_numbers():
     assert f"{row['ratio']:.1f}x" in [cell.strip() for cell in cells]
 
 
-def test_goals_are_judged():
+def test_goals_are_met_or_missed():
     row = {"ratio": 8.0, "goal": 8, "memory_goal": 0.2, "memory_ratio": 0.21}
     assert report.goal_cell(row) == "8x met, memory 0.2 missed"
     row = {"ratio": 1.0, "goal": None, "memory_goal": None, "data_wait_goal": 0.02}
@@ -148,7 +148,7 @@ def test_waiting_is_the_time_between_batches():
     assert len(waits) == 3  # including the wait for the end
 
 
-def test_features_of_the_svm_can_be_told_apart_but_not_all():
+def test_svm_features_are_only_partly_separable():
     given = svm.features(svm.QUICK)
     found = svm._textbook(given["train"], given["train labels"], given["test"])
     assert 0.3 < (found == given["test labels"]).mean() < 1
@@ -182,7 +182,7 @@ def test_sections_are_split_at_commas():
         BenchConfig(scale=True, only="svm")
 
 
-def test_larger_cells_than_one_that_failed_are_not_tried():
+def test_cells_larger_than_a_failed_one_are_skipped():
     asked = []
 
     def run(side, cell):
@@ -212,7 +212,7 @@ def cell(side="ours", points=64, clouds=2, processes=1, gib=4.0, seconds=120.0):
     return scale.run_cell(side, sizes, CPU, 1, limits)
 
 
-def test_a_cell_that_is_too_slow_is_ended():
+def test_a_cell_that_is_too_slow_is_killed():
     assert cell(seconds=0.1) == {"outcome": "too slow"}
 
 
@@ -261,6 +261,6 @@ def backend_here(device: torch.device) -> int:
     return BACKENDS.index(chosen_backend())
 
 
-def test_fresh_processes_run_the_kernels_that_were_asked_for():
+def test_fresh_processes_use_the_selected_backend():
     with using("torch"):
         assert measured_afresh(backend_here, CPU) * 1e6 == pytest.approx(BACKENDS.index("torch"))

@@ -14,7 +14,7 @@ def test_a_ring_sends_every_byte_almost_twice():
     assert reduce_seconds(8, 0, 1e9, 1e-3) == pytest.approx(14e-3)
 
 
-def test_what_a_step_waits_for_is_not_hidden():
+def test_shares_of_exposed_and_hidden_communication():
     found = {"step": 1.1, "apart": 1.0, "sum": 0.4}
     exposed, hidden = shares(found)
     assert (exposed, hidden) == (pytest.approx(0.1), pytest.approx(0.75))
@@ -37,7 +37,7 @@ def test_the_table_has_all_sizes():
 
 
 @pytest.mark.parametrize("words", [["--processes", "1"], ["--steps", "0"], ["--batch", "many"]])
-def test_mistakes_are_told(capsys, words):
+def test_usage_errors_name_the_option(capsys, words):
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2

@@ -13,14 +13,14 @@ def noise(*shape, seed=0):
 
 
 @pytest.mark.parametrize(("rows", "c", "d"), [(40, 5, 9), (30, 64, 3), (4, 2, 2)])
-def test_it_equals_the_gram_matrices(rows, c, d):
+def test_cka_equals_the_version_with_gram_matrices(rows, c, d):
     x = noise(rows, c) + 3
     y = noise(rows, d, seed=1) + x[:, :1]
     # The unbiased estimate is the same for centred features, though its terms are not.
     assert cka(x, y) == pytest.approx(cka_reference(x, y), abs=1e-9)
 
 
-def test_a_layer_is_like_itself_turned_scaled_and_shifted():
+def test_cka_ignores_rotation_scale_and_shift():
     x = noise(200, 10).double()
     turn = torch.linalg.qr(noise(10, 10, seed=2).double()).Q
     assert cka(x, x) == pytest.approx(1)
@@ -30,7 +30,7 @@ def test_a_layer_is_like_itself_turned_scaled_and_shifted():
     assert cka(x, stretched) < 0.9  # not to any linear map
 
 
-def test_independent_layers_are_unlike_even_if_they_are_wide():
+def test_cka_of_independent_wide_layers_is_small():
     x, y = noise(100, 400), noise(100, 300, seed=1)
     assert abs(cka(x, y)) < 0.1
     centred = [part - part.mean(0) for part in (x, y)]
@@ -39,7 +39,7 @@ def test_independent_layers_are_unlike_even_if_they_are_wide():
     assert biased > 0.7  # what the plain estimate would say
 
 
-def test_it_is_symmetric_and_nothing_where_nothing_varies():
+def test_cka_is_symmetric_and_nan_for_constant_features():
     x, y = noise(50, 4), noise(50, 6, seed=1) + noise(50, 1, seed=2)
     assert cka(x, y) == pytest.approx(cka(y, x))
     constant = torch.full((50, 3), 0.7)

@@ -32,7 +32,7 @@ def dgcnn():
     return build_encoder("dgcnn", seed=0, k=4, embedding=16, channels=(8, 6)).eval()
 
 
-def test_batches_add_up_to_all_clouds_at_once():
+def test_batches_give_the_same_as_all_clouds_at_once():
     parts = [batch(3, seed=1), batch(2, seed=2)]
     together = Batch(
         [name for part in parts for name in part.names],
@@ -98,7 +98,7 @@ def test_an_encoder_without_layers_shows_its_children():
     assert layers_found(dgcnn(), xyz) == ("edge_convs.0", "edge_convs.1", "last")
 
 
-def test_places_that_are_few_colour_the_points_near_them():
+def test_few_places_colour_the_points_near_them():
     xyz = torch.randn(2, 30, 3)
     layer = Layer(xyz[:, :7], torch.arange(14.0).view(2, 7, 1))
     found = on_points(layer, xyz)
@@ -128,7 +128,7 @@ def test_a_layer_without_places_has_numbers_but_no_colours():
     assert found.statistics["unknown"]["places"] == 5
 
 
-def test_a_feature_that_is_not_finite_says_where_it_begins():
+def test_the_error_names_the_first_module_that_is_not_finite():
     encoder = dgcnn()
     encoder.edge_convs[1].linear.weight.data[0, 0] = torch.nan
     with pytest.raises(UserError, match=r"of cloud 10 .* are of edge_convs\.1 \(EdgeConv\), from "
@@ -147,7 +147,7 @@ def test_a_feature_that_is_not_finite_says_where_it_begins():
         look_inside(Sensitive(), [clouds], 1)
 
 
-def test_collapse_and_outliers_are_told():
+def test_collapse_and_outliers_are_reported():
     encoder = PointMlp().eval()
     nn.init.zeros_(encoder.linear.weight)
     encoder.linear.bias.data.fill_(1)
@@ -163,7 +163,7 @@ def test_collapse_and_outliers_are_told():
     assert len(layers_table(found)) == 4
 
 
-def test_colours_are_the_components_and_outliers_do_not_use_them_up():
+def test_colours_are_the_components_and_outliers_do_not_use_up_the_range():
     generator = torch.Generator().manual_seed(0)
     parts = torch.rand(2, 300, 3, generator=generator) * torch.tensor([4.0, 2.0, 1.0])
     turn = torch.linalg.qr(torch.randn(20, 20, generator=generator)).Q[:3]
@@ -242,7 +242,7 @@ def test_the_heat_map_is_dark_where_layers_are_alike(tmp_path):
         cka_figure([("a", "b", [], ["x"], [])], tmp_path / "none.png")
 
 
-def test_tensorboard_gets_pictures_and_coloured_clouds(tmp_path):
+def test_tensorboard_gets_figures_and_coloured_clouds(tmp_path):
     Image.new("RGB", (40, 30), "red").save(tmp_path / "picture.png")
     xyz = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     colours = np.tile([1.0, 0.5, 0.0], (50, 1))

@@ -53,7 +53,7 @@ def test_statistics_equal_those_of_all_features_at_once():
     assert (found["places"], found["channels"]) == (50, 12)
 
 
-def test_collapse_is_seen():
+def test_collapse_shows_in_the_statistics():
     point = of(noise(1, 1, 16).expand(3, 40, 16))
     assert point["rank"] == pytest.approx(1, abs=1e-3)
     assert point["spread"] < 1e-6
@@ -134,7 +134,7 @@ def test_uniform_attention_has_the_entropy_log_m():
         {"attn_mask": noise(9, 9, seed=5) + torch.eye(9) * 9 > 0},
     ],
 )
-def test_fused_attention_is_seen_as_its_weights_would_be(options):
+def test_entropy_of_fused_attention_equals_that_of_its_weights(options):
     x = 2 * noise(3, 9, 16)
     found = seen(Fused(**options), x)[""]
     heads = x.unflatten(-1, (4, -1)).transpose(1, 2).double()
@@ -165,7 +165,7 @@ def test_fused_attention_of_groups_and_of_shared_heads():
     torch.testing.assert_close(shared.values, spelled_out.values)
 
 
-def test_torchs_attention_is_seen_and_gives_what_it_gave():
+def test_torchs_attention_is_recorded_and_its_output_unchanged():
     attention = nn.MultiheadAttention(8, 2, batch_first=True).eval()
     x = noise(3, 7, 8)
     plain, plain_weights = attention(x, x, x)
@@ -182,7 +182,7 @@ def test_torchs_attention_is_seen_and_gives_what_it_gave():
     assert list(seen(layer, x)) == ["self_attn"]
 
 
-def test_what_is_no_attention_is_left_alone():
+def test_modules_without_attention_are_ignored():
     class Weighted(nn.Module):
         def __init__(self) -> None:
             super().__init__()

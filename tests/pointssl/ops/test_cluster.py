@@ -45,7 +45,7 @@ def test_farthest_points(points: int, count: int, start: str, dtype: torch.dtype
 
 
 @needs_cluster
-def test_what_it_does_not_take():
+def test_inputs_that_it_does_not_support():
     xyz = clouds(2, 40, 3, torch.float32)
     same = torch.ones(1, 30, 3)
     assert not cluster.takes(xyz)  # unless asked for
@@ -58,5 +58,5 @@ def test_what_it_does_not_take():
 
 
 @pytest.mark.skipif(imports("torch_cluster"), reason="torch-cluster is here")
-def test_where_it_is_not_installed():
+def test_not_installed():
     assert not cluster.takes(torch.zeros(1, 2, 3))

@@ -51,7 +51,7 @@ def test_farthest_points(points: int, count: int, start: str, dtype: torch.dtype
         assert found.tolist() == farthest_points_reference(xyz, count, start)
 
 
-def test_farthest_points_of_odd_clouds():
+def test_farthest_points_of_unusual_clouds():
     odd = clouds(6, 600).clone()
     odd[0] = 1.0
     odd[1, 70, 1] = odd[1, 300, 0] = torch.nan
@@ -97,7 +97,7 @@ def test_ball(points: int, k: int, radius: float, order: str, dtype: torch.dtype
     )
 
 
-def test_searches_of_what_is_not_a_number():
+def test_searches_with_nan():
     xyz = clouds(2, 50).clone()
     xyz[0] = torch.nan
     xyz[1, 3] = torch.nan
@@ -144,7 +144,7 @@ def test_neighbours_in_boxes(points: int, k: int, dtype: torch.dtype):
         assert torch.allclose(of.gather(2, found).amax(2), of.gather(2, plain).amax(2))
 
 
-def test_neighbours_in_boxes_of_odd_clouds():
+def test_neighbours_in_boxes_of_unusual_clouds():
     flat = clouds(1, 400) * torch.tensor([1.0, 1.0, 0.0])
     line = clouds(1, 400) * torch.tensor([0.0, 1e-20, 0.0])
     same = torch.full((1, 400, 3), 7.0)
@@ -202,7 +202,7 @@ def test_gradient_of_chamfer():
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_what_the_kernels_leave_to_torch():
+def test_inputs_that_fall_back_to_torch():
     plane = clouds(2, 40)[..., :2]
     assert torch.equal(ball(plane, plane, 0.0, 1)[..., 0] < 40, torch.ones(2, 40, dtype=bool))
     values = torch.randn(2, 40, 5)
@@ -212,7 +212,7 @@ def test_what_the_kernels_leave_to_torch():
         interpolate(values[:, :2], clouds(2, 40), clouds(2, 40, seed=1))
 
 
-def test_ranges_make_up_the_whole_and_errors_come_out():
+def test_ranges_cover_the_whole_and_errors_propagate():
     seen: list[int] = []
     in_parallel(lambda start, stop: seen.extend(range(start, stop)), 7)
     assert sorted(seen) == list(range(7))

@@ -80,7 +80,7 @@ class Asks(nn.Module):
         return -x if is_exporting() else x
 
 
-def test_the_switch_is_on_while_a_graph_is_drawn_and_off_again():
+def test_is_exporting_is_true_only_while_tracing():
     x = torch.ones(2)
     assert torch.equal(Asks()(x), x)
     program = torch.export.export(Asks(), (x,))
@@ -88,7 +88,7 @@ def test_the_switch_is_on_while_a_graph_is_drawn_and_off_again():
     assert torch.equal(Asks()(x), x)
 
 
-def test_training_takes_the_usual_way(drawing):
+def test_training_uses_the_usual_operations(drawing):
     layer, x = EdgeConv(4, 6).double(), clouds(3, 30, 4)
     idx = knn(x, 5)
     usual = layer(x, idx)

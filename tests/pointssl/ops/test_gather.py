@@ -39,7 +39,7 @@ def test_in_degree_and_reverse_sum(rows):
     assert torch.allclose(gather.reverse_neighbour_sum(values, idx), expected)
 
 
-def test_rows_that_are_nobodys_neighbour():
+def test_rows_without_incoming_edges():
     values, idx = torch.randn(4, 3), torch.zeros(4, 2, dtype=torch.int64)
     total = gather.reverse_neighbour_sum(values, idx)
     assert torch.allclose(total[0], 2 * values.sum(0), atol=1e-6)

@@ -68,7 +68,7 @@ def test_maxima_and_sums(dtype: torch.dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_what_goes_back_to_the_neighbours(dtype: torch.dtype):
+def test_transposed_sums_and_maxima(dtype: torch.dtype):
     grad, idx = numbers(33, 21, dtype=dtype), edges(33, 5, 30)
     slot = plain.neighbour_max(numbers(30, 21), idx)[1]
     graph = gather.edges_by_row(idx, 30)
@@ -98,7 +98,7 @@ def test_values_that_are_not_contiguous():
     assert torch.equal(gather.neighbour_max(values, idx)[0], values[idx].amax(1))
 
 
-def test_nan_is_passed_on_and_more_neighbours_than_fit_a_byte():
+def test_nan_propagates_and_more_neighbours_than_fit_a_byte():
     values = torch.arange(300.0, device=DEVICE)[:, None]
     idx = torch.arange(300, device=DEVICE).expand(2, 300)
     assert gather.neighbour_max(values, idx)[1].unique().tolist() == [299]
@@ -169,7 +169,7 @@ def test_nearest_points(dtype: torch.dtype, queries: int, points: int, channels:
     assert torch.equal(among.sort(-1).values, order[..., :k].sort(-1).values)
 
 
-def test_equally_near_points_are_all_different():
+def test_ties_give_distinct_points():
     found = knn.knn(torch.ones(1, 150, 3, device=DEVICE), 20)
     assert all(len(row.unique()) == 20 for row in found[0])
     assert found.max() < 150
@@ -177,7 +177,7 @@ def test_equally_near_points_are_all_different():
     assert ordered.tolist() == [[[0, 1, 2, 3]] * 2]
 
 
-def test_what_is_not_a_number_names_real_points():
+def test_nan_gives_valid_indices():
     cloud = numbers(1, 140, 3)
     cloud[0, 5] = torch.nan
     found = knn.knn(cloud, 10)
@@ -198,7 +198,7 @@ def test_farthest_points(resident: int, dtype: torch.dtype, monkeypatch: pytest.
     assert expected.tolist() == farthest_points_reference(cloud.cpu(), 15)
 
 
-def test_clouds_that_do_not_belong_together():
+def test_mismatched_batches_raise():
     with pytest.raises(ValueError, match=r"queries \(1, 5, 3\) among points \(2, 9, 3\)"):
         knn.nearest(numbers(1, 5, 3), numbers(2, 9, 3), 2)
 
@@ -320,7 +320,7 @@ def test_kernels_compile_for_gpus():
 
 @pytest.mark.parametrize("name", ["dgcnn", "dgcnn_seg", "pointnet2"])
 @pytest.mark.parametrize("training", [False, True])
-def test_a_whole_backbone_by_either(name: str, training: bool):
+def test_a_whole_backbone_with_both_backends(name: str, training: bool):
     """All the choices at once: features and gradients are those of plain torch."""
     encoder = build_encoder(name, seed=0, **SMALL[name]).to(DEVICE).train(training)
     found = []
@@ -389,7 +389,7 @@ def test_graphs_of_training_are_whole():
         assert torch.allclose(torch.autograd.grad(compiled(x), x)[0], expected, atol=1e-4)
 
 
-def test_kernels_that_do_not_run_are_left_alone(monkeypatch: pytest.MonkeyPatch):
+def test_broken_kernels_are_not_used(monkeypatch: pytest.MonkeyPatch):
     def fail(*_: Tensor) -> None:
         raise RuntimeError("Failed to find C compiler")
 

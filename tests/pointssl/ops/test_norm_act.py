@@ -71,7 +71,7 @@ def test_evaluation_mode_and_a_single_row():
         norm_act(x[:1], norm.train(), 0.2)
 
 
-def test_only_what_may_be_overwritten_is():
+def test_only_overwrite_changes_the_input():
     norm, x = a_norm(4, torch.float32).eval(), torch.randn(9, 4)
     before = x.clone()
     with torch.no_grad():

@@ -64,7 +64,7 @@ def test_pack_and_its_sizes():
         ([torch.tensor(1.0)], r"cloud 0 has the shape \(\)"),
     ],
 )
-def test_what_can_not_be_packed(parts: list[Tensor], said: str):
+def test_pack_rejects_invalid_clouds(parts: list[Tensor], said: str):
     with pytest.raises(UserError, match=said):
         pack(parts)
 
@@ -188,7 +188,7 @@ def test_one_place_is_the_same_as_the_dense_interpolation():
     assert torch.allclose(flat.view(2, 4, 5), interpolate(values, places, targets))
 
 
-def test_a_row_for_each_cloud_and_back():
+def test_per_cloud_and_per_point():
     parts = clouds(SIZES, channels=5)
     means = per_cloud(torch.cat(parts), SIZES, "mean")
     assert torch.allclose(means, torch.stack([part.mean(0) for part in parts]))
@@ -206,7 +206,7 @@ def packed(module: nn.Module, parts: list[Tensor]) -> Features:
 
 
 @decoders
-def test_each_cloud_as_if_it_were_alone(decoder: bool):
+def test_clouds_are_independent(decoder: bool):
     module = encoder(decoder=decoder, in_channels=6).eval()
     parts = clouds(SIZES, channels=6)
     together = packed(module, parts)

@@ -39,7 +39,7 @@ def test_maximum_alone():
         assert torch.equal(ours, theirs)
 
 
-def test_not_a_number_is_passed_on_and_no_points_are_refused():
+def test_nan_propagates_and_empty_clouds_raise():
     x = a_cloud()
     x[0, 4, 2] = torch.nan
     assert max_over_points(x).isnan().nonzero().tolist() == [[0, 2]]

@@ -85,7 +85,7 @@ def test_blocks_of_clouds(monkeypatch: pytest.MonkeyPatch):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
 
 
-def test_rates_that_forget_everything_or_nothing():
+def test_extreme_decay_rates():
     """Quotients of decays, as sums of logarithms would need them, are 0 / 0 or overflow here."""
     x, dt, a, b, c, skip = (value.detach() for value in inputs(50, torch.float32))
     for rates in (torch.full_like(a, -1e4), torch.full_like(a, -1e-8)):
@@ -93,7 +93,7 @@ def test_rates_that_forget_everything_or_nothing():
         assert relative(ours, selective_scan_reference(x, dt, rates, b, c, skip)) < 1e-5
 
 
-def test_nothing_later_is_seen():
+def test_the_scan_is_causal():
     values = [value.detach() for value in inputs(50, torch.float64)]
     whole = selective_scan(*values)
     x, dt, a, b, c, skip = values
@@ -101,7 +101,7 @@ def test_nothing_later_is_seen():
     assert torch.allclose(whole[:, :21], part, rtol=1e-12)
 
 
-def test_doubling():
+def test_parallel_scan():
     decay, taken = torch.rand(13, 4), torch.randn(13, 4)
     rows = [taken[0]]
     for t in range(1, 13):
@@ -109,7 +109,7 @@ def test_doubling():
     assert torch.allclose(scan_by_doubling(decay, taken), torch.stack(rows), atol=1e-6)
 
 
-def test_autocast_is_left_at_the_door():
+def test_autocast_is_disabled_inside():
     values = inputs(20, torch.float32)
     expected = selective_scan(*values)
     half = [value.bfloat16() if value.dim() == 3 else value for value in values]

@@ -1,4 +1,4 @@
-"""The pictures are real PNG files that show what they were given."""
+"""The figures are valid PNG files that show their input."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from pointssl.reports.figures import features as feature_pictures
+from pointssl.reports.figures import features as feature_figures
 from pointssl.reports.figures.pretraining import (
     confusion_figure,
     contact_sheet,
@@ -22,9 +22,9 @@ from pointssl_datasets.base.errors import DataError, UsageError, UserError
 
 def opened(path):
     """``(H, W, 3)`` of a PNG that opens, is of sensible size and is not blank."""
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        values = np.asarray(picture.convert("RGB"))
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        values = np.asarray(image.convert("RGB"))
     height, width = values.shape[:2]
     assert 150 < height < 4000
     assert 150 < width < 4000
@@ -63,17 +63,15 @@ def run_of(epochs, cross=True):
 BLUE, RED = "#0072B2", "#D55E00"
 
 
-def test_contact_sheet_shows_every_shape_and_picture(tmp_path):
+def test_contact_sheet_shows_every_shape_and_image(tmp_path):
     random = np.random.default_rng(0)
     paints = [(200, 30, 30), (30, 160, 30), (30, 30, 220)]
     rows = []
     for number, paint in enumerate(paints):
-        picture = np.full((40, 40, 3), paint, dtype=np.uint8)
+        image = np.full((40, 40, 3), paint, dtype=np.uint8)
         clear = np.zeros((40, 40, 4), dtype=np.uint8)  # transparent: white on the sheet
         clear[10:30, 10:30] = (*paint, 255)
-        rows.append(
-            (f"shape {number}", random.normal(size=(200, 3)), [picture, clear][: number + 1])
-        )
+        rows.append((f"shape {number}", random.normal(size=(200, 3)), [image, clear][: number + 1]))
     path = tmp_path / "new folder" / "sheet.png"
     contact_sheet(rows, path)
     values = opened(path)
@@ -142,7 +140,7 @@ def test_tsne_shows_every_class_in_its_colour(tmp_path):
     panels = {"pretrained": features, "random": features[:, :3]}
     tsne_figure(panels, label, names, tmp_path / "two.png")
     two = opened(tmp_path / "two.png")
-    for colour in feature_pictures.COLOURS:
+    for colour in feature_figures.COLOURS:
         assert has(two, colour, least=100)
     tsne_figure({"pretrained": features}, label, names, tmp_path / "one.png")
     one = opened(tmp_path / "one.png")
@@ -159,13 +157,13 @@ def test_tsne_of_forty_classes_keeps_the_legend_inside(tmp_path):
 
 
 def test_no_two_classes_look_alike():
-    looks = [feature_pictures._look(index) for index in range(100)]
+    looks = [feature_figures._look(index) for index in range(100)]
     assert len(set(looks)) == 100
 
 
 def test_tsne_positions_keep_clusters_apart():
     features, label = clusters(4, 20)
-    spot = feature_pictures._tsne(features, 0)
+    spot = feature_figures._tsne(features, 0)
     assert spot.shape == (80, 2)
     apart = np.linalg.norm(spot[:, None] - spot[None], axis=-1)
     np.fill_diagonal(apart, np.inf)
@@ -173,10 +171,10 @@ def test_tsne_positions_keep_clusters_apart():
 
 
 def test_tsne_takes_the_same_shapes_in_every_panel(tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_pictures, "MOST_POINTS", 40)
+    monkeypatch.setattr(feature_figures, "MOST_POINTS", 40)
     seen = []
     monkeypatch.setattr(
-        feature_pictures, "_tsne", lambda values, seed: seen.append(values) or values[:, :2]
+        feature_figures, "_tsne", lambda values, seed: seen.append(values) or values[:, :2]
     )
     features, label = clusters(5, 30)
     tsne_figure({"a": features, "b": 2 * features}, label, list("vwxyz"), tmp_path / "p.png")
@@ -202,7 +200,7 @@ def test_tsne_of_degenerate_features(features, tmp_path):
     opened(tmp_path / "flat.png")
 
 
-def test_confusion_picture_is_dark_where_the_share_is_high(tmp_path):
+def test_confusion_matrix_is_dark_where_the_share_is_high(tmp_path):
     matrix = np.array([[90, 10, 0], [0, 5, 5], [0, 0, 0]])  # the last class has no shapes
     confusion_figure(matrix, ["cup", "lamp", "sofa"], "ModelNet", tmp_path / "c.png")
     values = opened(tmp_path / "c.png").astype(int)
@@ -259,7 +257,7 @@ def test_bad_input_is_one_clear_line_and_leaves_no_file(call, error, words, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+def test_a_figure_that_cannot_be_written_leaves_no_file(tmp_path):
     (tmp_path / "taken.png").mkdir()
     (tmp_path / "taken.png" / "file").touch()
     with pytest.raises(UserError, match="could not write"):
@@ -278,7 +276,7 @@ def test_drawing_leaves_the_users_settings_alone(tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_import_is_light_and_missing_matplotlib_is_said_plainly(tmp_path):
+def test_import_is_light_and_missing_matplotlib_is_one_clear_line(tmp_path):
     code = f"""
 import sys
 from pointssl.reports.figures.pretraining import loss_curves
