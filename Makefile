@@ -54,13 +54,13 @@ bench: $(READY)  ## Measure what the fast paths save on this machine, in ten min
 	$(PY) -m pointssl bench
 
 bench-backbones: $(READY)  ## Parameters, multiply-adds, throughput and memory of every backbone.
-	$(PY) -m pointssl.benchmarks.backbone_costs
+	$(PY) -m pointssl bench --only costs
 
 bench-data: $(READY)  ## Time reading datasets as they are distributed, and packed.
-	$(PY) -m pointssl.benchmarks.packing
+	$(PY) -m pointssl bench --only packing
 
 bench-distributed: $(READY)  ## Time communication on two processes; estimate it for 8 and 64.
-	$(PY) -m pointssl.benchmarks.communication
+	$(PY) -m pointssl bench --only communication
 
 clean:  ## Remove .venv and everything that was built; runs/ and the data cache stay.
 	rm -rf $(VENV) $(CLUSTER) site build dist .pytest_cache .mypy_cache .ruff_cache

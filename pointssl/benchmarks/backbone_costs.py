@@ -21,6 +21,7 @@ from pointssl.benchmarks.report import describe
 from pointssl.benchmarks.timing import median_seconds
 from pointssl.engine.distributed import start_world
 from pointssl.inspection.profile import profile_modules
+from pointssl.ops.backends import BACKENDS
 from pointssl.reports.tables import text_table
 
 HEADER = (
@@ -79,8 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--kernels", default="auto", choices=BACKENDS)
     options = parser.parse_args(arguments)
-    with start_world(options.device, options.threads) as world:
+    with start_world(options.device, options.threads, options.kernels) as world:
         size = (options.clouds, options.points)
         rows = []
         for backbone in options.backbone or BACKBONES:

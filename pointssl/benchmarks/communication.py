@@ -21,6 +21,7 @@ from pointssl.engine.distributed import World, choose_device, start_world
 from pointssl.engine.optimizer import on_devices
 from pointssl.images.resnet import resnet18
 from pointssl.methods.crosspoint import CrossPoint
+from pointssl.ops.backends import BACKENDS
 from pointssl.ops.batch_norm import sync_batch_norms
 from pointssl_datasets.base.errors import UserError
 
@@ -166,7 +167,7 @@ def run_rank(rank: int, options: argparse.Namespace, port: int, size: int, folde
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size,
              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # fmt: skip
     os.environ.update({name: str(value) for name, value in place.items()})
-    with start_world(options.device, options.threads) as world:
+    with start_world(options.device, options.threads, options.kernels) as world:
         times = measure(world, options)
         if world.is_main:
             torch.save(times, os.path.join(folder, f"{size}.pt"))
@@ -190,6 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--latency-us", type=float, default=10.0, help="message latency for estimates"
     )
+    parser.add_argument("--kernels", default="auto", choices=BACKENDS)
     options = parser.parse_args(arguments)
     if options.device is None:  # one GPU per process, or none at all
         enough = torch.cuda.device_count() >= options.processes

@@ -9,7 +9,8 @@ from pointssl.config.options import option
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.base.resolve import nearest
 
-SECTIONS = ("kernels", "backbones", "steps", "loading", "svm")
+SECTIONS = ("kernels", "backbones", "steps", "loading", "svm")  # rows of one table
+PROGRAMS = ("costs", "packing", "communication")  # tables of their own, only on request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,10 @@ class BenchConfig(MachineOptions):
     """Measure what the fast paths save on this machine, in time and memory."""
 
     only: str | None = option(
-        None, f"Sections, with commas between them; default: {','.join(SECTIONS)}.", "Run"
+        None,
+        f"Sections, with commas between them; default: {','.join(SECTIONS)}; "
+        f"on request: {','.join(PROGRAMS)}.",
+        "Run",
     )
     quick: bool = option(False, "Small sizes, in under a minute: does it run?", "Run")
     full: bool = option(
@@ -38,19 +42,29 @@ class BenchConfig(MachineOptions):
             raise UsageError("--quick and --full: choose one of them")
         if self.scale and (self.only is not None or self.full):
             raise UsageError("--scale measures one thing; leave --only and --full out")
-        for name in self.sections:
-            if name not in SECTIONS:
+        choices = [*SECTIONS, *PROGRAMS]
+        for name in self._chosen:
+            if name not in choices:
                 raise UsageError(
-                    f"--only {name!r}: choose from {', '.join(SECTIONS)}, with commas between "
-                    f"several{nearest(name, list(SECTIONS))}"
+                    f"--only {name!r}: choose from {', '.join(choices)}, with commas between "
+                    f"several{nearest(name, choices)}"
                 )
 
     @property
-    def sections(self) -> tuple[str, ...]:
-        """Those that are measured."""
+    def _chosen(self) -> tuple[str, ...]:
         if self.only is None:
             return SECTIONS
         return tuple(part.strip() for part in self.only.split(","))
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The chosen sections of the main table."""
+        return tuple(name for name in self._chosen if name not in PROGRAMS)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The chosen programs with tables of their own."""
+        return tuple(name for name in self._chosen if name in PROGRAMS)
 
     @property
     def level(self) -> str:

@@ -28,12 +28,35 @@ def run(config: BenchConfig) -> dict[str, Any]:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("bench starts the processes that it needs: run it without torchrun")
+    for name in config.programs:
+        run_program(name, config)
+    if not config.sections:
+        return {}
     with start_world(config.device, config.threads, config.kernels) as world:
         if config.scale:
             from pointssl.recipes.bench_scale import measure_scale
 
             return measure_scale(config, world)
         return compare(config, world)
+
+
+def run_program(name: str, config: BenchConfig) -> None:
+    """Run a benchmark that prints a table of its own, at sizes that suit the level."""
+    from pointssl.benchmarks import backbone_costs, communication, packing
+
+    machine = ["--kernels", config.kernels]
+    if config.device != "auto":
+        machine += ["--device", config.device]
+    if config.threads is not None:
+        machine += ["--threads", str(config.threads)]
+    if name == "costs":
+        small = ["--clouds", "2", "--points", "256", "--repeats", "1"]
+        backbone_costs.main([*machine, *(small if config.quick else [])])
+    elif name == "packing":  # reads files only: no device
+        packing.main(["--clouds", "50", "--index", "1000"] if config.quick else [])
+    else:
+        small = ["--batch", "2", "--points", "256", "--steps", "2"]
+        communication.main([*machine, *(small if config.quick else [])])
 
 
 def compare(config: BenchConfig, world: World) -> dict[str, Any]:

@@ -10,7 +10,16 @@ import torch
 from in_process import refused, worked
 
 from pointssl.benchmarks import backbone_costs as bench_backbones
-from pointssl.benchmarks import backbones, loading, measuring, networks, report, scale, svm
+from pointssl.benchmarks import (
+    backbones,
+    communication,
+    loading,
+    measuring,
+    networks,
+    report,
+    scale,
+    svm,
+)
 from pointssl.benchmarks.case import Case, Work, as_list, check_equal
 from pointssl.benchmarks.floor import Rates, count_operations, floor_seconds, measure_rates
 from pointssl.benchmarks.memory import measured_afresh
@@ -264,3 +273,15 @@ def backend_here(device: torch.device) -> int:
 def test_fresh_processes_use_the_selected_backend():
     with using("torch"):
         assert measured_afresh(backend_here, CPU) * 1e6 == pytest.approx(BACKENDS.index("torch"))
+
+
+def test_programs_with_a_table_of_their_own(capfd, monkeypatch):
+    calls = {}
+    for name, module in (("costs", bench_backbones), ("communication", communication)):
+        monkeypatch.setattr(module, "main", lambda words, name=name: calls.update({name: words}))
+    config = BenchConfig(only="costs, communication,svm")
+    assert (config.sections, config.programs) == (("svm",), ("costs", "communication"))
+    worked(capfd, "bench", "--only", "costs,communication", "--threads", "1", "--quick")
+    machine = ["--kernels", "auto", "--threads", "1"]
+    assert calls["costs"][:6] == [*machine, "--clouds", "2"]
+    assert calls["communication"][:6] == [*machine, "--batch", "2"]
