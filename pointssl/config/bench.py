@@ -23,18 +23,21 @@ class BenchConfig(MachineOptions):
         f"on request: {','.join(PROGRAMS)}.",
         "Run",
     )
-    quick: bool = option(False, "Small sizes, in under a minute: does it run?", "Run")
+    quick: bool = option(False, "Small sizes, in under a minute, to see that it runs.", "Run")
     full: bool = option(
         False, "The SVM and, on a CPU, the CrossPoint step at full size; half an hour.", "Run"
     )
     scale: bool = option(
-        False, "Instead: throughput and memory as points, clouds and processes grow.", "Run"
+        False, "Instead, measure throughput and memory as points, clouds and processes grow.", "Run"
     )
     cell_memory: float | None = option(
-        None, "GiB that a cell of --scale may take; default: half of what is free.", "Run", low=0.1
+        None,
+        "Memory in GiB that each cell of --scale may use; default: half of what is free.",
+        "Run",
+        low=0.1,
     )
-    cell_time: float = option(60.0, "Seconds that a cell of --scale may take.", "Run", low=1)
-    out: Path = option(Path("runs/bench"), "Folder of the tables, JSON and pictures.", "Run")
+    cell_time: float = option(60.0, "Seconds that each cell of --scale may take.", "Run", low=1)
+    out: Path = option(Path("runs/bench"), "Folder of the tables, JSON and figures.", "Run")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,7 +39,7 @@ class EvalOptions(CloudFeatureOptions):
     baseline: bool = option(
         True, "Also evaluate the same network at random initialisation.", "Evaluation"
     )
-    out: Path = option(Path("runs/eval"), "Folder of results.json and pictures.", "Run")
+    out: Path = option(Path("runs/eval"), "Folder of results.json and figures.", "Run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class LabelOptions(EvalOptions):
     """What evaluations that learn from labels take."""
 
     label_fraction: float = option(
-        1.0, "Stratified share of the train labels that is used.", "Evaluation", low=1e-9, high=1
+        1.0, "Stratified share of the train labels to use.", "Evaluation", low=1e-9, high=1
     )
 
 

@@ -27,7 +27,7 @@ class FinetuneOptions(TrainingOptions, WeightsOptions):
         None, f"Which of the stored points are taken; {PRESET}.", "Data"
     )
     label_fraction: float = option(
-        1.0, "Stratified share of the train clouds that is used.", "Data", low=1e-9, high=1
+        1.0, "Stratified share of the train clouds to use.", "Data", low=1e-9, high=1
     )
     val_share: float | None = option(
         None,
@@ -82,28 +82,28 @@ class FinetuneOptions(TrainingOptions, WeightsOptions):
         "none", "Random rotation among the augmentations.", "Training"
     )
     freeze_backbone: bool = option(
-        False, "Train the head alone on features that stay as they are.", "Training"
+        False, "Train the head alone; the encoder stays as it is.", "Training"
     )
     head_lr: float | None = option(
         None, "Peak learning rate of the head; default: --lr.", "Training", low=0, high=1e38
     )
     layer_decay: float = option(
         1.0,
-        "Each layer of the encoder learns at this share of the next one's rate.",
+        "Each layer of the encoder learns at this fraction of the next layer's rate.",
         "Training",
         low=1e-3,
         high=1,
     )
     seeds: int = option(
-        1, "Runs with --seed, --seed + 1, ...: mean and deviation are reported.", "Run", low=1
+        1, "Run with --seed, --seed + 1, ..., and report mean and deviation.", "Run", low=1
     )
     votes: int = option(
         1,
-        "Also report the mean of this many passes over other points, scaled at random.",
+        "Also report the mean of this many passes, each over other points and scaled at random.",
         "Evaluation",
         low=1,
     )
-    pictures: bool = option(True, "Draw results.", "Evaluation")
+    pictures: bool = option(True, "Draw figures of the results.", "Evaluation")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,7 +116,7 @@ class FinetuneOptions(TrainingOptions, WeightsOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetunePartsegConfig(FinetuneOptions):
-    """Part segmentation: a part for every point of an object.
+    """Fine-tune for part segmentation: a part for every point of an object.
 
     Alone or under torchrun; started again with the same --run-dir, it continues.
     """
@@ -128,19 +128,19 @@ class FinetunePartsegConfig(FinetuneOptions):
         "Evaluation",
     )
     category: Literal["given", "none"] = option(
-        "given", "Whether the head is told the category of the object.", "Task"
+        "given", "Whether the head is given the category of the object.", "Task"
     )
     class_choice: str | None = option(
         None, "Train and test on this category alone, its parts numbered from 0.", "Task"
     )
     run_dir: Path = option(
-        Path("runs/partseg"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+        Path("runs/partseg"), "Folder of the run: checkpoints, logs, figures.", "Run"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneClsConfig(FinetuneOptions):
-    """Classification: a class for every cloud; --freeze-backbone is a linear probe.
+    """Fine-tune for classification: a class for every cloud. --freeze-backbone is a linear probe.
 
     Alone or under torchrun; started again with the same --run-dir, it continues.
     """
@@ -155,13 +155,13 @@ class FinetuneClsConfig(FinetuneOptions):
         None, "Head; default: linear with --freeze-backbone (a linear probe), else mlp.", "Task"
     )
     run_dir: Path = option(
-        Path("runs/cls"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+        Path("runs/cls"), "Folder of the run: checkpoints, logs, figures.", "Run"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSemsegConfig(FinetuneOptions):
-    """Scene segmentation on S3DIS: a class for every point of a room.
+    """Fine-tune for scene segmentation on S3DIS: a class for every point of a room.
 
     Alone or under torchrun; started again with the same --run-dir, it continues.
     """
@@ -170,13 +170,12 @@ class FinetuneSemsegConfig(FinetuneOptions):
     normalise: Literal["none"] = option("none", "Blocks stay in metres.", "Data")
     points: int | None = option(
         None,
-        "Points of a block that the network sees at a time; default: as in the checkpoint, else "
-        "4096.",
+        "Points per block that the network sees; default: as in the checkpoint, else 4096.",
         "Data",
         low=1,
     )
     label_fraction: float = option(
-        1.0, "Share of the train rooms that is used.", "Data", low=1e-9, high=1
+        1.0, "Share of the train rooms to use.", "Data", low=1e-9, high=1
     )
     val_share: float | None = option(
         None,
@@ -199,26 +198,31 @@ class FinetuneSemsegConfig(FinetuneOptions):
         1.0, "Side of the blocks that rooms are cut into, metres.", "Data", low=0.01
     )
     train_stride: float | None = option(
-        None, "From block to block in training, metres; default: --block-size.", "Data", low=0.01
+        None,
+        "Distance between blocks in training, metres; default: --block-size.",
+        "Data",
+        low=0.01,
     )
     test_stride: float = option(
-        0.5, "From block to block in the test, metres: what overlaps is summed.", "Evaluation",
+        0.5,
+        "Distance between blocks in the test, metres; overlapping predictions are summed.",
+        "Evaluation",
         low=0.01,
-    )  # fmt: skip
+    )
     rotate: Literal["none", "up"] = option(
-        "none", "Turn every block, and its place in the room, about the up axis.", "Training"
+        "none", "Turn every block, and its position in the room, about the up axis.", "Training"
     )
     protocol: Literal["strict", "dgcnn"] = option(
         "strict",
         "strict: epoch chosen on rooms held out of train; dgcnn: its schedule, last epoch.",
         "Evaluation",
     )
-    test_area: int = option(5, "Area that is held out for the test.", "Evaluation", low=1, high=6)
+    test_area: int = option(5, "Area held out for the test.", "Evaluation", low=1, high=6)
     six_fold: bool = option(
         False, "Hold out each of the six areas in turn, and sum the counts.", "Evaluation"
     )
     run_dir: Path = option(
-        Path("runs/semseg"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+        Path("runs/semseg"), "Folder of the run: checkpoints, logs, figures.", "Run"
     )
 
     def __post_init__(self) -> None:

@@ -50,14 +50,14 @@ class DataOptions(SourceOptions):
 
     points: int = option(1024, "Points per cloud that the network sees.", "Data", low=1)
     sampling: Literal["first", "random", "fps"] = option(
-        "random", "Which of the stored points are taken.", "Data"
+        "random", "How the points of a cloud are chosen from those stored.", "Data"
     )
-    normals: bool = option(False, "Feed normals to the encoder beside coordinates.", "Data")
+    normals: bool = option(False, "Feed normals to the encoder along with coordinates.", "Data")
     normalise: Literal["unit-sphere", "none"] = option(
         "unit-sphere", "Centre every stored cloud and scale it into the unit sphere.", "Data"
     )
     on_unpaired: Literal["error", "skip"] = option(
-        "error", "A cloud without pictures, or pictures without a cloud.", "Data"
+        "error", "What to do about a cloud without images, or an image without a cloud.", "Data"
     )
     cache_dir: Path | None = option(
         None,
@@ -92,7 +92,10 @@ class MachineOptions(Options):
 
     device: Literal["auto", "cpu", "cuda"] = option("auto", "Device of every process.", "Machine")
     threads: int | None = option(
-        None, "CPU threads per process; default: all cores over the processes.", "Machine", low=1
+        None,
+        "CPU threads per process; default: the machine's cores divided by the processes.",
+        "Machine",
+        low=1,
     )
     kernels: Literal["auto", "torch", "numba", "triton", "cluster"] = option(
         "auto", "What runs the point operations; auto: the fastest that imports.", "Machine"
@@ -122,16 +125,17 @@ class TrainingOptions(MachineOptions):
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimiser.", "Training")
     lr: float = option(1e-3, "Peak learning rate.", "Training", low=0, high=1e38)
     lr_scale_base: int | None = option(
-        None, "Scale the learning rate by batch size / this.", "Training", low=1
+        None, "Multiply the learning rate by batch size / this.", "Training", low=1
     )
     weight_decay: float = option(1e-6, "Weight decay.", "Training", low=0)
     momentum: float = option(0.9, "Momentum of SGD.", "Training", low=0, high=1)
     schedule: Literal["cosine", "constant"] = option(
-        "cosine", "Learning rate over the run.", "Training"
+        "cosine", "How the learning rate changes over the run.", "Training"
     )
     schedule_by: Literal["step", "epoch", "after-epoch"] = option(
         "step",
-        "Move the learning rate each step, before each epoch as CrossPoint, or after each.",
+        "When the learning rate changes: at each step, before each epoch (as in CrossPoint), or "
+        "after it.",
         "Training",
     )
     warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", "Training", low=0)
@@ -140,12 +144,15 @@ class TrainingOptions(MachineOptions):
     seed: int = option(0, "Seed of weights, order, augmentation.", "Training", low=0)
 
     workers: int = option(
-        1, "Threads per process that read batches ahead; results are the same.", "Machine", low=1
+        1,
+        "Threads per process that read batches ahead; results do not depend on it.",
+        "Machine",
+        low=1,
     )
     amp: Literal["off", "bf16", "fp16"] = option("off", "Mixed precision.", "Machine")
-    compile: bool = option(False, "torch.compile what is trained.", "Machine")
+    compile: bool = option(False, "Train through torch.compile.", "Machine")
     checkpoint_activations: bool = option(
-        False, "Compute blocks anew in the backward pass, for less memory.", "Machine"
+        False, "Recompute blocks in the backward pass, to save memory.", "Machine"
     )
     sync_bn: bool = option(False, "Batch-norm statistics over all processes.", "Machine")
     max_time: float | None = option(
@@ -153,7 +160,7 @@ class TrainingOptions(MachineOptions):
     )
 
     run_dir: Path = option(
-        Path("runs/run"), "Folder of the run: checkpoints, logs, pictures.", "Run"
+        Path("runs/run"), "Folder of the run: checkpoints, logs, figures.", "Run"
     )
     resume: Literal["auto", "never"] = option(
         "auto", "Continue the run in --run-dir, or refuse if there is one.", "Run"
@@ -201,7 +208,7 @@ class FeatureOptions(MachineOptions, WeightsOptions):
     """Which encoder turns which clouds into features."""
 
     init_seed: int = option(0, "Seed of a random initialisation.", "Encoder", low=0)
-    batch_size: int = option(32, "Clouds per step over all processes.", "Machine", low=1)
+    batch_size: int = option(32, "Clouds per step, over all processes together.", "Machine", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +216,9 @@ class CloudFeatureOptions(FeatureOptions):
     """Which feature of a cloud."""
 
     pool: Literal["max", "mean", "max+mean", "cls", "cls+max"] | None = option(
-        None, "How a layer's features become one; default: the backbone's own feature.", "Encoder"
+        None,
+        "How the features of a layer are pooled; default: the backbone's own cloud feature.",
+        "Encoder",
     )
     layer: str | None = option(
         None,

@@ -23,12 +23,14 @@ class InspectConfig(FeatureOptions):
     compare: bool = option(
         False, "Two networks side by side on the same clouds, with the CKA of their layers.", "Run"
     )
-    depth: int = option(1, "Print modules down to this many calls below the encoder.", "Run", low=0)
-    clouds: int = option(8, "Clouds that are passed through, of many classes.", "Data", low=1)
-    split: str = option("train", "Split that they are of.", "Data")
+    depth: int = option(1, "Print modules down to this depth below the encoder.", "Run", low=0)
+    clouds: int = option(
+        8, "How many clouds to pass through, from as many classes as possible.", "Data", low=1
+    )
+    split: str = option("train", "Split to take them from.", "Data")
     seed: int = option(0, "Seed of the choice of clouds and points.", "Data", low=0)
-    passes: int = option(5, "Forward passes of which the time is the median.", "Run", low=1)
-    out: Path = option(Path("runs/inspect"), "Folder of inspect.json and the pictures.", "Run")
+    passes: int = option(5, "Forward passes; the time is their median.", "Run", low=1)
+    out: Path = option(Path("runs/inspect"), "Folder of inspect.json and the figures.", "Run")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ class DemoConfig(MachineOptions):
     """Pretrain and evaluate on generated shapes, in minutes and without any data."""
 
     seed: int = option(0, "Seed of everything.", "Run", low=0)
-    out: Path = option(Path("runs/demo"), "Folder of the run and its pictures.", "Run")
+    out: Path = option(Path("runs/demo"), "Folder of the run and its figures.", "Run")
 
 
 @dataclass(frozen=True, kw_only=True)

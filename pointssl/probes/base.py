@@ -34,7 +34,7 @@ class Probe(Options):
     title: ClassVar[str]
     numbers: ClassVar[Mapping[str, str]]
     learns: ClassVar[bool] = False
-    writes: ClassVar[str] = "results.json and the picture"
+    writes: ClassVar[str] = "results.json and the figure"
 
     @classmethod
     def variants(cls) -> dict[str, Probe]:
@@ -90,7 +90,7 @@ class Classifier(Probe):
 
     numbers: ClassVar[Mapping[str, str]] = {"accuracy": "accuracy"}
     learns: ClassVar[bool] = True
-    writes: ClassVar[str] = "results.json and pictures"
+    writes: ClassVar[str] = "results.json and figures"
 
     def metadata(self, split: Split) -> dict[str, Any]:
         return {**super().metadata(split), "classifier": self.title}

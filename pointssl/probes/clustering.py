@@ -23,9 +23,7 @@ class Clustering(Probe):
     title: ClassVar[str] = "k-means"
     numbers: ClassVar[Mapping[str, str]] = {"NMI": "nmi", "ARI": "ari"}
 
-    starts: int = option(
-        10, "Starts of k-means, of which the tightest counts.", "Evaluation", low=1
-    )
+    starts: int = option(10, "Starts of k-means; the tightest result counts.", "Evaluation", low=1)
 
     def metadata(self, split: Split) -> dict[str, Any]:
         common = super().metadata(split)

@@ -111,11 +111,11 @@ FEWSHOT: Mapping[str, FewshotProtocol] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class FewShot(Probe):
-    """Classify from a few shapes of a few classes."""
+    """Classify from only a few shapes of a few classes."""
 
     title: ClassVar[str] = "few-shot"
     numbers: ClassVar[Mapping[str, str]] = {"accuracy": "accuracy"}
-    writes: ClassVar[str] = "results.json, episodes.json and the picture"
+    writes: ClassVar[str] = "results.json, episodes.json and the figure"
 
     protocol: Literal["strict", "crosspoint", "point-mae"] = option(
         "strict",
@@ -131,13 +131,13 @@ class FewShot(Probe):
     )
     runs: int | None = option(
         None,
-        "Episodes of each setting; default: 100 under strict, else 10.",
+        "Episodes per setting; default: 100 under strict, else 10.",
         "Evaluation",
         low=1,
     )
-    episode_seed: int = option(0, "Seed of the episodes that are drawn.", "Evaluation", low=0)
+    episode_seed: int = option(0, "Seed for drawing the episodes.", "Evaluation", low=0)
     episodes: Path | None = option(
-        None, "Use the episodes of this file, as an earlier evaluation wrote it.", "Evaluation"
+        None, "Use the episodes in this file, which an earlier evaluation wrote.", "Evaluation"
     )
     epochs: int = option(
         150, "Epochs of fine-tuning on each support (point-mae).", "Evaluation", low=1

@@ -25,7 +25,7 @@ MEASURES = {"mAP": "map", "P@1": "precision_1", "P@10": "precision_10"}
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieval(Probe):
-    """Retrieve the shapes of a class by one of them."""
+    """Use each shape to retrieve the others of its class."""
 
     title: ClassVar[str] = "retrieval"
     numbers: ClassVar[Mapping[str, str]] = {
