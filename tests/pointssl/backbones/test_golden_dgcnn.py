@@ -30,8 +30,10 @@ def test_crosspoint_encoder(
     backbone: str, file: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     golden = load_golden(file)
-    # In float32 the T-Net's maxima of near ties fall differently from processor to processor.
-    bound = 1e-2 if dtype == torch.float32 else 2e-3
+    # In float32, near ties of the maxima over edges fall differently with the processor, the
+    # number of threads and the kernels: gradients of norms then differ by up to 2%. In float64
+    # they do not, and the formulas are held to the reference there.
+    bound = 5e-2 if dtype == torch.float32 else 2e-3
     if dtype == torch.float32:
         use_neighbours_of_float64(monkeypatch, backbone, golden)
     encoder = pointssl.build_encoder(backbone, k=12, embedding=96).to(dtype)
