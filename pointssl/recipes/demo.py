@@ -18,6 +18,7 @@ from pointssl.recipes.features import features_of, serve_split
 from pointssl.recipes.pretrain import open_dataset, pretrain
 from pointssl.reports.figures.features import tsne_figure
 from pointssl.reports.figures.pretraining import contact_sheet
+from pointssl.runs.folder import RunFolder
 from pointssl_datasets.serving.mixing import PointDataset
 
 # Small enough for two CPU cores, hard enough that a random network is far from the ceiling: every
@@ -60,6 +61,8 @@ def run(config: DemoConfig) -> dict[str, Any]:
         )
         results = evaluate(evaluation, world)
         pictures = draw(config.out, pretraining, evaluation, world)
+        folder = RunFolder(config.out, config, world)
+        folder.finish(results)
         if world.is_main:
             for path in pictures:
                 print(f"picture: {path}")

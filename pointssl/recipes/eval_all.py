@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from pointssl.config.evaluate import EvalAllConfig, EvalOptions
-from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World, start_world
 from pointssl.features.encoder import where
 from pointssl.probes import PROBES
@@ -20,7 +19,7 @@ from pointssl.reports.fewshot import APART, interval, title
 from pointssl.reports.figures.bars import Bar, bars_figure
 from pointssl.reports.formats import Table, as_latex, as_markdown, as_text
 from pointssl.reports.tables import owned, percent
-from pointssl.runs.folder import write_json
+from pointssl.runs.folder import RunFolder
 from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.writing import write_text
 
@@ -40,6 +39,7 @@ def run(config: EvalAllConfig) -> Results:
 def evaluate(config: EvalAllConfig, world: World) -> Results:
     """:func:`run` in a process group that exists already. Rank 0 alone judges."""
     world.say(f"every evaluation of {where(config.weights)} on {config.data} without training")
+    folder = RunFolder(config.out, config, world)
     notes: list[str] = []
     probes = all_probes()
     results: Results = {}
@@ -63,7 +63,7 @@ def evaluate(config: EvalAllConfig, world: World) -> Results:
         except DataError as error:  # the same on every rank: the data has too few shapes
             notes.append(f"few-shot {protocol} is left out: {error}")
     if world.is_main:
-        report(config, results, list(dict.fromkeys(notes)))
+        report(config, folder, results, list(dict.fromkeys(notes)))
     return results
 
 
@@ -129,13 +129,15 @@ def fewshot_config(config: EvalAllConfig, protocol: str) -> EvalOptions:
     return eval_config("fewshot")(**{**shared, "protocol": protocol, "out": out})
 
 
-def report(config: EvalAllConfig, results: Results, notes: Sequence[str]) -> None:
+def report(
+    config: EvalAllConfig, folder: RunFolder, results: Results, notes: Sequence[str]
+) -> None:
     """The tables in the terminal, as Markdown and as LaTeX, ``results.json`` and a picture."""
     tables = [frozen_table(config, results)]
     tables += [fewshot_table(config, name, results[name]) for name in results if "fewshot" in name]
     lines = [*notes, *facts(results), NOT_HERE]
     print(as_text(tables, lines))
-    write_json(config.out / "results.json", {"config": to_dict(config), "results": results})
+    folder.finish(results)
     write_text(config.out / "results.md", as_markdown(tables, lines))
     write_text(config.out / "results.tex", as_latex(tables, lines))
     for ending in ("json", "md", "tex"):

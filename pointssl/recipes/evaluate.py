@@ -10,6 +10,7 @@ from pointssl.probes.base import Split
 from pointssl.probes.build import probe_of
 from pointssl.recipes.evaluate_outcome import report_classifier, report_scores
 from pointssl.recipes.features import encoder_and_baseline, features_of_splits, leakage_notes
+from pointssl.runs.folder import RunFolder
 
 
 def run(config: EvalOptions) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def run(config: EvalOptions) -> dict[str, Any]:
 
 def evaluate(config: EvalOptions, world: World) -> dict[str, Any]:
     """:func:`run` in a process group that exists already."""
+    folder = RunFolder(config.out, config, world)
     probe = probe_of(config)
     protocol = getattr(probe, "protocol", "strict")
     world.say(
@@ -37,9 +39,9 @@ def evaluate(config: EvalOptions, world: World) -> dict[str, Any]:
         **probe.serving(),
     )
     if world.is_main and "confusion" in next(iter(results.values())):
-        report_classifier(config, results)
+        report_classifier(config, folder, results)
     elif world.is_main:
-        report_scores(config, results, probe)
+        report_scores(config, folder, results, probe)
     return results
 
 

@@ -7,23 +7,21 @@ from typing import Any
 import numpy as np
 
 from pointssl.config.evaluate import EvalOptions
-from pointssl.config.options import to_dict
 from pointssl.reports.classifiers import format_report
 from pointssl.reports.scores import format_scores
-from pointssl.runs.folder import write_json
+from pointssl.runs.folder import RunFolder
 from pointssl_datasets.base.errors import UserError
 
 
-def print_and_save(config: EvalOptions, text: str, results: Mapping[str, Any]) -> None:
-    """The text, what is to be said of the data, and ``results.json``."""
+def print_and_save(folder: RunFolder, text: str, results: Mapping[str, Any]) -> None:
+    """The text, what is to be said of the data, and the files of a run folder."""
     print(text)
     first = next(iter(results.values()))
     for note in first["data_notes"]:
         print(f"- data: {note}")
     if "up" in first["turn"].values() or "so3" in first["turn"].values():
         print(f"- clouds turned: train {first['turn']['train']}, test {first['turn']['test']}")
-    write_json(config.out / "results.json", {"config": to_dict(config), "results": results})
-    print(f"results: {config.out / 'results.json'}")
+    print(f"results: {folder.finish(results)}")
 
 
 def confusion_path(config: EvalOptions, name: str) -> Path:
@@ -31,11 +29,11 @@ def confusion_path(config: EvalOptions, name: str) -> Path:
     return config.out / f"confusion_{name.replace(' ', '_')}.png"
 
 
-def report_classifier(config: EvalOptions, results: Mapping[str, Any]) -> None:
+def report_classifier(config: EvalOptions, folder: RunFolder, results: Mapping[str, Any]) -> None:
     """The table of a classifier, ``results.json`` and a confusion matrix per row."""
     from pointssl.reports.figures.features import confusion_figure
 
-    print_and_save(config, format_report(results), results)
+    print_and_save(folder, format_report(results), results)
     for name, result in results.items():
         path = confusion_path(config, name)
         title = f"{name}: {100 * result['accuracy']['mean']:.1f}% on {result['data']}"
@@ -47,7 +45,9 @@ def report_classifier(config: EvalOptions, results: Mapping[str, Any]) -> None:
     print(f"accuracy: {names}")
 
 
-def report_scores(config: EvalOptions, results: Mapping[str, Any], probe: Any) -> None:
+def report_scores(
+    config: EvalOptions, folder: RunFolder, results: Mapping[str, Any], probe: Any
+) -> None:
     """The table of a probe's numbers, ``results.json``, and bars.
 
     Args:
@@ -56,7 +56,7 @@ def report_scores(config: EvalOptions, results: Mapping[str, Any], probe: Any) -
     from pointssl.reports.figures.bars import bars_figure
 
     how = probe.how(next(iter(results.values())))
-    print_and_save(config, format_scores(results, probe.numbers, how), results)
+    print_and_save(folder, format_scores(results, probe.numbers, how), results)
     bars = {}
     for name, result in results.items():
         many = result["seeds"] > 1

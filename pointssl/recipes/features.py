@@ -15,7 +15,7 @@ from pointssl.features.encoder import LoadedEncoder, baseline_of, encoder_from_o
 from pointssl.features.extraction import cached_features
 from pointssl.probes.base import Split
 from pointssl.recipes.splits import open_split
-from pointssl_datasets.base.errors import DataError, UserError
+from pointssl_datasets.base.errors import DataError
 from pointssl_datasets.base.paths import cache_root
 from pointssl_datasets.serving.mixing import PointDataset
 
@@ -62,13 +62,7 @@ def features_of(
 
 
 def encoder_and_baseline(config: EvalOptions) -> list[LoadedEncoder]:
-    """The encoder that is evaluated, and the same one without training beside it.
-
-    Raises:
-        UserError: ``--out`` is no folder: better said before hours of features than after.
-    """
-    if config.out.exists() and not config.out.is_dir():
-        raise UserError(f"--out {config.out} is a file: name a folder")
+    """The encoder that is evaluated, and the same one without training beside it."""
     loaded_encoders = [encoder_from_options(config)]
     if config.baseline and config.weights is not None:
         loaded_encoders.append(baseline_of(loaded_encoders[0], config))

@@ -35,6 +35,7 @@ from pointssl.recipes.features import (
 )
 from pointssl.recipes.finetune.fewshot import finetuned_accuracies, finished_folds, recipe_line
 from pointssl.reports.fewshot import format_fewshot, title
+from pointssl.runs.folder import RunFolder
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.packing.arrays import read_array
 from pointssl_datasets.serving.mixing import PointDataset
@@ -48,9 +49,10 @@ def run(config: EvalOptions) -> dict[str, Any]:
 
 def evaluate(config: EvalOptions, world: World) -> dict[str, Any]:
     """:func:`run` in a process group that exists already."""
+    folder = RunFolder(config.out, config, world)
     results = answer(config, world)
     if world.is_main:
-        report(config, results)
+        report(config, folder, results)
     return results
 
 
@@ -187,11 +189,11 @@ def figure_path(config: EvalOptions) -> Path:
     return config.out / "fewshot.png"
 
 
-def report(config: EvalOptions, results: dict[str, Any]) -> None:
+def report(config: EvalOptions, folder: RunFolder, results: dict[str, Any]) -> None:
     """The table, ``results.json`` and bars with their intervals."""
     from pointssl.reports.figures.bars import bars_figure
 
-    print_and_save(config, format_fewshot(results), results)
+    print_and_save(folder, format_fewshot(results), results)
     bars = {
         name: [(s["accuracy"]["mean"], s["accuracy"]["ci95"]) for s in result["settings"]]
         for name, result in results.items()

@@ -62,7 +62,6 @@ def run(config: InspectConfig) -> dict[str, Any]:
             inspected(config, label, loaded, clouds, chosen, world)
             for label, loaded in loaded_encoders.items()
         ]
-        folder.start()
         result = told(config, found, clouds, chosen)
         report(config, found, result, folder)
     return result

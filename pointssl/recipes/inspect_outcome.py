@@ -110,7 +110,7 @@ def report(
     layers = [row for seen in found for row in seen.inside.statistics.values()]
     print("\n".join(how_measured(layers)), flush=True)
     folder.write_json("inspect.json", result)
-    folder.write_results(
+    folder.finish(
         {
             **{name: result[name] for name in ("data", "clouds", "points")},
             "networks": {seen.label: seen.totals for seen in found},

@@ -253,8 +253,7 @@ class Prediction:
             )  # fmt: skip
             written += [out / "predictions.png", out / "predictions.html"]
         remove_older(out, written)
-        self.folder.start()
-        self.folder.write_results(self.summary(written))
+        self.folder.finish(self.summary(written))
         say_scores(self.scores)
         print(f"written: {', '.join(map(str, written))}", flush=True)
 

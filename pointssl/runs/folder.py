@@ -19,9 +19,9 @@ class RunFolder:
     """What every command that writes results leaves: ``config.yaml``, ``environment.json`` and
     ``results.json``.
 
-    Make it before anything is computed, so that a folder that can't be one is refused at once;
-    then :meth:`start`, and at the end :meth:`write_results`. Rank 0 alone writes: on the others
-    the methods do nothing.
+    Make it before anything is computed, so that a folder that can't be one is refused at once. A
+    command that leaves files as it goes calls :meth:`start`, and at the end :meth:`write_results`;
+    others call :meth:`finish`. Rank 0 alone writes: on the others the methods do nothing.
 
     Args:
         path: of the folder.
@@ -87,6 +87,17 @@ class RunFolder:
             UserError: it can't be written.
         """
         return self.write_json(RESULTS, {"config": to_dict(self.config), "results": results})
+
+    def finish(self, results: Any) -> Path:
+        """All three files of a command that leaves nothing before its end; returns the path of
+        ``results.json``. What an earlier command left there is replaced as a whole.
+
+        Raises:
+            UserError: they can't be written.
+        """
+        path = self.write_results(results)
+        self.start()
+        return path
 
     def write_json(self, name: str, values: Any) -> Path:
         """Write a file of plain values into the folder; returns its path."""

@@ -8,6 +8,7 @@ import json
 import kept_records
 import kept_runs
 import pytest
+import yaml
 
 RECORDED = kept_records.read("keys")
 OPTIONS = kept_records.read("options")
@@ -48,3 +49,19 @@ def test_config_is_the_command(place, name):
     command = kept_runs.words_of(name).split(" --")[0]
     said = place.worked(f"{command} --config {folder}/config.yaml")
     assert "is finished" in said
+
+
+OF_DATA = ("show", "convert", *kept_runs.FILES_OF_THEIR_OWN, *kept_runs.PRINTED)
+
+
+@pytest.mark.parametrize("name", [name for name in kept_runs.names() if name not in OF_DATA])
+def test_run_folder(place, name):
+    """What it was asked, where it ran, what came out: the same three files of every command."""
+    folder = place.run(name)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    assert results["config"] == config
+    assert results["results"]
+    assert environment["command"][0] == "pointssl"
+    assert environment["processes"] == 1

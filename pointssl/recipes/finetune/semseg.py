@@ -22,9 +22,9 @@ from pointssl.recipes.finetune.rooms import SceneSplits, open_rooms
 from pointssl.reports.figures.parts import category_bars
 from pointssl.reports.figures.scenes import rooms_figure
 from pointssl.reports.finetune import print_semseg
+from pointssl.runs.folder import RunFolder
 from pointssl.tasks.scene_evaluation import CHANNELS, evaluate_scenes, feats_of, scene_scores
 from pointssl_datasets.base.errors import UsageError
-from pointssl_datasets.base.writing import write_json
 from pointssl_datasets.sets.s3dis import find_areas
 
 SHOWN = 4  # test rooms in the picture
@@ -84,13 +84,15 @@ def six_fold(config: FinetuneSemsegConfig, world: World) -> dict[str, Any]:
     runs = [summed([fold[number] for fold in folds]) for number in range(config.seeds)]
     content = {"config": to_dict(config), "runs": runs}
     if world.is_main:
-        write_json(config.run_dir / "summary.json", content)
+        folder = RunFolder(config.run_dir, config, world)
+        folder.write_json("summary.json", content)
+        folder.finish({"runs": runs})
         if config.pictures:
             path = config.run_dir / "classes.png"
             draw_classes(runs[0]["test"]["merged"], "s3dis, six-fold", path)
             print(f"picture: {path}")
         world.say("six-fold: the counts of the six areas, summed")
-        finetune.report(config, RECIPE, runs)
+        finetune.report(config, RECIPE, runs, world)
     world.barrier()
     return content
 

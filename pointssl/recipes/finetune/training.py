@@ -27,10 +27,11 @@ from pointssl.recipes.finetune.job import Filled, Job, Recipe
 from pointssl.recipes.finetune.outcome import evaluate_and_save
 from pointssl.recipes.finetune.presets import Preset, deviations, filled
 from pointssl.recipes.pretrain import draw_curves
+from pointssl.runs.folder import RunFolder
 from pointssl.tasks.loading import build_task
 from pointssl.version import __version__
 from pointssl_datasets.base.errors import UsageError, UserError
-from pointssl_datasets.base.writing import read_json, write_json
+from pointssl_datasets.base.writing import read_json
 
 Config = TypeVar("Config", bound=FinetuneOptions)
 
@@ -65,17 +66,21 @@ def finetune(config: Config, recipe: Recipe, world: World) -> dict[str, Any]:
             one_run(one, preset, recipe, world, departed, lower_batch=asked is None, first=first)
         )
     if world.is_main:
-        report(ready, recipe, results)
+        report(ready, recipe, results, world)
     world.barrier()
     return {"config": to_dict(ready), "runs": results}
 
 
-def report(config: FinetuneOptions, recipe: Recipe, runs: list[dict[str, Any]]) -> None:
+def report(
+    config: FinetuneOptions, recipe: Recipe, runs: list[dict[str, Any]], world: World
+) -> None:
     """Print the results of all seeds; of several, write their ``summary.json``."""
     means = recipe.report(config, runs)
     if len(runs) > 1:
-        content = {"config": to_dict(config), "mean": means, "runs": runs}
-        write_json(config.run_dir / "summary.json", content)
+        summary = {"mean": means, "runs": runs}
+        folder = RunFolder(config.run_dir, config, world)
+        folder.write_json("summary.json", {"config": to_dict(config), **summary})
+        folder.finish(summary)
 
 
 def one_run(
