@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import typer
 
-from pointssl.config.bench import BenchConfig
 from pointssl.config.data import (
     CheckConfig,
     ConvertConfig,
@@ -20,12 +19,19 @@ from pointssl.config.data import (
 )
 from pointssl.config.evaluate import EvalAllConfig, ExtractConfig
 from pointssl.config.finetune import FinetuneClsConfig, FinetunePartsegConfig, FinetuneSemsegConfig
-from pointssl.config.inspect import InspectConfig
 from pointssl.config.options import Options
-from pointssl.config.predict import ExportConfig, PredictConfig
 from pointssl.config.pretrain import PretrainConfig
-from pointssl.config.tools import DemoConfig, DoctorConfig, ListPartsConfig
-from pointssl.config.zoo import ImportConfig, ZooConfig
+from pointssl.config.tools import (
+    BenchConfig,
+    DemoConfig,
+    DoctorConfig,
+    ExportConfig,
+    ImportConfig,
+    InspectConfig,
+    ListPartsConfig,
+    PredictConfig,
+    ZooConfig,
+)
 from pointssl.probes import PROBES
 from pointssl.probes.build import eval_config
 from pointssl_cli.options import command_options

@@ -12,7 +12,7 @@ from pointssl.benchmarks.case import SIDES, Case, check_equal
 from pointssl.benchmarks.floor import Rates, floor_seconds
 from pointssl.benchmarks.memory import case_memory, is_out_of_memory, measured_afresh
 from pointssl.benchmarks.timing import interleaved, ratios
-from pointssl.config.bench import SECTIONS
+from pointssl.config.tools import SECTIONS
 
 MODULES = dict(zip(SECTIONS, (kernels, backbones, steps, loading, svm), strict=True))
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from pointssl.benchmarks import report
 from pointssl.benchmarks.floor import measure_rates
 from pointssl.benchmarks.measuring import all_cases, measure
-from pointssl.config.bench import BenchConfig
+from pointssl.config.tools import BenchConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.reports.figures.speedup import ratios_figure
 from pointssl.runs.folder import RunFolder

@@ -8,7 +8,7 @@ import torch
 
 from pointssl.benchmarks import report, scale
 from pointssl.benchmarks.scale_cell import NETWORK
-from pointssl.config.bench import BenchConfig
+from pointssl.config.tools import BenchConfig
 from pointssl.engine.distributed import World
 from pointssl.reports.figures.scaling import scale_figure
 from pointssl.runs.folder import RunFolder

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from pointssl.config.predict import ExportConfig
+from pointssl.config.tools import ExportConfig
 from pointssl.inference.export import TRACED, write_onnx, write_torch
 from pointssl.inference.network import load_network, random_inputs
 from pointssl.inference.parity import RTOL, compare, open_onnx, open_torch

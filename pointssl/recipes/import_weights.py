@@ -7,7 +7,7 @@ from pointssl.checkpoints.encoder import build_fitting
 from pointssl.checkpoints.metadata import encoder_metadata
 from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint, save_encoder
 from pointssl.config.arguments import parse_arguments
-from pointssl.config.zoo import ImportConfig
+from pointssl.config.tools import ImportConfig
 from pointssl_datasets.base.errors import UserError
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pointssl.backbones import BACKBONES
-from pointssl.config.inspect import InspectConfig
+from pointssl.config.tools import InspectConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import read_batches
 from pointssl.features.encoder import (

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.config.inspect import InspectConfig
 from pointssl.config.options import to_dict
+from pointssl.config.tools import InspectConfig
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.inspection.cka import cka_matrix
 from pointssl.inspection.layers import Inside

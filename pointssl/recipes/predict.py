@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pointssl.config.predict import PredictConfig
+from pointssl.config.tools import PredictConfig
 from pointssl.engine.distributed import World, start_world
 from pointssl.inference.clouds import Ready, read_ready
 from pointssl.inference.listing import Input, list_inputs

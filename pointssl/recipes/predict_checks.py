@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pointssl.config.predict import PredictConfig
+from pointssl.config.tools import PredictConfig
 from pointssl.inference.listing import Input
 from pointssl.inference.network import Network
 from pointssl_datasets.base.errors import UsageError

@@ -5,7 +5,7 @@ import textwrap
 from typing import Any
 
 from pointssl.checkpoints.zoo import families
-from pointssl.config.zoo import ZooConfig
+from pointssl.config.tools import ZooConfig
 
 
 def run(config: ZooConfig) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from processes import pointssl
 from small_backbones import SMALL
 
 from pointssl.checkpoints.file import load_checkpoint, save_checkpoint
-from pointssl.config.inspect import InspectConfig
+from pointssl.config.tools import InspectConfig
 from pointssl.recipes.inspect import choose
 from pointssl_datasets.base.errors import UsageError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pointssl.config.bench import SECTIONS
+from pointssl.config.tools import SECTIONS
 from pointssl.reports.figures.style import (
     BLUE,
     GREEN,

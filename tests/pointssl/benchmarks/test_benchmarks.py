@@ -24,7 +24,7 @@ from pointssl.benchmarks.case import Case, Work, as_list, check_equal
 from pointssl.benchmarks.floor import Rates, count_operations, floor_seconds, measure_rates
 from pointssl.benchmarks.memory import measured_afresh
 from pointssl.benchmarks.timing import interleaved, ratios
-from pointssl.config.bench import SECTIONS, BenchConfig
+from pointssl.config.tools import SECTIONS, BenchConfig
 from pointssl.ops.backends import BACKENDS, chosen_backend, using
 from pointssl.reports.figures.scaling import scale_figure
 from pointssl_datasets.base.errors import UsageError

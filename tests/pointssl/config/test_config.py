@@ -13,11 +13,9 @@ import yaml
 import pointssl.config
 from pointssl.config.data import DownloadConfig
 from pointssl.config.evaluate import ExtractConfig
-from pointssl.config.inspect import InspectConfig
 from pointssl.config.options import Options, make, to_dict, to_yaml
-from pointssl.config.predict import ExportConfig, PredictConfig
 from pointssl.config.pretrain import PretrainConfig
-from pointssl.config.zoo import ImportConfig
+from pointssl.config.tools import ExportConfig, ImportConfig, InspectConfig, PredictConfig
 from pointssl.probes import PROBES
 from pointssl.probes.build import eval_config
 from pointssl_datasets.base.errors import UsageError
