@@ -394,14 +394,14 @@ def test_a_checkpoint_cannot_have_code_imported_or_called(
         assert not trace.exists()
 
 
-def test_a_checkpoint_of_another_encoder(capfd, clouds, weights, out):
+def test_a_checkpoint_of_another_encoder(capfd, clouds, weights, out, tmp_path):
     line = refused(capfd, 2, *fitting(clouds, out, weights, backbone="dgcnn_seg"))
     assert line == f"--backbone dgcnn_seg: {weights} holds a dgcnn; leave --backbone out"
     line = refused(capfd, 1, *fitting(clouds, out, weights), "--embedding", 8)
     assert "of another shape (last.linear.weight (16, 16) instead of (8, 16)" in line
     line = refused(capfd, 2, *fitting(clouds, out, weights), "--normals")
     assert line == "--normals: folder has no normals. Leave --normals out."
-    printed = worked(capfd, *fitting(clouds, out, weights), "--k", 6)
+    printed = worked(capfd, *fitting(clouds, tmp_path / "good", weights), "--k", 6)
     assert "note: pretrained with k = 4, evaluated with 6\n" in printed
 
 
