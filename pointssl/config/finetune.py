@@ -102,8 +102,11 @@ class FinetuneOptions(TrainingOptions, WeightsOptions):
         "Also report the mean of this many passes, each over other points and scaled at random.",
         "Evaluation",
         low=1,
+        changes_results=False,
     )
-    pictures: bool = option(True, "Draw figures of the results.", "Evaluation")
+    pictures: bool = option(
+        True, "Draw figures of the results.", "Evaluation", changes_results=False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,7 +137,10 @@ class FinetunePartsegConfig(FinetuneOptions):
         None, "Train and test on this category alone, its parts numbered from 0.", "Task"
     )
     run_dir: Path = option(
-        Path("runs/partseg"), "Folder of the run: checkpoints, logs, figures.", "Run"
+        Path("runs/partseg"),
+        "Folder of the run: checkpoints, logs, figures.",
+        "Run",
+        changes_results=False,
     )
 
 
@@ -155,7 +161,10 @@ class FinetuneClsConfig(FinetuneOptions):
         None, "Head; default: linear with --freeze-backbone (a linear probe), else mlp.", "Task"
     )
     run_dir: Path = option(
-        Path("runs/cls"), "Folder of the run: checkpoints, logs, figures.", "Run"
+        Path("runs/cls"),
+        "Folder of the run: checkpoints, logs, figures.",
+        "Run",
+        changes_results=False,
     )
 
 
@@ -222,7 +231,10 @@ class FinetuneSemsegConfig(FinetuneOptions):
         False, "Hold out each of the six areas in turn, and sum the counts.", "Evaluation"
     )
     run_dir: Path = option(
-        Path("runs/semseg"), "Folder of the run: checkpoints, logs, figures.", "Run"
+        Path("runs/semseg"),
+        "Folder of the run: checkpoints, logs, figures.",
+        "Run",
+        changes_results=False,
     )
 
     def __post_init__(self) -> None:

@@ -25,7 +25,10 @@ class SourceOptions(Options):
         "Data",
     )
     data_root: Path | None = option(
-        None, "Folder of the dataset; default: $POINTSSL_DATA, then ./data.", "Data"
+        None,
+        "Folder of the dataset; default: $POINTSSL_DATA, then ./data.",
+        "Data",
+        changes_results=False,
     )
     up_axis: Literal["auto", "x", "y", "z"] = option(
         "auto", "Axis that points up in the files; clouds are turned y-up.", "Data"
@@ -64,6 +67,7 @@ class DataOptions(SourceOptions):
         "Packed data, rendered views and features; default: $POINTSSL_CACHE, "
         "then ~/.cache/pointssl.",
         "Data",
+        changes_results=False,
     )
 
 
@@ -90,17 +94,23 @@ class EncoderOptions(Options):
 class MachineOptions(Options):
     """Where it runs."""
 
-    device: Literal["auto", "cpu", "cuda"] = option("auto", "Device of every process.", "Machine")
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "Device of every process.", "Machine", changes_results=False
+    )
     threads: int | None = option(
         None,
         "CPU threads per process; default: the machine's cores divided by the processes.",
         "Machine",
         low=1,
+        changes_results=False,
     )
     kernels: Literal["auto", "torch", "numba", "triton", "cluster"] = option(
-        "auto", "What runs the point operations; auto: the fastest that imports.", "Machine"
+        "auto",
+        "What runs the point operations; auto: the fastest that imports.",
+        "Machine",
+        changes_results=False,
     )
-    progress: bool = option(True, "Progress bars (on rank 0).", "Machine")
+    progress: bool = option(True, "Progress bars (on rank 0).", "Machine", changes_results=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,25 +158,43 @@ class TrainingOptions(MachineOptions):
         "Threads per process that read batches ahead; results do not depend on it.",
         "Machine",
         low=1,
+        changes_results=False,
     )
     amp: Literal["off", "bf16", "fp16"] = option("off", "Mixed precision.", "Machine")
     compile: bool = option(False, "Train through torch.compile.", "Machine")
     checkpoint_activations: bool = option(
-        False, "Recompute blocks in the backward pass, to save memory.", "Machine"
+        False,
+        "Recompute blocks in the backward pass, to save memory.",
+        "Machine",
+        changes_results=False,
     )
     sync_bn: bool = option(False, "Batch-norm statistics over all processes.", "Machine")
     max_time: float | None = option(
-        None, "Stop cleanly after this many minutes, with a checkpoint.", "Machine", low=0
+        None,
+        "Stop cleanly after this many minutes, with a checkpoint.",
+        "Machine",
+        low=0,
+        changes_results=False,
     )
 
     run_dir: Path = option(
-        Path("runs/run"), "Folder of the run: checkpoints, logs, figures.", "Run"
+        Path("runs/run"),
+        "Folder of the run: checkpoints, logs, figures.",
+        "Run",
+        changes_results=False,
     )
     resume: Literal["auto", "never"] = option(
-        "auto", "Continue the run in --run-dir, or refuse if there is one.", "Run"
+        "auto",
+        "Continue the run in --run-dir, or refuse if there is one.",
+        "Run",
+        changes_results=False,
     )
     save_every: int = option(
-        0, "Also write a checkpoint every this many steps (0: each epoch).", "Run", low=0
+        0,
+        "Also write a checkpoint every this many steps (0: each epoch).",
+        "Run",
+        low=0,
+        changes_results=False,
     )
 
 

@@ -31,6 +31,7 @@ def option(
     positional: bool = False,
     words: Mapping[str, int] | None = None,
     key_values: bool = False,
+    changes_results: bool = True,
 ) -> Any:
     """A field with what the command line needs to know; ``low`` and ``high`` are inclusive.
 
@@ -40,10 +41,12 @@ def option(
         positional: it is given without a flag, as in ``pointssl data download NAME``.
         words: that stand for numbers outside the range, as ``auto``.
         key_values: items are ``KEY=VALUE``; in a YAML file they may stand as a mapping.
+        changes_results: whether numbers depend on it; a run may be continued with another value of
+            an option on which none do.
     """
     metadata: dict[str, Any] = {"help": help, "group": group, "low": low, "high": high}
     metadata |= {"flag": flag, "positional": positional, "words": words or {}}
-    metadata["key_values"] = key_values
+    metadata |= {"key_values": key_values, "changes_results": changes_results}
     given = {} if default is ... else {"default": default}
     return dataclasses.field(metadata=metadata, **given)
 

@@ -88,6 +88,7 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
         True,
         "Compute the features of unaugmented images once if the encoder is frozen, and keep them.",
         "Image",
+        changes_results=False,
     )
 
     decay_all: bool = option(
@@ -96,5 +97,8 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
         "Training",
     )
     run_dir: Path = option(
-        Path("runs/pretrain"), "Folder of the run: checkpoints, logs, figures.", "Run"
+        Path("runs/pretrain"),
+        "Folder of the run: checkpoints, logs, figures.",
+        "Run",
+        changes_results=False,
     )

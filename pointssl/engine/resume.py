@@ -9,11 +9,6 @@ from pointssl.config.groups import TrainingOptions
 from pointssl.config.options import to_dict
 from pointssl_datasets.base.errors import UsageError
 
-# Options that may differ between the runs of one run directory: they do not change its numbers.
-FREE_OPTIONS = ("device", "threads", "kernels", "progress", "max_time", "run_dir", "resume",
-                "save_every", "cache_dir", "data_root", "pictures", "votes", "image_cache",
-                "checkpoint_activations", "workers")  # fmt: skip
-
 
 def earlier_run(
     path: Path, config: TrainingOptions, task: str | None = None
@@ -46,7 +41,7 @@ def earlier_run(
     differing = [
         f"--{f.name.replace('_', '-')} {before[f.name]} then, {now[f.name]} now"
         for f in fields(config)
-        if f.name not in FREE_OPTIONS and before[f.name] != now[f.name]
+        if f.metadata["changes_results"] and before[f.name] != now[f.name]
     ]
     if differing:
         raise UsageError(

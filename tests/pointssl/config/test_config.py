@@ -13,6 +13,7 @@ import yaml
 import pointssl.config
 from pointssl.config.data import DownloadConfig
 from pointssl.config.evaluate import ExtractConfig
+from pointssl.config.finetune import FinetuneClsConfig
 from pointssl.config.options import Options, make, to_dict, to_yaml
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.config.tools import ExportConfig, ImportConfig, InspectConfig, PredictConfig
@@ -166,3 +167,12 @@ def test_bad_flags(cls: type[Options], given: dict[str, Any], said: str) -> None
 def test_a_config_does_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         PretrainConfig().lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("config", [PretrainConfig, FinetuneClsConfig])
+def test_a_run_may_be_continued_with_other_values_of_these(config):
+    free = {f.name for f in dataclasses.fields(config) if not f.metadata["changes_results"]}
+    machine = {"device", "threads", "kernels", "progress", "workers", "checkpoint_activations"}
+    places = {"run_dir", "cache_dir", "data_root", "resume", "save_every", "max_time"}
+    own = {"image_cache"} if config is PretrainConfig else {"pictures", "votes"}
+    assert free == machine | places | own
