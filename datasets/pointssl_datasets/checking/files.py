@@ -17,8 +17,8 @@ _FOREIGN = {
     "documents": ".pdf .doc .docx .odt .ppt .pptx .xls .xlsx .html .htm .tex",
     "programs": ".exe .dll .so .dylib .msi .bat .cmd .sh .py .ipynb .jar .apk .js",
     "pickles and checkpoints (never loaded)": ".pkl .pickle .pt .pth .ckpt .joblib",
-    "pictures of a kind that is not read": ".gif .bmp .tif .tiff .tga .exr .hdr .svg .heic",
-    "clouds or meshes of a kind that is not read":
+    "images in unsupported formats": ".gif .bmp .tif .tiff .tga .exr .hdr .svg .heic",
+    "clouds or meshes in unsupported formats":
         ".e57 .fbx .dae .3ds .blend .gltf .wrl .step .stp .iges .dwg .max",
 }  # fmt: skip
 _KIND_OF = {suffix: kind for kind, suffixes in _FOREIGN.items() for suffix in suffixes.split()}

@@ -12,25 +12,10 @@ from scipy.spatial import cKDTree
 
 from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.base.resolve import resolve
-from pointssl_datasets.procedural.primitives import (
-    box,
-    ellipsoid,
-    fin,
-    revolve,
-    rod,
-    slab,
-    sweep,
-    wedge,
-    wheel,
-)
 from pointssl_datasets.procedural.randomness import Random
 from pointssl_datasets.procedural.sampling import (
-    SMALLEST_SHARE,
     deform,
-    missing_side,
-    pose,
     sample_surface,
-    warp,
 )
 from pointssl_datasets.sets.shapes import CATEGORIES, CLASSES, PARTS, make_shape, open_shapes
 
@@ -214,123 +199,3 @@ def test_shapes_of_a_category_differ_even_before_deformation_and_pose(name):
     others = [chamfer(a[0], b[0]) for a, b in itertools.combinations(clouds, 2)]
     assert np.median(others) > 2 * again
     assert min(others) > 1.05 * again
-
-
-def plane_normals(xyz, neighbours=12):
-    """Normals of planes fitted to the nearest points, and how flat each neighbourhood is."""
-    index = cKDTree(xyz).query(xyz, neighbours)[1]
-    local = xyz[index] - xyz[index].mean(1, keepdims=True)
-    values, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
-    return vectors[:, :, 0], values[:, 0] / values[:, 1]
-
-
-FRONT, BACK = [(0.5, 0, 0), (0.2, 0, 1)], [(-0.5, 0, 0), (-0.2, 0, 1)]
-SPINE = [(-0.8, 0, 0), (-0.3, 0.1, 0), (0.3, 0.1, 0), (0.8, 0, 0)]
-VASE = [(0, -0.6), (0.5, -0.6), (0.3, 0.2), (0.6, 0.6), (0, 0.6)]
-SOLIDS = {
-    "box": lambda: box((1, 0.6, 0.8)),
-    "wedge": lambda: wedge((1, 0.7, 0.8), top=(0.5, 0.7), shift=(0.1, 0)),
-    "rod": lambda: rod((-0.5, -0.3, 0), (0.5, 0.4, 0.1), 0.4, 0.2, sides=24),
-    "ellipsoid": lambda: ellipsoid((0.9, 0.5, 0.7), sides=32),
-    "revolve": lambda: revolve(VASE, sides=28),
-    "sweep": lambda: sweep(SPINE, 0.3, sides=20),
-    "slab": lambda: slab(FRONT, BACK, (0, 0.4, 0)),
-    "fin": lambda: fin(FRONT, BACK, (0.5, 0.3), (0, 1, 0), sides=28),
-    "wheel": lambda: wheel((0, 0, 0), (0, 0, 1), 0.8, 0.6),
-}
-
-
-@pytest.mark.parametrize("name", SOLIDS)
-@pytest.mark.parametrize("deformed", [False, True])
-def test_normals_are_those_of_planes_fitted_to_the_neighbours(name, deformed):
-    rng = generator(7, len(name))
-    xyz, normals, _ = sample_surface([(0, SOLIDS[name]())], 20000, rng)
-    if deformed:
-        choices = Random(rng)
-        xyz, normals = pose(*deform(xyz, normals, choices), choices)
-    fitted, curvature = plane_normals(xyz)
-    flat = curvature < 0.01  # away from creases
-    assert flat.mean() > 0.7
-    cosine = np.abs((fitted * normals).sum(1))[flat]
-    assert np.degrees(np.arccos(np.clip(np.median(cosine), 0, 1))) < 4
-    assert (cosine > np.cos(np.radians(15))).mean() > 0.98
-
-
-@pytest.mark.parametrize("name", ["box", "wedge", "rod", "ellipsoid", "sweep", "fin", "slab"])
-def test_normals_of_convex_solids_point_outwards(name):
-    xyz, normals, _ = sample_surface([(0, SOLIDS[name]())], 4000, generator(8))
-    assert (((xyz - xyz.mean(0)) * normals).sum(1) > 0).mean() > 0.99
-
-
-def test_normals_of_revolved_walls_point_out_of_the_material():
-    """Flux of the position through a closed surface is three times its volume: a hollow cup."""
-    cup = revolve([(0, 0), (1, 0), (1, 1), (0.9, 1), (0.9, 0.1), (0, 0.1)], sides=64)
-    xyz, normals, _ = sample_surface([(0, cup)], 40000, generator(15))
-    a, b, c = (cup.vertices[cup.faces[:, k]] for k in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
-    volume = area * (xyz * normals).sum(1).mean() / 3
-    assert volume == pytest.approx(np.pi * (1 - 0.81 * 0.9), rel=0.05)
-
-
-def test_warp_follows_the_inverse_transpose_of_a_numerical_jacobian():
-    rng = generator(9)
-    xyz, normals = rng.uniform(-1, 1, (50, 3)), rng.normal(size=(50, 3))
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    for axis in range(3):
-        how = {"axis": axis, "taper": 0.3, "twist": -0.7, "bend": 0.25}
-        moved, got = warp(xyz, normals, **how)
-        steps = 1e-6 * np.eye(3)
-        jacobian = np.stack(
-            [
-                (warp(xyz + s, normals, **how)[0] - warp(xyz - s, normals, **how)[0]) / 2e-6
-                for s in steps
-            ],
-            2,
-        )
-        slow = np.stack([np.linalg.inv(j).T @ n for j, n in zip(jacobian, normals, strict=True)])
-        slow /= np.linalg.norm(slow, axis=1, keepdims=True)
-        np.testing.assert_allclose(got, slow, atol=1e-6)
-        np.testing.assert_allclose(moved[:, axis], xyz[:, axis])
-
-
-def test_points_are_spread_by_area():
-    """A box of 1 x 2 x 3: the expected counts of its faces, within five standard deviations."""
-    xyz, normals, _ = sample_surface([(0, box((1, 2, 3)))], 22000, generator(10))
-    for axis, area in enumerate((6, 3, 2)):
-        for sign in (-1, 1):
-            face = normals[:, axis] * sign > 0.99
-            assert abs(face.sum() - 22000 * area / 22) < 5 * np.sqrt(22000 * area / 22)
-            on_axis = xyz[face][:, axis] * sign
-            np.testing.assert_allclose(on_axis, (0.5, 1.0, 1.5)[axis])
-    share = [np.mean(xyz[:, 1] * s > 0) for s in (-1, 1)]
-    np.testing.assert_allclose(share, 0.5, atol=0.02)
-
-
-def test_a_tiny_part_is_raised_to_the_smallest_share():
-    parts = [(3, box((1, 1, 1))), (8, box((0.001, 0.001, 0.001)))]
-    part = sample_surface(parts, 20000, generator(11))[2]
-    assert abs((part == 8).mean() - SMALLEST_SHARE) < 0.005
-
-
-def test_pose_is_a_rotation_that_tilts_by_at_most_thirty_degrees():
-    tilts, headings = [], []
-    for k in range(300):
-        turned, _ = pose(np.eye(3), np.eye(3), Random(generator(12, k)))
-        np.testing.assert_allclose(turned @ turned.T, np.eye(3), atol=1e-12)
-        assert np.linalg.det(turned) == pytest.approx(1)
-        tilts.append(np.degrees(np.arccos(turned[1, 1])))
-        headings.append(np.arctan2(turned[0, 2], turned[0, 0]))
-    assert max(tilts) < 30.001
-    assert max(tilts) > 25
-    assert np.histogram(headings, 6)[0].min() > 25
-
-
-def test_missing_surface_is_one_side_of_a_plane():
-    xyz = generator(13).normal(size=(1000, 3))
-    keep = missing_side(xyz, 0.2, Random(generator(14)))
-    assert keep.sum() == 800
-    gone = xyz[~keep]
-    # The removed points are separated from the kept by the plane through the cap.
-    towards = gone.mean(0) - xyz[keep].mean(0)
-    score = (xyz @ towards > np.quantile(xyz @ towards, 0.8)) == ~keep
-    assert score.mean() > 0.95
