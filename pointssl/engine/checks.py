@@ -1,4 +1,4 @@
-"""What every step is asked: is its loss finite, and does anybody want to stop? On all ranks alike.
+"""Per-step checks, synchronised over ranks: is the loss finite, has a stop been requested?
 
 On a CPU the answer is there before the weights move. A GPU is never waited for: the answer to a
 step is read while the next one is computed, and the optimiser itself leaves the weights as they

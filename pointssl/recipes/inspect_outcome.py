@@ -1,4 +1,4 @@
-"""What `pointssl inspect` has found: told, written and drawn."""
+"""The results of `pointssl inspect`: as plain values, as tables and files, and as figures."""
 
 from dataclasses import dataclass
 from typing import Any
