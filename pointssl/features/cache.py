@@ -1,6 +1,7 @@
-"""Features on disk, keyed by everything that they depend on.
+"""A cache of features on disk, keyed by everything that they depend on.
 
-A cache is an optimisation: whatever is wrong with it costs time and one line, never a result.
+A cache is an optimisation: if something is wrong with it, that costs time and one line of output,
+but never a result.
 """
 
 import hashlib
@@ -19,21 +20,21 @@ from safetensors.numpy import save
 from pointssl_datasets.base.errors import UserError
 from pointssl_datasets.base.writing import write_bytes
 
-# Raise it whenever the same facts would give other features.
+# Raise it whenever the same key would give other features.
 FEATURE_VERSION = 1
 
 
 def weights_hash(state_dict: Mapping[str, torch.Tensor]) -> str:
-    """sha256 (hex) of names, dtypes, shapes and bytes of all tensors, in whatever order they come.
+    """sha256 (hex) of names, dtypes, shapes and bytes of all tensors, in any order.
 
     Raises:
-        TypeError: an entry is no tensor.
+        TypeError: an entry is not a tensor.
     """
     for name, tensor in state_dict.items():
         if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name!r} in the state dict is no tensor: {type(tensor).__name__}")
+            raise TypeError(f"{name!r} in the state dict is not a tensor: {type(tensor).__name__}")
     return _content_hash(
-        # Seen as bytes, as NumPy has no bfloat16.
+        # As bytes, because NumPy has no bfloat16.
         (name, str(t.dtype), t.shape, t.detach().cpu().contiguous().reshape(-1).view(torch.uint8))
         for name, t in state_dict.items()
     )
@@ -46,7 +47,7 @@ def _arrays_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
 def _content_hash(entries: Iterable[tuple[str, str, Iterable[int], Any]]) -> str:
     digest = hashlib.sha256()
     for name, dtype, shape, values in sorted(entries, key=lambda entry: entry[0]):
-        # The line gives the number of bytes that follow, so no two contents read the same.
+        # The line tells how many bytes follow, so two different contents never read the same.
         digest.update(json.dumps([name, dtype, list(shape)]).encode() + b"\n")
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
@@ -57,12 +58,13 @@ def _warn(line: str) -> None:
 
 
 class FeatureCache:
-    """Named arrays in ``root``, one file per set of facts.
+    """Named arrays in the folder ``root``, one file for each key.
 
-    Writers use a temporary file and a rename, so any number of processes may share ``root``.
+    A key is a dict of plain values. Files are written beside and renamed, so any number of
+    processes may share ``root``.
 
     Args:
-        root: folder; made when something is saved.
+        root: created when something is saved.
         say: takes a line for the user when the cache can't be read or written.
     """
 
@@ -71,14 +73,15 @@ class FeatureCache:
         self.say = say
 
     def path(self, facts: Mapping[str, Any]) -> Path:
-        """The file for ``facts``: its name is the sha256 of them."""
-        key = hashlib.sha256(_canonical(facts).encode()).hexdigest()
-        return self.root / f"{key}.safetensors"
+        """The file for ``facts``, the key: its name is their sha256."""
+        digest = hashlib.sha256(_canonical(facts).encode()).hexdigest()
+        return self.root / f"{digest}.safetensors"
 
     def load(self, facts: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
-        """The arrays saved under exactly ``facts``, or None.
+        """The arrays saved under exactly this key, or None.
 
-        A file that is damaged, or not what its name says, is a miss and a line for the user.
+        A file that is damaged, or holds something else than its name says, is a miss, and the user
+        gets a line about it.
         """
         path = self.path(facts)
         try:
@@ -97,10 +100,10 @@ class FeatureCache:
         return arrays
 
     def save(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep ``arrays`` under ``facts``; a folder that can't be written costs only a line.
+        """Saves ``arrays`` under this key. If the folder can't be written, the user gets a line.
 
         Raises:
-            TypeError, ValueError: ``facts`` are not plain values.
+            TypeError, ValueError: the key has values that are not plain.
         """
         path = self.path(facts)
         plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -114,7 +117,7 @@ class FeatureCache:
 
 
 def _canonical(facts: Mapping[str, Any]) -> str:
-    """One text for equal facts: sorted keys, no spaces, plain values only."""
+    """The key as text, the same for equal keys: sorted names, no spaces, plain values only."""
     everything = {**facts, "feature_version": FEATURE_VERSION}
     return json.dumps(everything, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

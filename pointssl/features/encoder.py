@@ -1,4 +1,4 @@
-"""The encoder that an evaluation is about, and all facts that its features depend on."""
+"""The encoder under evaluation, and everything that its features depend on."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +24,10 @@ class LoadedEncoder:
     Attributes:
         name: for tables, e.g. ``"pretrained"`` or ``"random init"``.
         encoder: in evaluation mode.
-        facts: backbone, arguments, hash of the weights, which feature: what features depend on.
+        facts: what its features depend on: backbone, arguments, hash of the weights, and which
+            feature is taken.
         serve: how clouds must be served: ``points``, ``normals``, ``normalise``.
-        trained_on: what the encoder saw, or None for a random initialisation.
+        trained_on: the data that it was trained on, or None for a random initialisation.
         notes: lines for the user.
     """
 
@@ -56,43 +57,45 @@ def encoder_from_options(options: FeatureOptions) -> LoadedEncoder:
 def encoder_from_checkpoint(options: WeightsOptions, path: Path) -> LoadedEncoder:
     """The encoder of the checkpoint ``path``.
 
-    k, points, normals and normalisation are the checkpoint's unless given; what is given and
-    differs is noted, because a silent mismatch costs tens of points.
+    k, points, normals and normalisation are those of the checkpoint unless they are given. A given
+    value that differs is noted, because a silent mismatch costs tens of points of accuracy.
 
     Raises:
-        UserError: an unreadable or foreign checkpoint, or one of another backbone than asked for.
+        UserError: an unreadable or foreign checkpoint, or one of another backbone than requested.
     """
     checkpoint = open_checkpoint(path)
-    facts = encoder_metadata(checkpoint, path, *SERVED, "trained_on", named=options.backbone)
-    if options.backbone is not None and options.backbone != facts["backbone"]:
+    metadata = encoder_metadata(checkpoint, path, *SERVED, "trained_on", named=options.backbone)
+    if options.backbone is not None and options.backbone != metadata["backbone"]:
         raise UsageError(
-            f"--backbone {options.backbone}: {path} holds a {facts['backbone']}; "
+            f"--backbone {options.backbone}: {path} holds a {metadata['backbone']}; "
             "leave --backbone out"
         )
-    arguments, changed = merged(facts["backbone_args"], given_arguments(options))
-    serve, moved = merged({name: facts[name] for name in SERVED}, _serve(options))
-    make = partial(build_encoder, facts["backbone"], seed=0, **arguments)
-    encoder = build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
+    arguments, changed = merged(metadata["backbone_args"], given_arguments(options))
+    serve, changed_serving = merged(
+        {name: metadata[name] for name in SERVED}, _given_serving(options)
+    )
+    make = partial(build_encoder, metadata["backbone"], seed=0, **arguments)
+    encoder = build_fitting(make, metadata["backbone"], checkpoint["encoder"], path)
     notes = tuple(
         f"pretrained with {name} = {before}, evaluated with {after}"
-        for name, (before, after) in {**changed, **moved}.items()
+        for name, (before, after) in {**changed, **changed_serving}.items()
     )
-    notes += tuple(describe_import(facts))
-    up = facts.get("up_axis", "y")
-    if up != "y":
-        notes += (f"trained with {up} up, and clouds are served with y up: expect less of it",)
-    labels = "task" in facts or bool(facts.get("imported", {}).get("labels"))
-    if "task" in facts:
-        on = facts["trained_on"].get("dataset")
-        notes += (f"the encoder was fine-tuned with labels, for {facts['task']} on {on}",)
-    about = _facts(facts["backbone"], arguments, encoder, options)
+    notes += tuple(describe_import(metadata))
+    up_axis = metadata.get("up_axis", "y")
+    if up_axis != "y":
+        notes += (f"trained with {up_axis} up, and clouds are served with y up: expect less of it",)
+    with_labels = "task" in metadata or bool(metadata.get("imported", {}).get("labels"))
+    if "task" in metadata:
+        dataset = metadata["trained_on"].get("dataset")
+        notes += (f"the encoder was fine-tuned with labels, for {metadata['task']} on {dataset}",)
+    facts = _facts(metadata["backbone"], arguments, encoder, options)
     return LoadedEncoder(
-        "fine-tuned" if labels else "pretrained",
+        "fine-tuned" if with_labels else "pretrained",
         encoder.eval(),
-        about,
+        facts,
         serve,
-        facts["trained_on"],
-        notes + _feature_note(about),
+        metadata["trained_on"],
+        notes + _feature_note(facts),
     )
 
 
@@ -103,14 +106,19 @@ def random_encoder(options: WeightsOptions, seed: int) -> LoadedEncoder:
     if options.normals:
         arguments.setdefault("in_channels", 6)
     arguments = with_defaults(name, arguments)
-    serve = {"points": 1024, "normals": False, "normalise": "unit-sphere", **_serve(options)}
+    serve = {
+        "points": 1024,
+        "normals": False,
+        "normalise": "unit-sphere",
+        **_given_serving(options),
+    }
     encoder = build_encoder(name, seed=seed, **arguments)
     facts = _facts(name, arguments, encoder, options)
     return LoadedEncoder("random init", encoder.eval(), facts, serve, None, _feature_note(facts))
 
 
 def baseline_of(loaded: LoadedEncoder, options: FeatureOptions) -> LoadedEncoder:
-    """What ``loaded`` would be without training: the row that stands in every table."""
+    """``loaded`` at random initialisation: the baseline row of every table."""
     name = loaded.facts["backbone"]
     encoder = build_encoder(name, seed=options.init_seed, **loaded.arguments)
     facts = _facts(name, loaded.arguments, encoder, options)
@@ -122,15 +130,15 @@ def baseline_of(loaded: LoadedEncoder, options: FeatureOptions) -> LoadedEncoder
 SERVED = ("points", "normals", "normalise")
 
 
-def _serve(options: WeightsOptions) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in SERVED}
-    return {name: value for name, value in given.items() if value is not None}
+def _given_serving(options: WeightsOptions) -> dict[str, Any]:
+    values = {name: getattr(options, name) for name in SERVED}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def merged(
     stored: dict[str, Any], given: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
-    """``stored`` overridden by ``given``, and what that changed: name -> (before, after)."""
+    """``stored`` overridden by ``given``, and the changes: name -> (before, after)."""
     changed = {
         name: (stored.get(name), value)
         for name, value in given.items()
@@ -142,7 +150,7 @@ def merged(
 def _facts(
     name: str, arguments: dict[str, Any], encoder: nn.Module, options: WeightsOptions
 ) -> dict[str, Any]:
-    """What features depend on; fine-tuning reads no pooled feature and has no such options."""
+    """What features depend on. Options of fine-tuning have no ``pool`` and no ``layer``."""
     chosen = getattr(options, "pool", None), getattr(options, "layer", None)
     return {
         "backbone": name,
@@ -153,11 +161,11 @@ def _facts(
 
 
 def _feature_note(facts: dict[str, Any]) -> tuple[str, ...]:
-    """A line for every result whose feature is not the backbone's own."""
-    chosen = facts["feature"]
-    return () if chosen == BACKBONES_OWN else (f"the feature of a cloud is the {chosen}",)
+    """A note for results whose feature is not the backbone's own."""
+    feature = facts["feature"]
+    return () if feature == BACKBONES_OWN else (f"the feature of a cloud is the {feature}",)
 
 
 def where(path: Path | None) -> str:
-    """For a line of output: which weights."""
+    """Which weights, for a line of output."""
     return str(path) if path else "random initialisation"

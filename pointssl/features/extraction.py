@@ -1,4 +1,4 @@
-"""Features of a whole set: sharded over ranks, put back in order, cached by content."""
+"""Features of a whole dataset: sharded over ranks, put back in order, cached by content."""
 
 from typing import Any
 
@@ -31,8 +31,8 @@ def extract(
 ) -> NDArray[np.float32]:
     """Cloud features of every item, in the order of the dataset, on every rank.
 
-    Each item is computed on one rank and goes to its row by its index, so none counts twice
-    however the set divides. The encoder is used in evaluation mode.
+    Each item is computed on one rank and goes to the row of its index, so none counts twice,
+    however the dataset divides. The encoder is used in evaluation mode.
 
     Args:
         pool, layer: which feature, see :func:`pointssl.features.pooling.cloud_feature`.
@@ -68,13 +68,17 @@ def extract(
 
 
 def gather_uneven(rows: list[Tensor], parts: list[Tensor], world: World) -> tuple[Tensor, Tensor]:
-    """Indices and features of all ranks, which may hold different numbers of them."""
+    """Indices ``(M,)`` and features ``(M, D)`` of all ranks, which may have different numbers.
+
+    rank 0:  rows 0 2 4     gathered:  0 2 4 1 3 (-1), and the row -1 is left out
+    rank 1:  rows 1 3
+    """
     if world.size == 1:
         return torch.cat(rows), torch.cat(parts)
     width = int(world.largest(parts[0].shape[1] if parts else 0)[0])
     count = sum(len(part) for part in parts)
     longest = int(world.largest(count)[0])
-    # A row is its index beside its feature; rows that only pad have the index -1.
+    # A row holds its index and its feature; padding has the index -1.
     padded = torch.full((longest, width + 1), -1.0, dtype=torch.float64, device=world.device)
     if count:
         padded[:count, 0] = torch.cat(rows).double()
@@ -94,23 +98,25 @@ def cached_features(
     cache: FeatureCache | None,
     **options: Any,
 ) -> tuple[NDArray[np.float32], bool]:
-    """Features from the cache if they are there, else extracted and kept.
+    """Features from the cache if it has them; otherwise they are extracted and saved there.
 
     Args:
-        facts: of the encoder; with those of the dataset they are the cache's key.
-        cache: None to leave it alone.
+        facts: what the features depend on in the encoder; with those of the dataset they are the
+            key of the cache.
+        cache: None: neither read nor written.
+        options: of :func:`extract`.
 
     Returns:
-        the features ``(M, D)``, on every rank when they were computed and on rank 0 when they
-        were read; whether they were read.
+        The features ``(M, D)``: on every rank if they were computed, on rank 0 alone if they were
+        read. And whether they were read.
     """
     key = {"kind": "cloud features", "encoder": facts, "data": dataset.facts()}
-    found = cache.load(key) if cache and world.is_main else None
-    if found is not None and found["features"].shape[:1] != (len(dataset),):
-        found = None
-    if world.largest(float(found is not None))[0]:  # all ranks take the same way
+    cached = cache.load(key) if cache and world.is_main else None
+    if cached is not None and cached["features"].shape[:1] != (len(dataset),):
+        cached = None
+    if world.largest(float(cached is not None))[0]:  # as extraction is collective, all ranks agree
         nothing = np.empty((0, 0), np.float32)
-        return (nothing if found is None else found["features"]), True
+        return (nothing if cached is None else cached["features"]), True
     features = extract(encoder, dataset, world, **options)
     if cache and world.is_main:
         cache.save(key, {"features": features, "labels": dataset.labels})

@@ -1,4 +1,4 @@
-"""What goes into the modules of a network and comes out of them, watched from outside."""
+"""Hooks on all modules of a network: their inputs and outputs, observed from outside."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +13,9 @@ def hooked(
     after: Callable[[str, nn.Module, Any, Any], None],
     before: Callable[[str, nn.Module, Any], None] | None = None,
 ) -> Iterator[None]:
-    """Calls ``after(name, module, inputs, output)``, and ``before(name, module, inputs)`` if it is
-    given, around each call of a module; ``inputs`` are ``(positional, by name)``."""
+    """Calls ``before(name, module, inputs)`` before every call of a module, and ``after(name,
+    module, inputs, output)`` after it; ``inputs`` are the arguments, ``(positional, keyword)``.
+    """
 
     def watch(name: str, module: nn.Module) -> Iterator[Any]:
         if before is not None:

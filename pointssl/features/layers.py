@@ -1,4 +1,4 @@
-"""What the layers inside an encoder give, as features with places."""
+"""Features of the layers inside an encoder, and the places that they belong to."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ from pointssl_datasets.base.resolve import nearest
 
 
 class Layer(NamedTuple):
-    """Features of points or groups, and where those are.
+    """Features of points or groups, and where these are.
 
     Attributes:
-        xyz: ``(B, M, 3)``, or None where the module does not tell.
+        xyz: ``(B, M, 3)``, or None if the module does not say.
         features: ``(B, M, C)``, without the class token.
-        token: the class token ``(B, C)``, where there is one.
+        token: the class token ``(B, C)``, if there is one.
     """
 
     xyz: Tensor | None
@@ -28,23 +28,24 @@ class Layer(NamedTuple):
 
 
 def layer_names(encoder: nn.Module) -> tuple[str, ...]:
-    """The layers of an encoder, shallow to deep, as it names them; none for a foreign one."""
+    """The encoder's attribute ``layers``, shallow to deep; empty if it has none."""
     return tuple(getattr(encoder, "layers", ()))
 
 
 @torch.no_grad()
 def layers_found(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = None) -> tuple[str, ...]:
-    """:func:`layer_names`, or where there are none, its children that give features of points.
+    """:func:`layer_names`; if there are none, the children that return features of points.
 
-    Those are the direct children (and the members of lists of modules) whose output in a forward
-    pass is ``(B, M, C)`` or ``(places, features)``; ``(B, C, N)`` is channels first and not taken.
+    These are the direct children, and the members of module lists, whose output in a forward pass
+    is ``(B, M, C)`` or ``(places, features)``. ``(B, C, N)`` has its channels first and is left
+    out.
 
     Args:
         xyz: ``(B, N, 3)``.
     """
     if layer_names(encoder):
         return layer_names(encoder)
-    found: list[str] = []
+    names: list[str] = []
     batch, points = xyz.shape[:2]
 
     children: set[str] = set()
@@ -59,19 +60,19 @@ def layers_found(encoder: nn.Module, xyz: Tensor, feats: Tensor | None = None) -
             return
         rows, channels = features.shape[1:]
         first = channels == points != rows  # B, C, N
-        if len(features) == batch and not first and name not in found:
-            found.append(name)
+        if len(features) == batch and not first and name not in names:
+            names.append(name)
 
     with hooked(encoder, after):
         encoder(xyz, feats)
-    return tuple(found)
+    return tuple(names)
 
 
 def on_points(layer: Layer, xyz: Tensor) -> Tensor | None:
-    """Features of the layer at each point of ``xyz (B, N, 3)``: those of the nearest place.
+    """Features of the layer at each point of ``xyz (B, N, 3)``, taken from the nearest place.
 
     Returns:
-        ``(B, N, C)``; None where the layer's places are not known.
+        ``(B, N, C)``; None if the layer's places are not known.
     """
     if layer.xyz is None or layer.xyz is xyz:
         return None if layer.xyz is None else layer.features
@@ -81,17 +82,17 @@ def on_points(layer: Layer, xyz: Tensor) -> Tensor | None:
 def layer_outputs(
     encoder: nn.Module, names: Sequence[str], xyz: Tensor, feats: Tensor | None = None
 ) -> dict[str, Layer]:
-    """One forward pass, and what the modules called ``names`` gave in it.
+    """Outputs of the modules called ``names`` in one forward pass.
 
-    A module that thins a cloud out returns ``(places, features)``; one that does not returns
-    features alone, whose places are those of the last such pair with as many rows.
+    A module that reduces the points returns ``(places, features)``. One that does not returns
+    features alone; their places are those of the last such pair with as many rows.
 
     Args:
         names: of modules, as in ``encoder.named_modules()``.
         xyz: ``(B, N, 3)``.
 
     Raises:
-        UsageError: no module of that name, or none that gives features of points.
+        UsageError: there is no module of that name, or it does not return features of points.
     """
     modules = dict(encoder.named_modules())
     for name in names:
@@ -101,9 +102,9 @@ def layer_outputs(
                 f"--layer {name!r}: this {type(encoder).__name__} has no such layer"
                 f"{nearest(name, list(known)) or '.'} It has: {', '.join(known)}"
             )
-    found: dict[str, Layer] = {}
+    outputs: dict[str, Layer] = {}
     places: dict[int, Tensor] = {xyz.shape[1]: xyz}
-    latest = xyz.shape[1]  # rows that the cloud was thinned out to, before any class token
+    latest = xyz.shape[1]  # number of places, without a class token
     with_token = bool(getattr(encoder, "class_token", False))
 
     def after(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -123,18 +124,18 @@ def layer_outputs(
         token = None
         if with_token and features.shape[1] == latest + 1:
             token, features = features[:, 0], features[:, 1:]
-        found[name] = Layer(places.get(features.shape[1]), features, token)
+        outputs[name] = Layer(places.get(features.shape[1]), features, token)
 
     with hooked(encoder, after):
         encoder(xyz, feats)
-    missed = [name for name in names if name not in found]
-    if missed:
-        raise UsageError(f"--layer {missed[0]!r} is not used in the forward pass of this encoder")
-    return {name: found[name] for name in names}
+    unused = [name for name in names if name not in outputs]
+    if unused:
+        raise UsageError(f"--layer {unused[0]!r} is not used in the forward pass of this encoder")
+    return {name: outputs[name] for name in names}
 
 
 def _pair(output: Any) -> tuple[Tensor, Tensor] | None:
-    """``(places, features)`` if that is what a module returned."""
+    """``(places, features)`` if a module returned such a pair."""
     if not isinstance(output, tuple) or len(output) != 2:
         return None
     places, features = output

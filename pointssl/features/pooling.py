@@ -1,4 +1,4 @@
-"""Which feature of a cloud an evaluation sees: of which layer, and pooled how."""
+"""Which feature of a cloud an evaluation uses: of which layer, and how it is pooled."""
 
 from typing import Any
 
@@ -22,17 +22,18 @@ def cloud_feature(
     """``(B, D)``: the backbone's own cloud feature, unless a pooling or a layer is named.
 
     Args:
-        pool: ``max``, ``mean``, ``cls``, or two of them as ``max+mean``, side by side; over the
-            points or groups of the layer, the class token aside. With a layer alone ``max+mean``.
-        layer: one of the encoder's ``layers`` or of its modules' names; by default the one that
-            its own cloud feature pools.
+        pool: ``max``, ``mean`` or ``cls``, or two of them concatenated, as in ``max+mean``. ``max``
+            and ``mean`` are over the points or groups of the layer without the class token. If only
+            a layer is given: ``max+mean``.
+        layer: one of the encoder's ``layers``, or the name of one of its modules; by default the
+            layer that its own cloud feature pools.
 
     Raises:
-        UsageError: no such layer, or a class token is asked for where there is none.
+        UsageError: there is no such layer, or it has no class token for ``cls``.
     """
     if pool is None and layer is None:
-        found: Tensor = encoder(xyz, feats).cloud
-        return found
+        feature: Tensor = encoder(xyz, feats).cloud
+        return feature
     name = layer or default_layer(encoder)
     return pooled(layer_outputs(encoder, [name], xyz, feats)[name], pool or "max+mean", name)
 
@@ -53,7 +54,7 @@ def pooled(layer: Layer, pool: str, name: str) -> Tensor:
 
 
 def default_layer(encoder: nn.Module) -> str:
-    """What the encoder's own cloud feature pools."""
+    """The layer that the encoder's own cloud feature pools."""
     names = layer_names(encoder)
     if not names:
         raise UsageError(
@@ -64,7 +65,7 @@ def default_layer(encoder: nn.Module) -> str:
 
 
 def named_feature(encoder: nn.Module, pool: str | None, layer: str | None) -> str:
-    """What :func:`cloud_feature` gives, in words for a result and a cache key."""
+    """Which feature :func:`cloud_feature` returns, in words, for results and cache keys."""
     if pool is None and layer is None:
         return BACKBONES_OWN
     return f"{pool or 'max+mean'} over {layer or default_layer(encoder)}"

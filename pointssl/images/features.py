@@ -1,6 +1,7 @@
-"""Features of every picture of a set, so that a frozen image encoder costs one pass over them.
+"""Features of all images of a dataset, so that a frozen image encoder sees each image only once.
 
-Computed in equal shares on all ranks, kept in the feature cache, served in place of the pictures.
+Every rank computes an equal share. The features are kept in the feature cache, and the dataset
+serves them in place of the images.
 """
 
 from typing import Any
@@ -34,30 +35,30 @@ def serve_image_features(
     amp: str = "off",
     progress: bool = False,
 ) -> None:
-    """From now on ``dataset`` serves ``image_feature (D,)`` where it served ``image``.
+    """Makes ``dataset`` serve ``image_feature (D,)`` where it served ``image``.
 
     Args:
         encoder: on the device of ``world``; used in evaluation mode.
-        facts: of the encoder, beside its weights.
-        batch_size: pictures of one rank at a time.
+        facts: what features depend on beside the weights, e.g. the name of the encoder.
+        batch_size: images of one rank at a time.
         amp: precision, as in training.
 
     Raises:
         UserError: a feature is not finite.
     """
     encoder.eval()
-    # Of the same weights, size and precision; whatever is different is a miss.
     facts = {**facts, "weights": weights_hash(encoder.state_dict()), "amp": amp}
     members = [dataset] if isinstance(dataset, CloudDataset) else dataset.members
     for member in members:
         folder = member.images_folder
-        assert folder is not None, "a set without pictures"
-        # The name of the folder holds what the pictures were made from, and their size.
+        assert folder is not None, "a dataset without images"
+        # The folder's name depends on what the images were made of, and on their size. The words of
+        # the key stay as they are: caches on disk are found by them.
         key = {"kind": "picture features", "encoder": facts, "pictures": folder.name}
         images: NDArray[np.uint8] = read_array(folder, "images")
-        found = cache.load(key)
-        features = None if found is None else found["features"]
-        # All ranks take the same way: what one can't read is computed by all.
+        cached = cache.load(key)
+        features = None if cached is None else cached["features"]
+        # If one rank can't read them, all ranks compute them, as computing is collective.
         missed = world.largest(float(features is None or len(features) != len(images)))[0]
         if missed or features is None:
             features = image_features(
@@ -66,14 +67,14 @@ def serve_image_features(
             bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
             if len(bad):
                 raise UserError(
-                    f"the feature of picture {bad[0]} of {member.name} is not finite: check the "
+                    f"the feature of image {bad[0]} of {member.name} is not finite: check the "
                     "weights of the image encoder, or use --amp off"
                 )
             if world.is_main:
                 cache.save(key, {"features": features})
         member.replace_images(features)
         world.say(
-            f"features of {len(images)} pictures of {member.name}: "
+            f"features of {len(images)} images of {member.name}: "
             + ("computed" if missed else "read from the cache")
         )
 
@@ -90,16 +91,14 @@ def image_features(
 ) -> NDArray[np.float32]:
     """``(V, D)`` features of ``images (V, H, W, 3)``, in order, on every rank.
 
-    pictures of a chunk    0  1  2  3  4  5  6  7
+    images of a chunk      0  1  2  3  4  5  6  7
     on rank (of 2)         0  1  0  1  0  1  0  1
     """
     amp_type = AMP_TYPES.get(amp)
     chunks = []
     hidden = not (progress and world.is_main)
     step = _CHUNK * batch_size * world.size
-    with tqdm(
-        total=len(images), desc="pictures", unit="picture", leave=False, disable=hidden
-    ) as bar:
+    with tqdm(total=len(images), desc="images", unit="image", leave=False, disable=hidden) as bar:
         for first in range(0, len(images), step):
             last = min(first + step, len(images))
             mine = range(first + world.rank, last, world.size)

@@ -1,4 +1,4 @@
-"""The arrays of a packed folder, memory-mapped: what there is, and how it is read.
+"""The memory-mapped arrays of a packed folder, and how they are read.
 
 xyz.npy (T, 3) float32, y-up    offsets.npy (M + 1,) int64    label.npy (M,) int64
 normals.npy, colours.npy, place.npy (T, 3) float32    part.npy (T,) int64
@@ -31,7 +31,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """``meta.json`` of a packed folder.
 
     Raises:
-        DataError: somebody damaged the folder.
+        DataError: the folder is damaged.
     """
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def read_array(folder: Path, name: str) -> NDArray[Any]:
     """``name``.npy of a packed folder, memory-mapped.
 
     Raises:
-        DataError: somebody damaged the folder.
+        DataError: the folder is damaged.
     """
     try:
         mapped = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -57,16 +57,16 @@ def read_names(folder: Path) -> Sequence[str]:
     """The names of the clouds of a packed folder.
 
     Raises:
-        DataError: somebody damaged the folder.
+        DataError: the folder is damaged.
     """
     return _strings(folder, "names")
 
 
 def read_paths(folder: Path, what: Literal["images", "mesh"]) -> Sequence[list[Path]]:
-    """For each cloud the files of its pictures, or the mesh that it was drawn from.
+    """For each cloud the files of its images, or the mesh that its points were drawn from.
 
     Raises:
-        DataError: somebody damaged the folder.
+        DataError: the folder is damaged.
     """
     lines = _strings(folder, what)
     return Lazy(len(lines), lambda i: [Path(p) for p in lines[i].split("\0")] if lines[i] else [])

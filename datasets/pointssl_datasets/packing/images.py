@@ -1,4 +1,4 @@
-"""The pictures of a packed dataset: decoded and resized once, or rendered from meshes or clouds.
+"""The images of a packed dataset: decoded and resized, or rendered from meshes or clouds, once.
 
 images.npy (V, H, W, 3) uint8, RGB on black    image_offsets.npy (M + 1,) int64
 cameras.npy (V, 3, 4) float32, of rendered images; see :mod:`.cameras`
@@ -29,19 +29,19 @@ from pointssl_datasets.packing.npy_stream import NpyStream
 _VERSION = "2"
 _MAX_PIXELS = 64 * 1024 * 1024  # more is a mistake or an attack; PIL would take gigabytes
 _FORMATS = ("JPEG", "PNG", "WEBP")
-_CHUNK = 256  # pictures decoded before they are written, which bounds the memory
+_CHUNK = 256  # images decoded before they are written, which bounds the memory
 
 
 def pack_images(
     pack_dir: Path, image_size: int, *, cache_dir: Path | None = None, progress: bool = False
 ) -> Path | None:
-    """The folder with the dataset's own pictures, or None if it has none.
+    """The folder with the dataset's own images, or None if it has none.
 
-    Alpha is composited on black; a picture is resized (bilinear, antialiased) to
+    Transparent images are composited on black. Images are resized (bilinear, antialiased) to
     ``(image_size, image_size)`` without cropping.
 
     Raises:
-        DataError: a picture does not decode, some clouds have none, or the disk is too full.
+        DataError: an image can't be decoded, some clouds have none, or the disk is too full.
     """
     paths = read_paths(pack_dir, "images")
     if not any(paths):
@@ -49,9 +49,7 @@ def pack_images(
     names = read_names(pack_dir)
     bare = [name for name, images in zip(names, paths, strict=True) if not images]
     if bare:
-        raise DataError(
-            f"{len(bare)} of {len(names)} clouds have no pictures: {', '.join(bare[:5])}"
-        )
+        raise DataError(f"{len(bare)} of {len(names)} clouds have no images: {', '.join(bare[:5])}")
     flat = [path for images in paths for path in images]
     counts = [len(images) for images in paths]
     return _built(
@@ -73,11 +71,11 @@ def render_images(
     cache_dir: Path | None = None,
     progress: bool = False,
 ) -> Path:
-    """The folder with ``views`` rendered pictures of every cloud, seeded by its place in the set.
+    """The folder with ``views`` rendered images of every cloud, seeded by its number.
 
-    A cloud that was drawn from a mesh is rendered from that mesh. Where the packed folder is read
-    without any of its mesh files, e.g. on another machine, all are rendered from the clouds. The
-    cameras are kept beside the images, see :mod:`~pointssl_datasets.packing.cameras`.
+    A cloud that was drawn from a mesh is rendered from that mesh. If none of the mesh files exist,
+    e.g. because the packed folder was copied to another machine, all images are rendered from the
+    clouds. The cameras are kept beside the images, see :mod:`~pointssl_datasets.packing.cameras`.
 
     Raises:
         DataError: some of the mesh files are gone or can't be read, the cache can't be written, or
@@ -98,10 +96,10 @@ def render_images(
 
 
 def read_meshes(pack_dir: Path) -> Sequence[list[Path]]:
-    """For each cloud the mesh to render it from, or an empty list; all empty if all are gone.
+    """For each cloud the mesh to render it from, or an empty list; all empty if no file is left.
 
     Raises:
-        DataError: somebody damaged the folder.
+        DataError: the folder is damaged.
     """
     meshes = read_paths(pack_dir, "mesh")
     if any(path.is_file() for paths in meshes for path in paths):
@@ -110,10 +108,10 @@ def read_meshes(pack_dir: Path) -> Sequence[list[Path]]:
 
 
 def load_image(path: Path, image_size: int) -> NDArray[np.uint8]:
-    """``(image_size, image_size, 3)`` RGB of one picture file.
+    """``(image_size, image_size, 3)`` RGB of one image file.
 
     Raises:
-        DataError: it does not decode, or is larger than 64 megapixels.
+        DataError: it can't be decoded, or is larger than 64 megapixels.
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
@@ -121,11 +119,11 @@ def load_image(path: Path, image_size: int) -> NDArray[np.uint8]:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels; at most 64 MPx")
             return _resized(_on_black(image), image_size)
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not a JPEG, PNG or WebP picture") from None
+        raise DataError(f"{path}: not a JPEG, PNG or WebP image") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: far too many pixels; at most 64 MPx") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: the picture does not decode ({error})") from None
+        raise DataError(f"{path}: the image can't be decoded ({error})") from None
 
 
 def _on_black(image: Image.Image) -> Image.Image:
@@ -150,11 +148,11 @@ def _built(
     cache_dir: Path | None,
     counts: list[int],
     image_size: int,
-    pictures: Callable[[], Iterator[NDArray[np.uint8]]],
+    make: Callable[[], Iterator[NDArray[np.uint8]]],
 ) -> Path:
-    """The folder of images.npy, filled from ``pictures`` if the cache does not have it.
+    """The folder of images.npy; if the cache does not have it, it is filled from ``make()``.
 
-    It is known by the content of the packed clouds, wherever they lie, and by ``what`` is drawn.
+    Its name depends on the content of the packed clouds, wherever they lie, and on ``what``.
     """
     meta = read_meta(pack_dir)
     parts = (_VERSION, meta["fingerprint"], meta["up_axis_of_files"], what)
@@ -164,12 +162,12 @@ def _built(
         needed = sum(counts) * image_size * image_size * 3
         free = shutil.disk_usage(folder).free
         if needed > free:
-            wanted = f"{needed / 1e9:.1f} GB of pictures, {free / 1e9:.1f} GB free"
+            wanted = f"{needed / 1e9:.1f} GB of images, {free / 1e9:.1f} GB free"
             raise OSError(errno.ENOSPC, f"{wanted} (a smaller --image-size needs less)")
         shape = (image_size, image_size, 3)
         with NpyStream(folder / "images.npy", "u1", shape) as stream:
-            for picture in pictures():
-                stream.append(picture[None])
+            for image in make():
+                stream.append(image[None])
         np.save(folder / "image_offsets.npy", np.cumsum([0, *counts], dtype=np.int64))
 
     name = f"{meta['dataset']}-{meta['split']}-{image_size}-{key}"
@@ -177,11 +175,11 @@ def _built(
 
 
 def _decoded(paths: list[Path], image_size: int, progress: bool) -> Iterator[NDArray[np.uint8]]:
-    """In order, by a few threads: PIL decodes without the interpreter's lock."""
+    """Images in order, decoded by a few threads: PIL releases the interpreter's lock."""
     workers = min(8, os.cpu_count() or 1)
     with (
         ThreadPoolExecutor(workers) as pool,
-        _bar(len(paths), "decode pictures", "picture", progress) as bar,
+        _bar(len(paths), "decode images", "image", progress) as bar,
     ):
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]
@@ -197,7 +195,7 @@ def _rendered(
     seed: int,
     progress: bool,
 ) -> Iterator[NDArray[np.uint8]]:
-    # Imported here: it needs scipy and numba, which reading pictures does not.
+    # Imported here because it needs scipy and numba, which reading images does not.
     from pointssl_datasets.rendering.clouds import render_mesh_file, render_views
 
     up_axis = read_meta(pack_dir)["up_axis_of_files"]
@@ -206,7 +204,7 @@ def _rendered(
         read_array(pack_dir, name) if (pack_dir / f"{name}.npy").exists() else None
         for name in ("normals", "colours")
     )
-    with _bar(len(meshes), "render pictures", "cloud", progress) as bar:
+    with _bar(len(meshes), "render images", "cloud", progress) as bar:
         for i, (start, end) in enumerate(itertools.pairwise(offsets)):
             own_seed = camera_seed(seed, i)
             if meshes[i]:
@@ -222,8 +220,8 @@ def _rendered(
                     size=image_size,
                     seed=own_seed,
                 )
-            for picture in rendered:
-                yield np.asarray(_on_black(Image.fromarray(picture)))
+            for image in rendered:
+                yield np.asarray(_on_black(Image.fromarray(image)))
             bar.update()
 
 

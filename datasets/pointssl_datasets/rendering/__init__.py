@@ -1,1 +1,1 @@
-"""Pictures of clouds and meshes, without a graphics card."""
+"""Renders clouds and meshes without a graphics card."""

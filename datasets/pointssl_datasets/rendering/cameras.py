@@ -140,7 +140,7 @@ def unit_box(xyz: Array) -> Array:
 
 
 def framed(xyz: Array, centre: Array) -> Array:
-    """``xyz`` moved and scaled so that its furthest point is at distance 1 from the origin."""
+    """``xyz`` with ``centre`` at the origin, and its furthest point at distance 1 from there."""
     moved = xyz - centre
     radius = float(np.linalg.norm(moved, axis=1).max())
     return moved / radius if radius > 0 else moved

@@ -1,4 +1,4 @@
-"""Pictures of a point cloud without a graphics card: elliptical surfels and a z-buffer."""
+"""Renders point clouds without a graphics card, by elliptical surfels and a z-buffer."""
 
 from pathlib import Path
 
@@ -31,15 +31,15 @@ def render_views(
     style: str = "shaded",
     cameras: str = "ring",
 ) -> NDArray[np.uint8]:
-    """Pictures of a cloud from cameras around it, on a transparent background.
+    """Renders a cloud from cameras around it, on a transparent background.
 
     The cloud is framed first: centred on its mean, its furthest point at distance 1.
 
     Args:
         xyz: ``(N, 3)`` points, y up, any scale.
         normals: ``(N, 3)`` directions, any length and sign; None: estimated from the neighbours.
-        views: number of pictures.
-        size: side of a picture in pixels.
+        views: number of images.
+        size: side of an image in pixels.
         seed: of the cameras. The same arguments give the same bytes.
         colours: ``(N, 3)``, 0-1, drawn in the style ``"shaded"``; None: neutral grey.
         style: ``"shaded"``, ``"depth"``, ``"normals"`` or ``"silhouette"``; see
@@ -73,7 +73,7 @@ def render_mesh_file(
     style: str = "shaded",
     cameras: str = "ring",
 ) -> NDArray[np.uint8]:
-    """:func:`render_mesh` of a file in which ``up_axis``, x, y or z, points up.
+    """:func:`render_mesh` for a file in which ``up_axis``, x, y or z, points up.
 
     Raises:
         DataError: the file can't be read, or has no surface.
@@ -90,9 +90,10 @@ def render_mesh_file(
 def splat(
     shape: Surfels, camera: Array, size: int, style: str = "shaded"
 ) -> tuple[NDArray[np.uint8], Array]:
-    """One picture: ``(size, size, 4)`` RGBA and the depth along the camera's axis ``(size, size)``.
+    """Renders one image: ``(size, size, 4)`` RGBA, and depth ``(size, size)``.
 
-    Depth is infinite where there is no surface. Pixel centres are at integer + 0.5.
+    Depth is measured along the camera's axis, and infinite where there is no surface. Pixel
+    centres are at integer + 0.5.
     """
     ellipses, shades, sheet = _project(shape, camera, size, style)
     cover, inverse, blended = loops.splat(ellipses, shades, sheet, size)
@@ -104,7 +105,7 @@ def splat(
 
 
 def _project(shape: Surfels, camera: Array, size: int, style: str) -> tuple[Array, Array, float]:
-    """Every surfel as an ellipse on the picture: the arguments of ``loops.splat``."""
+    """Projects every surfel to an ellipse in the image: the arguments of ``loops.splat``."""
     turn = camera[:, :3]
     centre = shape.centre @ turn.T + camera[:, 3]
     covariance, plane, normal, colour = shape.covariance, shape.plane, shape.normal, shape.colour
@@ -117,7 +118,7 @@ def _project(shape: Surfels, camera: Array, size: int, style: str) -> tuple[Arra
     depth = centre[:, 2]
     focal = FOCAL * size
 
-    # The covariance in camera axes, then on the picture: the perspective, linear at the centre,
+    # The covariance in camera axes, then in the image: the perspective, linear at the centre,
     # takes a step (dx, dy, dz) to focal / depth (dx - p dz, dy - q dz).
     kxx, kxy, kxz, _, kyy, kyz, _, _, kzz = (covariance.reshape(-1, 9) @ np.kron(turn, turn).T).T
     square = (focal / depth) ** 2

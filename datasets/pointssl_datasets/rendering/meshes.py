@@ -1,4 +1,4 @@
-"""Pictures of a triangle mesh without a graphics card: a z-buffer."""
+"""Renders triangle meshes without a graphics card, by a z-buffer."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,7 @@ def render_mesh(
     style: str = "shaded",
     cameras: str = "ring",
 ) -> NDArray[np.uint8]:
-    """Pictures of a mesh from cameras around it, on a transparent background.
+    """Renders a mesh from cameras around it, on a transparent background.
 
     The mesh is framed first: centred on the centroid of its surface, its furthest vertex at
     distance 1. Triangles are flat-shaded and lit on both sides, so neither closed surfaces nor
@@ -39,8 +39,8 @@ def render_mesh(
     Args:
         vertices: ``(V, 3)``, y up, any scale.
         faces: ``(F, 3)`` indices of vertices.
-        views: number of pictures.
-        size: side of a picture in pixels.
+        views: number of images.
+        size: side of an image in pixels.
         seed: of the cameras. The same arguments give the same bytes.
         style: ``"shaded"``, ``"depth"``, ``"normals"`` or ``"silhouette"``; see
             :func:`~pointssl_datasets.rendering.styles.finished`.
@@ -60,7 +60,7 @@ def render_mesh(
     points, index = triangles(vertices, faces)
     normals = _normals(points[index])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.stack([_picture(points, index, normals, pose, size, style) for pose in poses])
+    return np.stack([_render(points, index, normals, pose, size, style) for pose in poses])
 
 
 _cameras = cameras  # `render_mesh` has an argument of that name
@@ -111,14 +111,14 @@ def rasterise(
         vertices: ``(V, 3)``, all in front of the camera.
         faces: ``(F, 3)`` indices of vertices.
         camera: ``(3, 4)`` world to camera.
-        size: side of the picture in pixels.
+        size: side of the image in pixels.
 
     Returns:
         ``(size, size)`` index of the face, -1 where there is none; ``(size, size)`` depth, infinite
         there. Of two faces at the same depth the one listed last is seen.
     """
     across, down, away = camera[:, :3] @ vertices.T + camera[:, 3:]
-    inverse = 1 / away  # linear on the picture, unlike depth itself
+    inverse = 1 / away  # linear over the image, unlike depth itself
     x = FOCAL * size * across * inverse + size / 2 - 0.5
     y = FOCAL * size * down * inverse + size / 2 - 0.5
     face, nearest = loops.rasterise(x, y, inverse, faces, size)
@@ -127,7 +127,7 @@ def rasterise(
     return face, depth
 
 
-def _picture(
+def _render(
     vertices: Array,
     faces: NDArray[np.int64],
     normals: Array,

@@ -1,7 +1,7 @@
-"""What a pixel of a rendered picture shows: light, depth, normals, or just that something is there.
+"""What the pixels of a rendered image show: light, depth, normals, or just the silhouette.
 
-A renderer blends :func:`values` of the surface over each pixel, then :func:`finished` makes the
-picture. Camera axes are x right, y down, z away from the viewer.
+A renderer blends :func:`values` of the surface over each pixel; :func:`finished` turns the result
+into an image. Camera axes are x right, y down, z away from the viewer.
 """
 
 import numpy as np
@@ -22,18 +22,18 @@ NEAREST, FARTHEST = 255.0, 40.0  # levels of depth: front and back of the sphere
 
 
 def check_style(style: str) -> None:
-    """Raises UsageError for a style that does not exist."""
+    """Raises UsageError for an unknown style."""
     if style not in STYLES:
         raise UsageError(f"style={style!r}: choose {', '.join(STYLES)}")
 
 
 def values(style: str, normals: Array, places: Array, colour: Array | None) -> Array:
-    """What to blend over a pixel: ``(M, C)``, C is 1 or 3.
+    """The values ``(M, C)`` of M surfaces that are blended over a pixel; C is 1 or 3.
 
     Args:
         style: one of :data:`STYLES`.
         normals: ``(M, 3)`` unit length, either sign, in camera axes.
-        places: ``(M, 3)`` where these surfaces lie, in camera axes.
+        places: ``(M, 3)`` positions of these surfaces, in camera axes.
         colour: ``(M, 3)`` of the surface, 0-255; None: neutral grey.
     """
     if style == "shaded":
@@ -46,7 +46,7 @@ def values(style: str, normals: Array, places: Array, colour: Array | None) -> A
 
 
 def finished(style: str, blended: Array, depth: Array, alpha: Array) -> NDArray[np.uint8]:
-    """The picture ``(..., 4)`` RGBA, not premultiplied; black and transparent where alpha is 0.
+    """The image ``(..., 4)`` RGBA, not premultiplied; black and transparent where alpha is 0.
 
     Depth goes linearly from :data:`NEAREST` to :data:`FARTHEST`. A normal is red to the right,
     green upwards and blue towards the viewer, 0 at -1 and 255 at 1, as in usual normal maps.
@@ -57,7 +57,7 @@ def finished(style: str, blended: Array, depth: Array, alpha: Array) -> NDArray[
         depth: ``(...)`` along the camera's axis, infinite where there is no surface.
         alpha: ``(...)`` 0-255.
     """
-    picture = np.zeros((*alpha.shape, 4), dtype=np.uint8)
+    image = np.zeros((*alpha.shape, 4), dtype=np.uint8)
     seen = alpha >= 1
     blended = blended[seen]
     if style == "depth":
@@ -69,15 +69,15 @@ def finished(style: str, blended: Array, depth: Array, alpha: Array) -> NDArray[
     whole = np.concatenate(
         [np.repeat(blended, 3 // blended.shape[1], axis=1), alpha[seen, None]], 1
     )
-    picture[seen] = np.rint(np.clip(whole, 0, 255))
-    return picture
+    image[seen] = np.rint(np.clip(whole, 0, 255))
+    return image
 
 
 def lit(normals: Array, towards: Array) -> Array:
     """Brightness in 0-1 of surfaces with unit ``normals``, seen along ``towards``, both ``(M, 3)``.
 
     Lambert's law, wrapped a little, and on both sides: a normal that points away from the viewer is
-    turned round, because the normals of real meshes and clouds have no reliable sign. Near the
+    flipped, because the normals of real meshes and clouds have no reliable sign. Near the
     outline, where noise decides which side is seen, the two sides fade into each other.
     """
     facing = -(normals * towards).sum(axis=1) / np.sqrt((towards * towards).sum(axis=1))

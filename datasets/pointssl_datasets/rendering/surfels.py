@@ -1,4 +1,4 @@
-"""Ellipses in the place of points: how a cloud becomes a surface that can be drawn.
+"""Surfels: ellipses in place of points, which make a cloud a surface that can be drawn.
 
 Every point becomes the ellipse that fits its nearest neighbours (their mean and covariance), as in
 surface splatting (Zwicker et al., SIGGRAPH 2001). On an open surface that is a disk as wide as the
@@ -38,20 +38,20 @@ def surfels(
     *,
     frame: bool = True,
 ) -> Surfels:
-    """The ellipses of a cloud, once for all views; arguments as for ``render_views``."""
+    """The ellipses of a cloud, the same for all views; arguments as for ``render_views``."""
     points = checked(xyz, "cloud to render")
     count = len(points)
     given = None if normals is None else checked(normals, "normals of the cloud", rows=count)
     colour = None if colours is None else checked(colours, "colours of the cloud", rows=count)
     if colour is not None and (colour.min() < 0 or colour.max() > 1):
-        found = f"{colour.min():.4g} to {colour.max():.4g}"
-        raise DataError(f"colours of the cloud: expected values from 0 to 1, found {found}")
+        values = f"{colour.min():.4g} to {colour.max():.4g}"
+        raise DataError(f"colours of the cloud: expected values from 0 to 1, found {values}")
     if frame:
         points = framed_cloud(points)
 
     tree = cKDTree(points, balanced_tree=False)
     near = _nearest(tree, points)
-    if (points[near[:, -1]] == points).all(axis=1).any():  # padded with copies of a few points
+    if (points[near[:, -1]] == points).all(axis=1).any():  # padded with copies of points
         first = np.sort(np.unique(points, axis=0, return_index=True)[1])
         tree = cKDTree(points[first])
         near = first[_nearest(tree, points)]
@@ -78,7 +78,7 @@ def _nearest(tree: cKDTree, points: Array) -> NDArray[np.int64]:
 
 
 def flattest(covariance: Array) -> Array:
-    """Unit vectors ``(N, 3)`` along which the covariances ``(N, 3, 3)`` vary least.
+    """Unit vectors ``(N, 3)`` of least variance of the covariances ``(N, 3, 3)``.
 
     The smallest eigenvalue in closed form (Smith, Communications of the ACM 1961), then a cross
     product of two rows of ``A - eigenvalue I``: ten times as fast as LAPACK on many tiny matrices.

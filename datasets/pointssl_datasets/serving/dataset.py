@@ -1,4 +1,4 @@
-"""The packed clouds as a torch dataset: what training and evaluation read."""
+"""Packed clouds as a torch dataset, which training and evaluation read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,9 +57,9 @@ def load_dataset(
         normals: serve normals as ``feats``.
         normalise: ``"unit-sphere"`` or ``"none"``.
         up_axis: axis that points up in the files; ``"auto"``: as the dataset is distributed.
-        on_unpaired: ``"error"`` or ``"skip"``, for clouds without pictures and vice versa.
-        image_size: side of the pictures in pixels; None: serve no pictures.
-        views: render as many pictures of each cloud if the dataset has none.
+        on_unpaired: ``"error"`` or ``"skip"``, for clouds without images and vice versa.
+        image_size: side of the images in pixels; None: serve no images.
+        views: render as many images of each cloud if the dataset has none.
         turn: turn every cloud by a fixed random rotation: ``"none"``, ``"up"`` or ``"so3"``.
         mesh_points: points drawn from a mesh when it is packed; None: 4096.
         skip_list: file of clouds to leave out; see :mod:`pointssl_datasets.base.skipping`.
@@ -233,16 +233,16 @@ class CloudDataset(Dataset[Sample]):
         self.epoch = epoch
 
     def origin(self, index: int) -> tuple["CloudDataset", int]:
-        """This dataset and ``index``: what a mixture of datasets tells of its clouds."""
+        """This dataset and ``index``; a mixture has the same method."""
         return self, index
 
     def stored(self, index: int) -> dict[str, NDArray[Any]]:
         """All points of cloud ``index`` as they are packed: ``xyz (N, 3)``, and ``part (N,)``."""
         span = slice(self._offsets[index], self._offsets[index + 1])
-        found: dict[str, NDArray[Any]] = {"xyz": self._xyz[span]}
+        arrays: dict[str, NDArray[Any]] = {"xyz": self._xyz[span]}
         if self._part is not None:
-            found["part"] = self._part[span]
-        return found
+            arrays["part"] = self._part[span]
+        return arrays
 
     def replace_images(self, rows: NDArray[np.float32]) -> None:
         """Serve ``image_feature (D,)``, of ``rows (V, D)``, in place of the image of the same

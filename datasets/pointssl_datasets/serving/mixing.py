@@ -1,7 +1,7 @@
 """``concat:a+b*2+folder@/my/clouds``: several datasets as one, each with its weight.
 
-A weight is how often each cloud of that dataset is seen in an epoch: 2 is twice, 0.25 means that a
-quarter of them are, another quarter each epoch.
+The weight of a dataset says how often each of its clouds is seen in an epoch: with 2 twice, with
+0.25 a quarter of the clouds is seen, another quarter in each epoch.
 """
 
 import hashlib
@@ -39,15 +39,15 @@ def parse(text: str, root: Path | None = None) -> list[Member]:
     """
     members = []
     for part in text.removeprefix(PREFIX).split("+"):
-        found = re.fullmatch(r"([^@*]+)(?:@([^*]+))?(?:\*([^*]*))?", part.strip())
-        weight = _positive(found[3]) if found and found[3] is not None else 1.0
-        if found is None or weight is None or found[1].strip().startswith(PREFIX):
+        match = re.fullmatch(r"([^@*]+)(?:@([^*]+))?(?:\*([^*]*))?", part.strip())
+        weight = _positive(match[3]) if match and match[3] is not None else 1.0
+        if match is None or weight is None or match[1].strip().startswith(PREFIX):
             raise UsageError(
                 f"--data {text!r}: expected {PREFIX}NAME[@FOLDER][*WEIGHT]+NAME..., for example "
                 f"{PREFIX}shapes*0.5+modelnet40@/data/modelnet40; {part!r} is not of that form"
             )
-        folder = Path(found[2].strip()) if found[2] else root
-        members.append(Member(found[1].strip(), folder, weight))
+        folder = Path(match[2].strip()) if match[2] else root
+        members.append(Member(match[1].strip(), folder, weight))
     return members
 
 
@@ -74,13 +74,13 @@ def load_mixture(text: str, root: Path | None, split: str, **served: Any) -> "Mi
 
 
 class Mixture(Dataset[Sample]):
-    """Datasets one after the other; has what :class:`~.dataset.CloudDataset` has.
+    """Several datasets one after the other, with the interface of :class:`~.dataset.CloudDataset`.
 
     Classes and parts of the same name are the same, whichever dataset they come from. ``names`` and
     ``labels`` are those of the current epoch, whose clouds depend on (seed, epoch) alone.
 
     Raises:
-        UsageError: some members have pictures, normals or another number of points, others not.
+        UsageError: the members differ in images, normals or number of points.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Mixture(Dataset[Sample]):
             if member.has_images != self.has_images:
                 with_, without = sorted((first, member), key=lambda m: not m.has_images)
                 raise UsageError(
-                    f"{PREFIX}... {with_.name} has pictures and {without.name} has none. Render "
+                    f"{PREFIX}... {with_.name} has images and {without.name} has none. Render "
                     "some with --views, or train on the clouds alone with --image-encoder none."
                 )
             if member.points != self.points:
@@ -130,7 +130,7 @@ class Mixture(Dataset[Sample]):
         self._row: NDArray[np.int64] = np.concatenate(rows)
 
     def origin(self, index: int) -> tuple[CloudDataset, int]:
-        """The member that cloud ``index`` comes from, and which of its clouds it is."""
+        """The member that cloud ``index`` comes from, and its number there."""
         return self.members[self._member[index]], int(self._row[index])
 
     @property
@@ -142,7 +142,7 @@ class Mixture(Dataset[Sample]):
 
     @property
     def names(self) -> list[str]:
-        """Of the clouds, with the number and name of their dataset before them."""
+        """Names of the clouds, each with the number and name of its dataset before it."""
         return [
             f"{m}-{self.members[m].name}/{self.members[m].names[r]}"
             for m, r in zip(self._member.tolist(), self._row.tolist(), strict=True)
@@ -182,17 +182,18 @@ class Mixture(Dataset[Sample]):
 
 
 def _union(lists: Any) -> tuple[str, ...]:
-    """Every name once, in the order of first appearance."""
+    """All names, each once, in the order of their first appearance."""
     return tuple(dict.fromkeys(name for names in lists for name in names))
 
 
 def _numbers(own: Sequence[str], common: Sequence[str]) -> NDArray[np.int64]:
-    """A member's class or part number -> the common one; the last entry serves -1, for none."""
+    """A member's class or part number -> the common one; the last entry is for -1, no class."""
     return np.array([*(common.index(name) for name in own), -1], dtype=np.int64)
 
 
 def _chosen(count: int, weight: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Rows of a member in one epoch: all of them as often as the weight is whole, and then some."""
+    """Rows of a member in one epoch: all of them for each whole unit of the weight, and a random
+    share for the rest."""
     whole, rest = divmod(weight, 1)
     some = rng.choice(count, min(count, max(round(rest * count), int(weight < 1))), replace=False)
     return np.concatenate([np.tile(np.arange(count), int(whole)), np.sort(some)])

@@ -27,8 +27,8 @@ from pointssl_datasets.viewer.colours import part_colours
 
 __all__ = ["part_colours", "write_page"]
 
-PICTURE = 240  # pixels; larger pictures are made smaller
-NO_PART = 255  # as paint.js has it
+IMAGE_SIZE = 240  # pixels; larger images are scaled down
+NO_PART = 255  # the same number as in paint.js
 
 
 def write_page(
@@ -47,16 +47,16 @@ def write_page(
     Args:
         path: the .html file.
         clouds: dicts with ``name``, ``label`` (index into ``classes``, or -1) and ``xyz (N, 3)``,
-            y up, any scale; optional ``normals (N, 3)`` unit length (with ``estimated`` true
-            the page says that they are), ``colours (N, 3)`` 0-1,
+            y up, any scale; optional ``normals (N, 3)`` unit length (if ``estimated`` is true, the
+            page says that they were estimated), ``colours (N, 3)`` 0-1,
             ``part (N,)`` and ``predicted (N,)`` indices into ``parts`` (others are shown as no
             part), ``image (H, W, 3)`` uint8, and ``caption``, a line such as "predicted: table".
         title, subtitle: plain text, as are all names.
         classes, parts: names.
         statistics: what :func:`pointssl_datasets.checking.statistics.summarise` returns; drawn as
             charts.
-        colour_by: the mode of colouring that the page opens with, as ``MODES`` of viewer.js has
-            them; where no cloud fits it, the first that one fits.
+        colour_by: the colour mode that the page opens with, one of ``MODES`` in viewer.js; if it
+            fits no cloud, the first mode that fits one.
 
     Raises:
         DataError: a cloud has a wrong shape or values that are not finite, there are more than 255
@@ -100,7 +100,7 @@ def _sha256(text: str) -> str:
 
 
 def _encoded(cloud: Mapping[str, Any], classes: int, parts: int) -> dict[str, Any]:
-    """A cloud as the page has it: arrays as base64 of 8 or 16 bits a number, in little endian."""
+    """A cloud as stored in the page: arrays in base64, 8 or 16 bits a number, little endian."""
     name = str(cloud["name"])
     xyz = _rows(cloud["xyz"], name, "xyz", None)
     low, high = xyz.min(axis=0), xyz.max(axis=0)
@@ -127,7 +127,7 @@ def _encoded(cloud: Mapping[str, Any], classes: int, parts: int) -> dict[str, An
             known = (ids >= 0) & (ids < parts)
             encoded[key] = _base64(np.where(known, ids, NO_PART).astype(np.uint8))
     if cloud.get("image") is not None:
-        encoded["image"] = _picture(np.asarray(cloud["image"]))
+        encoded["image"] = _jpeg(np.asarray(cloud["image"]))
     if cloud.get("estimated"):
         encoded["estimated"] = True
     if cloud.get("caption"):
@@ -149,10 +149,10 @@ def _base64(values: NDArray[Any]) -> str:
     return base64.b64encode(values.tobytes()).decode()
 
 
-def _picture(rgb: NDArray[np.uint8]) -> str:
-    """A data address of a JPEG."""
+def _jpeg(rgb: NDArray[np.uint8]) -> str:
+    """A data URL of the image as a JPEG."""
     image = Image.fromarray(rgb).convert("RGB")
-    image.thumbnail((PICTURE, PICTURE))
+    image.thumbnail((IMAGE_SIZE, IMAGE_SIZE))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

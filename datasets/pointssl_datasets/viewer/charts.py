@@ -1,7 +1,7 @@
 """Statistics of a dataset as HTML: tiles with a number each, and tables whose bars are SVG.
 
 Every bar is an SVG of its own with widths in percent, so that a chart fits any screen without its
-letters becoming smaller. Names are escaped, since they come from whoever made the dataset.
+text becoming smaller. Names are escaped, since they come from whoever made the dataset.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ Statistics = Mapping[str, Any]
 
 
 def tiles(statistics: Statistics) -> str:
-    """The few numbers that one wants to see first."""
+    """The few numbers that matter most."""
     splits = statistics["splits"]
     numbers = [(f"{split} clouds", f"{s['clouds']:,}") for split, s in splits.items()]
     if statistics["classes"]:
@@ -24,7 +24,7 @@ def tiles(statistics: Statistics) -> str:
         low, high = min(p["min"] for p in points), max(p["max"] for p in points)
         span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
         numbers.append(("points per cloud", span))
-    for key, name in (("pictures", "pictures"), ("repeats", "repeated clouds")):
+    for key, name in (("pictures", "images"), ("repeats", "repeated clouds")):
         total = sum(s[key] for s in splits.values())
         if total:
             numbers.append((name, f"{total:,}"))
@@ -40,14 +40,14 @@ def tiles(statistics: Statistics) -> str:
 
 
 def charts(statistics: Statistics) -> str:
-    """All charts that the dataset has a use for."""
-    found = [
+    """All charts that apply to the dataset."""
+    every = [
         _classes(statistics),
         _spread(statistics, "points", "Points per cloud", "The number of points of every cloud is"),
         _spread(statistics, "longest_side", "Longest side, as stored", "Every cloud has"),
         *_parts(statistics),
     ]
-    cards = "".join(f'<section class="chart">{chart}</section>' for chart in found if chart)
+    cards = "".join(f'<section class="chart">{chart}</section>' for chart in every if chart)
     return f'<h2 id="statistics">Statistics</h2><div class="charts">{cards}</div>'
 
 
@@ -90,7 +90,7 @@ def _classes(statistics: Statistics) -> str:
 
 
 def _spread(statistics: Statistics, key: str, heading: str, same: str) -> str:
-    """A histogram, or a sentence where there is but one value."""
+    """A histogram, or a sentence if there is only one value."""
     histogram = statistics["histograms"][key]
     counts, edges, middle = histogram["counts"], histogram["edges"], histogram["median"]
     heading = f"<h3>{heading}</h3>"
@@ -104,8 +104,8 @@ def _spread(statistics: Statistics, key: str, heading: str, same: str) -> str:
         for i, n in enumerate(counts)
     )
     axis = f"<span>{edges[0]:,}</span><span>median {middle:,}</span><span>{edges[-1]:,}</span>"
-    picture = f'<svg height="130" role="img" aria-label="Histogram, median {middle:,}">{bars}</svg>'
-    return f'{heading}{picture}<div class="axis">{axis}</div>'
+    figure = f'<svg height="130" role="img" aria-label="Histogram, median {middle:,}">{bars}</svg>'
+    return f'{heading}{figure}<div class="axis">{axis}</div>'
 
 
 def _parts(statistics: Statistics) -> list[str]:

@@ -1,4 +1,4 @@
-"""One colour for each part, the same in every picture and on every page."""
+"""One colour for each part, the same in all figures and on all pages."""
 
 import colorsys
 from collections.abc import Sequence
@@ -18,8 +18,9 @@ _TURN = 0.61803398875  # the golden section: neighbours in the list are far apar
 def part_colours(parts: Sequence[str]) -> NDArray[np.uint8]:
     """``(P, 3)`` red, green, blue of P part names.
 
-    Names such as ``chair/leg`` begin anew with every category, since a cloud shows the parts of one
-    alone. The first twelve colours are chosen by hand, the others are evenly spread hues.
+    The colours of names such as ``chair/leg`` start again in each category, since a cloud shows the
+    parts of one category only. The first twelve colours are chosen by hand, the others are evenly
+    spread hues.
     """
     seen: dict[str, int] = {}
     colours = np.empty((len(parts), 3), dtype=np.uint8)

@@ -2,7 +2,7 @@
 // From the data in the page to pixels: decoding, colouring, and two painters with one interface,
 // WebGL and, where there is none, the plain 2D canvas.
 
-// A lens as far away as this many radii of the cloud; its unit sphere just fits the picture.
+// A lens as far away as this many radii of the cloud; its unit sphere just fits the canvas.
 const DISTANCE = 4;
 const FOCAL = Math.sqrt(DISTANCE * DISTANCE - 1);
 const NO_PART = 255;
@@ -178,7 +178,7 @@ function webglPainter() {
   return { kind: "webgl", paint };
 }
 
-/** The same picture with arcs on a 2D canvas, the furthest point first. */
+/** The same drawing with arcs on a 2D canvas, the furthest point first. */
 function flatPainter() {
   function paint(canvas, what, view, size) {
     const { width, height } = canvas;

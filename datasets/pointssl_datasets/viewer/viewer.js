@@ -39,7 +39,7 @@ function makeCard(cloud, index) {
   const canvas = element("canvas", { width: 320, height: 320 });
   canvas.setAttribute("aria-hidden", "true");
   const card = element("button", { type: "button", className: "card", title: cloud.name }, canvas);
-  if (cloud.image) card.append(element("img", { src: cloud.image, alt: `Picture of ${cloud.name}` }));
+  if (cloud.image) card.append(element("img", { src: cloud.image, alt: `Image of ${cloud.name}` }));
   const caption = element("span", { className: "caption" },
     element("b", { textContent: className(cloud) || shortName(cloud) }));
   if (className(cloud)) caption.append(element("span", { textContent: shortName(cloud) }));
@@ -111,7 +111,7 @@ let current = -1;
 let view = startView();
 let what = null; // the drawing of the current cloud
 let spinning = !matchMedia("(prefers-reduced-motion: reduce)").matches;
-let [frame, before] = [0, 0]; // the picture that is asked for, and the time of the last one
+let [frame, before] = [0, 0]; // the requested frame, and the time of the last one
 
 function open(index) {
   const cloud = data.clouds[index];
@@ -125,9 +125,9 @@ function open(index) {
     cloud.size.map((v) => Number(v.toPrecision(3))).join(" × "), cloud.estimated ? "normals estimated" : ""];
   $("facts").textContent = facts.filter(Boolean).join(" · ");
   $("place").textContent = `${shown.indexOf(index) + 1} / ${shown.length}`;
-  $("picture").hidden = !cloud.image;
-  Object.assign($("picture").querySelector("img"),
-    { src: cloud.image ?? "data:,", alt: `Picture of ${cloud.name}` });
+  $("image").hidden = !cloud.image;
+  Object.assign($("image").querySelector("img"),
+    { src: cloud.image ?? "data:,", alt: `Image of ${cloud.name}` });
   makeLegend();
   redraw();
   if (!$("viewer").open) $("viewer").showModal();

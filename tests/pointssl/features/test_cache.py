@@ -252,5 +252,5 @@ def test_weights_hash_is_of_content_alone():
     ]
     hashes = [weights_hash(other) for other in others]
     assert len({reference, *hashes}) == len(others) + 1
-    with pytest.raises(TypeError, match="'x' in the state dict is no tensor"):
+    with pytest.raises(TypeError, match="'x' in the state dict is not a tensor"):
         weights_hash({"x": 3})

@@ -1,12 +1,14 @@
-"""Features of unchanging pictures, computed once, against the encoder run at every step."""
+"""Features of unchanging images, computed once, against the encoder run at every step."""
 
+import hashlib
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from image_jobs import both_ways, features, some_encoder, some_images
 from in_process import call, refused, worked
-from picture_jobs import both_ways, features, some_encoder, some_pictures
 from PIL import Image
 from processes import run_ranks
 from tiny import flags, options, write_clouds
@@ -17,8 +19,9 @@ from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.distributed import World
 from pointssl.engine.loading import seeded
 from pointssl.engine.stopping import Stopped
+from pointssl.features.cache import FeatureCache, weights_hash
 from pointssl.images import features as module
-from pointssl.images.features import image_features
+from pointssl.images.features import image_features, serve_image_features
 from pointssl.methods.crosspoint import CrossPoint
 from pointssl.recipes.pretrain import run
 from pointssl.recipes.pretrain_images import images_are_fixed
@@ -39,11 +42,11 @@ def one_thread():
 
 @pytest.fixture
 def root(tmp_path):
-    """Six clouds a class, each with two pictures."""
+    """Six clouds a class, each with two images."""
     root = write_clouds(tmp_path / "clouds", per_class=6)
-    for number, picture in enumerate(sorted(root.rglob("*.png"))):
+    for number, image in enumerate(sorted(root.rglob("*.png"))):
         flat = Image.new("RGB", (16, 16), (7 * number % 256, 90, 200))
-        flat.save(picture.with_name(f"{picture.stem}_1.png"))
+        flat.save(image.with_name(f"{image.stem}_1.png"))
     return root
 
 
@@ -67,9 +70,9 @@ def assert_close(checkpoint, other, run_dir, other_dir):
 
 
 @pytest.mark.parametrize("count", [1, 9, 23])
-def test_features_one_picture_at_a_time(count, monkeypatch):
+def test_features_one_image_at_a_time(count, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 2)  # several exchanges
-    encoder, images = some_encoder(), some_pictures(count)
+    encoder, images = some_encoder(), some_images(count)
     found = image_features(encoder, images, ALONE, batch_size=4)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     slow = torch.cat([encoder(pixel[None]) for pixel in pixels])
@@ -79,29 +82,29 @@ def test_features_one_picture_at_a_time(count, monkeypatch):
 
 @pytest.mark.parametrize("count", [2, 23])
 def test_features_on_three_ranks_are_those_of_one(count, tmp_path):
-    alone = image_features(some_encoder(), some_pictures(count), ALONE, batch_size=4)
+    alone = image_features(some_encoder(), some_images(count), ALONE, batch_size=4)
     for ranks in run_ranks(features, 3, tmp_path, count, 4):
         torch.testing.assert_close(ranks, torch.from_numpy(alone))
 
 
-def test_the_same_picture_of_the_same_cloud(root):
-    """Every epoch serves the feature of the very picture that it would have served."""
+def test_the_same_image_of_the_same_cloud(root):
+    """Every epoch serves the feature of the very image that it would have served."""
     load = {"points": 8, "image_size": 16, "cache_dir": root / "cache", "seed": 3}
-    pictures, rows = (load_dataset("folder", root, "train", **load) for _ in range(2))
+    images, rows = (load_dataset("folder", root, "train", **load) for _ in range(2))
     stored = np.load(rows.images_folder / "images.npy")
     rows.replace_images(stored.reshape(len(stored), -1).astype(np.float32))
     served = set()
     for epoch in range(3):
-        pictures.set_epoch(epoch)
+        images.set_epoch(epoch)
         rows.set_epoch(epoch)
         for index in range(len(rows)):
-            picture, row = pictures[index], rows[index]
+            image, row = images[index], rows[index]
             assert "image" not in row
-            assert torch.equal(picture["xyz"], row["xyz"])
-            expected = picture["image"].permute(1, 2, 0).flatten().float()
+            assert torch.equal(image["xyz"], row["xyz"])
+            expected = image["image"].permute(1, 2, 0).flatten().float()
             assert torch.equal(row["image_feature"], expected)
             served.add((index, expected.numpy().tobytes()))
-    assert len(served) > len(rows)  # of some clouds, both pictures
+    assert len(served) > len(rows)  # of some clouds, both images
 
 
 def test_same_losses_as_the_encoder_at_every_step(root, tmp_path):
@@ -155,30 +158,47 @@ def test_continued_with_the_weights_of_the_checkpoint(root, tmp_path):
 
 
 def test_from_the_command_line(root, tmp_path, capfd):
-    """Read the second time; computed again for other pictures, or from a damaged file."""
-    pictures = "features of 36 pictures of folder: "
+    """Read the second time; computed again for other images, or from a damaged file."""
+    images = "features of 36 images of folder: "
 
     def told(run_dir, **changes):
         words = flags(options(root, tmp_path / run_dir, **{**FROZEN, "epochs": 1, **changes}))
         return worked(capfd, "pretrain", *words)
 
-    assert pictures + "computed" in told("first")
-    assert pictures + "read from the cache" in told("second", seed=1, projection=4)
-    assert pictures + "computed" in told("larger", image_size=32)
-    assert pictures + "computed" in told("precision", amp="bf16")
+    assert images + "computed" in told("first")
+    assert images + "read from the cache" in told("second", seed=1, projection=4)
+    assert images + "computed" in told("larger", image_size=32)
+    assert images + "computed" in told("precision", amp="bf16")
     assert "features of" not in told("whenever", image_cache=False)
     assert "features of" not in told("augmented", image_augment=None)
     assert "features of" not in told("trained", freeze_image=False)
-    assert pictures + "read from the cache" in told("neither", image_augment=None, augment="none")
+    assert images + "read from the cache" in told("neither", image_augment=None, augment="none")
     assert len(kept(root)) == 3
     for file in kept(root):
         file.write_bytes(file.read_bytes()[:-8])
     words = flags(options(root, tmp_path / "damaged", **FROZEN, epochs=1))
     ended = call(capfd, "pretrain", *words)
     assert ended.code == 0
-    assert pictures + "computed" in ended.out
+    assert images + "computed" in ended.out
     assert ended.err.count("\n") == 1
     assert "not used" in ended.err
+
+
+def test_the_key_of_the_cache_is_what_it_always_was(root):
+    """Features that were computed before are found."""
+    data = load_dataset("folder", root, "train", points=8, image_size=16, cache_dir=root / "cache")
+    cache = FeatureCache(root / "cache" / "features")
+    serve_image_features(some_encoder(), {"name": "mine"}, data, ALONE, cache, batch_size=4)
+    weights = weights_hash(some_encoder().state_dict())
+    key = {
+        "encoder": {"amp": "off", "name": "mine", "weights": weights},
+        "feature_version": 1,
+        "kind": "picture features",
+        "pictures": data.images_folder.name,
+    }
+    text = json.dumps(key, separators=(",", ":"))
+    (file,) = kept(root)
+    assert file.stem == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_features_that_are_not_finite(root, tmp_path, capfd):
@@ -187,11 +207,11 @@ def test_features_that_are_not_finite(root, tmp_path, capfd):
     torch.save(state, tmp_path / "nan.pth")
     words = flags(options(root, tmp_path / "run", **FROZEN, image_weights=tmp_path / "nan.pth"))
     line = refused(capfd, 1, "pretrain", *words)
-    assert line.startswith("the feature of picture 0 of folder is not finite")
+    assert line.startswith("the feature of image 0 of folder is not finite")
     assert not kept(root)
 
 
-def test_a_method_that_wants_pictures_gets_them():
+def test_a_method_that_wants_images_gets_them():
     class Mine(torch.nn.Module):
         pass
 
@@ -201,10 +221,10 @@ def test_a_method_that_wants_pictures_gets_them():
 
 
 @pytest.mark.parametrize("augment", ["crosspoint", "none"])
-def test_pictures_are_augmented_apart_from_clouds(augment):
+def test_images_are_augmented_apart_from_clouds(augment):
     batch = {
         "xyz": torch.rand(4, 20, 3),
-        "image": torch.from_numpy(some_pictures(4)).permute(0, 3, 1, 2),
+        "image": torch.from_numpy(some_images(4)).permute(0, 3, 1, 2),
         "index": torch.arange(4),
     }
     function = crosspoint_view if augment == "crosspoint" else unchanged_view

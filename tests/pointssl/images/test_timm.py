@@ -450,10 +450,10 @@ def test_pretraining_with_a_frozen_teacher_and_continuing(tmp_path, capfd):
     words = flags(options(root, tmp_path / "run", **changes))
     stopped = call(capfd, "pretrain", *words, "--max-time", "0")
     assert stopped.code == 0
-    assert "features of 24 pictures of folder: computed" in stopped.out
+    assert "features of 24 images of folder: computed" in stopped.out
     assert "warning" not in stopped.out
     told = worked(capfd, "pretrain", *words)
-    assert "features of 24 pictures of folder: read from the cache" in told
+    assert "features of 24 images of folder: read from the cache" in told
     saved = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["method"]
     teacher = torch.load(tmp_path / "teacher.pth")
     assert torch.equal(

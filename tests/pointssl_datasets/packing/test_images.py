@@ -1,4 +1,4 @@
-"""The pictures of a packed dataset: decoded or rendered, once."""
+"""The images of a packed dataset: decoded or rendered, once."""
 
 import struct
 import zlib
@@ -18,8 +18,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("POINTSSL_CACHE", str(tmp_path / "cache"))
 
 
-def save_pictures(tmp_path):
-    """A gradient with an alpha channel, a palette picture, and a large JPEG."""
+def save_images(tmp_path):
+    """A gradient with an alpha channel, a palette image, and a large JPEG."""
     ramp = np.linspace(0, 255, 40).astype(np.uint8)
     rgba = np.zeros((30, 40, 4), np.uint8)
     rgba[..., 0], rgba[..., 1], rgba[..., 3] = 200, ramp, 255
@@ -32,23 +32,23 @@ def save_pictures(tmp_path):
     return [tmp_path / name for name in ("alpha.png", "palette.png", "large.jpg")]
 
 
-def picture_pack(tmp_path, paths, per_cloud=1):
+def image_pack(tmp_path, paths, per_cloud=1):
     clouds = make_clouds()
     for i, cloud in enumerate(clouds):
         cloud["images"] = paths[i * per_cloud : (i + 1) * per_cloud]
     return packed(tmp_path / "cache", clouds)
 
 
-def test_pictures_are_resized_without_cropping_on_black(tmp_path):
-    folder = pack_images(picture_pack(tmp_path, save_pictures(tmp_path)), 20)
-    pictures = read_array(folder, "images")
-    assert (pictures.shape, pictures.dtype) == ((3, 20, 20, 3), np.uint8)
+def test_images_are_resized_without_cropping_on_black(tmp_path):
+    folder = pack_images(image_pack(tmp_path, save_images(tmp_path)), 20)
+    images = read_array(folder, "images")
+    assert (images.shape, images.dtype) == ((3, 20, 20, 3), np.uint8)
     assert read_array(folder, "image_offsets").tolist() == [0, 1, 2, 3]
-    assert pictures[0, :9].max() == 0  # transparent: black, whatever colour lies beneath
-    assert pictures[0, 12:, :, 0].min() == 200
-    assert (np.diff(pictures[0, 15, :, 1].astype(int)) > 0).all()  # the whole ramp is in it
-    assert pictures[2, :, :9, :2].max() < 10
-    assert pictures[2, :, 11:].min() > 245
+    assert images[0, :9].max() == 0  # transparent: black, whatever colour lies beneath
+    assert images[0, 12:, :, 0].min() == 200
+    assert (np.diff(images[0, 15, :, 1].astype(int)) > 0).all()  # the whole ramp is in it
+    assert images[2, :, :9, :2].max() < 10
+    assert images[2, :, 11:].min() > 245
 
 
 def test_resizing_averages_over_the_pixels_that_a_new_one_covers(tmp_path):
@@ -87,17 +87,17 @@ def png_that_claims(side):
 @pytest.mark.parametrize(
     ("write", "said"),
     [
-        (broken_png, "does not decode"),
+        (broken_png, "can't be decoded"),
         (lambda path: path.write_text("<html>"), "not a JPEG, PNG or WebP"),
         (lambda path: path.write_bytes(b""), "not a JPEG, PNG or WebP"),
         (png_that_claims(30_000), "far too many pixels; at most 64 MPx"),
         (png_that_claims(9_000), "9000 x 9000 pixels; at most 64 MPx"),
     ],
 )
-def test_a_picture_that_does_not_decode_is_named(tmp_path, write, said):
-    paths = save_pictures(tmp_path)
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path, write, said):
+    paths = save_images(tmp_path)
     write(paths[1])
-    folder = picture_pack(tmp_path, paths)
+    folder = image_pack(tmp_path, paths)
     with pytest.raises(DataError, match=rf"palette.png: .*{said}"):
         pack_images(folder, 16)
     assert not list((tmp_path / "cache").rglob("*.tmp-*"))
@@ -106,9 +106,9 @@ def test_a_picture_that_does_not_decode_is_named(tmp_path, write, said):
         pack_images(folder, 16)
 
 
-def test_pictures_are_packed_anew_when_a_file_or_the_size_changes(tmp_path):
-    paths = save_pictures(tmp_path)
-    folder = picture_pack(tmp_path, paths)
+def test_images_are_packed_anew_when_a_file_or_the_size_changes(tmp_path):
+    paths = save_images(tmp_path)
+    folder = image_pack(tmp_path, paths)
     first = pack_images(folder, 16)
     assert pack_images(folder, 16) == first
     assert pack_images(folder, 17) != first
@@ -118,32 +118,32 @@ def test_pictures_are_packed_anew_when_a_file_or_the_size_changes(tmp_path):
     assert (read_array(second, "images")[1] == 9).all()
 
 
-def test_some_clouds_without_pictures(tmp_path):
-    folder = picture_pack(tmp_path, save_pictures(tmp_path)[:2])
-    with pytest.raises(DataError, match="1 of 3 clouds have no pictures: c2"):
+def test_some_clouds_without_images(tmp_path):
+    folder = image_pack(tmp_path, save_images(tmp_path)[:2])
+    with pytest.raises(DataError, match="1 of 3 clouds have no images: c2"):
         pack_images(folder, 16)
     assert pack_images(packed(tmp_path, make_clouds(), key="none"), 16) is None
 
 
-def test_pictures_that_would_not_fit_on_the_disk(tmp_path):
-    folder = picture_pack(tmp_path, save_pictures(tmp_path))
-    with pytest.raises(DataError, match=r"GB of pictures, .* GB free \(a smaller --image-size"):
+def test_images_that_would_not_fit_on_the_disk(tmp_path):
+    folder = image_pack(tmp_path, save_images(tmp_path))
+    with pytest.raises(DataError, match=r"GB of images, .* GB free \(a smaller --image-size"):
         pack_images(folder, 10_000_000)
 
 
 def test_rendered_views(tmp_path):
     folder = packed(tmp_path, make_clouds(sizes=(300, 200)), "unit-sphere")
-    images = render_images(folder, 24, views=3)
-    pictures = read_array(images, "images")
-    assert pictures.shape == (6, 24, 24, 3)
-    assert read_array(images, "image_offsets").tolist() == [0, 3, 6]
-    flat = [picture.tobytes() for picture in pictures]
+    written = render_images(folder, 24, views=3)
+    images = read_array(written, "images")
+    assert images.shape == (6, 24, 24, 3)
+    assert read_array(written, "image_offsets").tolist() == [0, 3, 6]
+    flat = [image.tobytes() for image in images]
     assert len(set(flat)) == 6  # six different views
-    assert pictures.any(axis=(1, 2, 3)).all()  # and something is to be seen in each
-    assert not pictures[:, 0, 0].any()  # on black
-    assert render_images(folder, 24, views=3) == images
+    assert images.any(axis=(1, 2, 3)).all()  # and something is to be seen in each
+    assert not images[:, 0, 0].any()  # on black
+    assert render_images(folder, 24, views=3) == written
     again = render_images(
         packed(tmp_path / "b", make_clouds(sizes=(300, 200)), "unit-sphere"), 24, views=3
     )
-    np.testing.assert_array_equal(read_array(again, "images"), pictures)
-    assert render_images(folder, 24, views=3, seed=1) != images
+    np.testing.assert_array_equal(read_array(again, "images"), images)
+    assert render_images(folder, 24, views=3, seed=1) != written

@@ -1,4 +1,4 @@
-"""The cache of packed clouds and pictures: right, atomic, shared by processes."""
+"""The cache of packed clouds and images: right, atomic, shared by processes."""
 
 import numpy as np
 import pytest

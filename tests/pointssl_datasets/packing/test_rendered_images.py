@@ -1,4 +1,4 @@
-"""The rendered pictures of a packed dataset: from meshes where there are such, else from clouds."""
+"""The rendered images of a packed dataset: from meshes where there are such, else from clouds."""
 
 import numpy as np
 import pytest
@@ -39,15 +39,15 @@ def packed(tmp_path, meshes, up_axis="y", **fields):
     return pack(source, cache_dir=tmp_path / "cache", progress=False)
 
 
-def images(folder, **how):
+def rendered(folder, **how):
     return np.array(read_array(render_images(folder, 32, views=2, **how), "images"))
 
 
-def shapes(pictures):
-    """Height over width of what each picture shows."""
+def shapes(images):
+    """Height over width of what each image shows."""
     extents = []
-    for picture in pictures:
-        rows, columns = np.nonzero(picture[..., 0])
+    for image in images:
+        rows, columns = np.nonzero(image[..., 0])
         extents.append((np.ptp(rows) + 1) / (np.ptp(columns) + 1))
     return np.array(extents)
 
@@ -56,13 +56,13 @@ def test_meshes_and_clouds_in_one_set(tmp_path):
     mesh = write_off(tmp_path / "tall.off", VERTICES, FACES)
     folder = packed(tmp_path, [None, mesh, None], up_axis="z")
     assert pack_images(folder, 32) is None
-    pictures = images(folder)
-    assert (pictures.shape, pictures.dtype) == ((6, 32, 32, 3), np.uint8)
-    tall = shapes(pictures)
+    images = rendered(folder)
+    assert (images.shape, images.dtype) == ((6, 32, 32, 3), np.uint8)
+    tall = shapes(images)
     assert tall[2:4].min() > 1.5  # upright, though it lies in the file
     assert np.abs(np.delete(tall, [2, 3]) - 1).max() < 0.15  # balls
-    np.testing.assert_array_equal(pictures, images(folder))
-    assert (pictures != images(folder, seed=1)).any()
+    np.testing.assert_array_equal(images, rendered(folder))
+    assert (images != rendered(folder, seed=1)).any()
 
 
 def test_a_mesh_is_drawn_as_render_mesh_draws_it(tmp_path):
@@ -70,15 +70,15 @@ def test_a_mesh_is_drawn_as_render_mesh_draws_it(tmp_path):
     seed = int(np.random.SeedSequence([7, 0]).generate_state(1)[0])
     expected = render_mesh(VERTICES, FACES, views=2, size=32, seed=seed).astype(int)
     on_black = expected[..., :3] * expected[..., 3:] / 255
-    assert np.abs(images(folder, seed=7) - on_black).max() <= 1
+    assert np.abs(rendered(folder, seed=7) - on_black).max() <= 1
 
 
-def test_another_mesh_in_the_file_gives_other_pictures(tmp_path):
+def test_another_mesh_in_the_file_gives_other_images(tmp_path):
     mesh = write_off(tmp_path / "tall.off", VERTICES, FACES)
     folder = packed(tmp_path, [mesh])
-    before = images(folder)
+    before = rendered(folder)
     write_off(mesh, VERTICES * [1, 1, 0.1], FACES)
-    assert (images(folder) != before).any()
+    assert (rendered(folder) != before).any()
 
 
 def test_meshes_that_are_gone(tmp_path):
@@ -86,9 +86,9 @@ def test_meshes_that_are_gone(tmp_path):
     folder = packed(tmp_path, meshes)
     meshes[0].unlink()
     with pytest.raises(DataError, match=r"0\.off: "):
-        images(folder)
+        rendered(folder)
     meshes[1].unlink()  # all: the packed folder was taken to another machine
-    np.testing.assert_array_equal(images(folder), images(packed(tmp_path, [None, None])))
+    np.testing.assert_array_equal(rendered(folder), rendered(packed(tmp_path, [None, None])))
 
 
 def test_a_damaged_mesh_leaves_nothing(tmp_path):
@@ -96,14 +96,14 @@ def test_a_damaged_mesh_leaves_nothing(tmp_path):
     folder = packed(tmp_path, [None, mesh])
     mesh.write_text("OFF\n3 1 0\n0 0 0\n")
     with pytest.raises(DataError, match=r"tall\.off") as caught:
-        images(folder)
+        rendered(folder)
     assert "\n" not in str(caught.value)
     left = [path for path in (tmp_path / "cache" / "images").iterdir() if path.is_dir()]
     assert left == []
 
 
-def test_coloured_clouds_give_coloured_pictures(tmp_path):
+def test_coloured_clouds_give_coloured_images(tmp_path):
     blue = np.repeat([[0, 0, 1]], len(POINTS), axis=0).astype(np.float32)
-    pictures = images(packed(tmp_path, [None], colours=blue))
-    assert pictures[..., 2].max() > 100
-    assert pictures[..., :2].max() == 0
+    images = rendered(packed(tmp_path, [None], colours=blue))
+    assert images[..., 2].max() > 100
+    assert images[..., :2].max() == 0

@@ -29,7 +29,7 @@ def test_cameras_stand_evenly_and_look_at_the_origin():
     for pose in poses:
         np.testing.assert_allclose(pose[:, :3] @ pose[:, :3].T, np.eye(3), atol=1e-12)
         assert np.linalg.det(pose[:, :3]) == pytest.approx(1)
-        assert pose[1, :3] @ [0, 1, 0] < 0  # up in the world is up in the picture
+        assert pose[1, :3] @ [0, 1, 0] < 0  # up in the world is up in the image
         np.testing.assert_allclose(pose[:, 3], [0, 0, DISTANCE])
     eyes = -np.einsum("vij,vi->vj", poses[:, :, :3], poses[:, :, 3])
     elevation = np.degrees(np.arcsin(eyes[:, 1] / DISTANCE))
@@ -135,32 +135,32 @@ def test_every_style_has_the_same_outline(kind):
 
 
 def test_depth_of_a_ball_is_that_of_ray_casting():
-    for picture, camera in zip(draw("cloud", "depth"), cameras(2, 0, "sphere"), strict=True):
+    for image, camera in zip(draw("cloud", "depth"), cameras(2, 0, "sphere"), strict=True):
         truth = cast_sphere(camera, SIZE, 1.0)
         inside = ndimage.binary_erosion(np.isfinite(truth), iterations=3)
         levels = 255 - (255 - 40) * (truth - (DISTANCE - 1)) / 2
-        assert np.abs(picture[..., 0] - levels)[inside].mean() < 5  # ellipses cut a corner
-        assert picture[SIZE // 2, SIZE // 2, 0] > 250  # the front of the sphere around the shape
-        assert (picture[..., 0] == picture[..., 1]).all()
-        assert (picture[..., 0] == picture[..., 2]).all()
-        assert (picture[picture[..., 3] == 0] == 0).all()
+        assert np.abs(image[..., 0] - levels)[inside].mean() < 5  # ellipses cut a corner
+        assert image[SIZE // 2, SIZE // 2, 0] > 250  # the front of the sphere around the shape
+        assert (image[..., 0] == image[..., 1]).all()
+        assert (image[..., 0] == image[..., 2]).all()
+        assert (image[image[..., 3] == 0] == 0).all()
 
 
 def test_normals_of_a_ball_point_away_from_its_middle():
-    for picture, camera in zip(draw("cloud", "normals"), cameras(2, 0, "sphere"), strict=True):
+    for image, camera in zip(draw("cloud", "normals"), cameras(2, 0, "sphere"), strict=True):
         origin, rays = pixel_rays(camera, SIZE)
         truth = cast_sphere(camera, SIZE, 1.0)
         inside = ndimage.binary_erosion(np.isfinite(truth), iterations=4)
         normal = (origin + truth[inside][:, None] * rays[inside]) @ camera[:, :3].T
-        found = picture[inside][:, :3] / 127.5 - 1
+        found = image[inside][:, :3] / 127.5 - 1
         cosine = (found * normal * [1, -1, -1]).sum(axis=1)
         assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean() < 6
         assert (found[:, 2] > 0.1).mean() > 0.99  # towards the viewer
 
 
 def test_normals_of_a_box_are_its_six_directions():
-    for picture, camera in zip(draw("mesh", "normals"), cameras(2, 0, "sphere"), strict=True):
-        found = picture[picture[..., 3] == 255][:, :3] / 127.5 - 1
+    for image, camera in zip(draw("mesh", "normals"), cameras(2, 0, "sphere"), strict=True):
+        found = image[image[..., 3] == 255][:, :3] / 127.5 - 1
         world = found * [1, -1, -1] @ camera[:, :3]
         on_axis = np.abs(world).max(axis=1) > 0.98
         assert on_axis.mean() > 0.85  # the rest straddles an edge

@@ -1,4 +1,4 @@
-"""The cloud renderer against slow, obvious ray casting, and against pictures of real shapes."""
+"""The cloud renderer against slow, obvious ray casting, and against images of real shapes."""
 
 import numpy as np
 import pytest
@@ -80,10 +80,10 @@ def test_turning_the_shape_is_turning_the_camera():
     assert different.mean() < 0.002  # rounding decides a few pixels
 
 
-def test_up_in_the_cloud_is_up_in_the_picture():
+def test_up_in_the_cloud_is_up_in_the_image():
     tall = np.random.default_rng(0).normal(size=(500, 3)) * [0.02, 0.4, 0.02]
-    for picture in render_views(tall, views=3, size=48, seed=0):
-        rows, columns = np.nonzero(picture[..., 3])
+    for image in render_views(tall, views=3, size=48, seed=0):
+        rows, columns = np.nonzero(image[..., 3])
         assert np.ptp(rows) > 3 * np.ptp(columns)
 
 
@@ -123,9 +123,9 @@ def test_colours_tint_and_grey_is_grey():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_very_few_points_still_give_a_picture(count):
-    picture = render_views(sphere_points(count), views=1, size=32, seed=0)
-    assert 0 < (picture[..., 3] > 0).sum() < 32 * 32
+def test_very_few_points_still_give_an_image(count):
+    image = render_views(sphere_points(count), views=1, size=32, seed=0)
+    assert 0 < (image[..., 3] > 0).sum() < 32 * 32
 
 
 def test_padding_with_copies_changes_nothing_visible():
@@ -164,7 +164,7 @@ def test_flattest_of_disks_rods_and_balls(values):
 
 
 @pytest.mark.parametrize(("scale", "move"), [(1e-200, 0), (1e300, 0), (1e-3, 50.0)])
-def test_any_scale_gives_the_same_picture(scale, move):
+def test_any_scale_gives_the_same_image(scale, move):
     points = mesh_points(*joined(*(box_mesh(*b) for b in BOXES)), 1000)
     how = {"views": 2, "size": 48, "seed": 0}
     one, other = render_views(points, **how), render_views(scale * points + move, **how)
@@ -198,11 +198,11 @@ def test_bad_input_is_one_clear_line(given, words):
 def test_real_clouds_are_closed_and_shaded():
     folder = SHARED / "data" / "shapenet_render_cameras" / "ShapeNet" / "02942699"
     for path in sorted(folder.glob("*.ply"))[:4]:
-        pictures = render_views(read_cloud(path)["xyz"], views=2, size=137, seed=0)
-        for picture in pictures:
-            shape = picture[..., 3] > 127
+        images = render_views(read_cloud(path)["xyz"], views=2, size=137, seed=0)
+        for image in images:
+            shape = image[..., 3] > 127
             assert 0.03 < shape.mean() < 0.7
-            assert picture[shape][:, 0].std() > 8
+            assert image[shape][:, 0].std() > 8
             # Points would leave gaps everywhere; a surface keeps its area when gaps are closed.
             closed = ndimage.binary_closing(np.pad(shape, 4), iterations=2)
             assert shape.sum() / closed.sum() > 0.95

@@ -90,12 +90,12 @@ def test_a_wall_inside_does_not_shine_through():
 def test_winding_and_stray_vertices_change_nothing_and_scale_next_to_nothing():
     vertices, faces = box_mesh([-0.5, -0.2, -0.3], [0.5, 0.2, 0.3])
     how = {"views": 3, "size": 64, "seed": 1}
-    picture = render_mesh(vertices, faces, **how)
-    assert picture.shape == (3, 64, 64, 4)
+    image = render_mesh(vertices, faces, **how)
+    assert image.shape == (3, 64, 64, 4)
     flipped = np.where(np.arange(len(faces))[:, None] % 2, faces, faces[:, ::-1])
-    np.testing.assert_array_equal(picture, render_mesh(vertices, flipped, **how))
+    np.testing.assert_array_equal(image, render_mesh(vertices, flipped, **how))
     stray = np.concatenate([[[1e6, 0, 0]], vertices])
-    np.testing.assert_array_equal(picture, render_mesh(stray, faces + 1, **how))
+    np.testing.assert_array_equal(image, render_mesh(stray, faces + 1, **how))
     for scale, move in (
         (8, [16, -32, 4]),
         (1e-200, 0),
@@ -104,20 +104,20 @@ def test_winding_and_stray_vertices_change_nothing_and_scale_next_to_nothing():
         (1.7e308, 0),
     ):
         moved = render_mesh(scale * vertices + move, faces, **how)
-        assert (np.abs(moved.astype(int) - picture).max(axis=-1) > 2).mean() < 0.002
-    assert (picture[0, 0, 0] == 0).all()
-    flat = picture[0][picture[0, ..., 3] == 255][:, 0]
+        assert (np.abs(moved.astype(int) - image).max(axis=-1) > 2).mean() < 0.002
+    assert (image[0, 0, 0] == 0).all()
+    flat = image[0][image[0, ..., 3] == 255][:, 0]
     counts = np.unique(flat, return_counts=True)[1]
     assert 2 <= (counts > 20).sum() <= 6  # one shade for each visible face (of two triangles each)
 
 
 def test_one_triangle_is_lit_on_both_sides():
-    pictures = render_mesh(np.eye(3), [[0, 1, 2]], views=8, size=64, seed=0, cameras="sphere")
-    seen = pictures[..., 3] > 0
+    images = render_mesh(np.eye(3), [[0, 1, 2]], views=8, size=64, seed=0, cameras="sphere")
+    seen = images[..., 3] > 0
     assert (seen.sum(axis=(1, 2)) > 0).all()
-    for picture, mask in zip(pictures, seen, strict=True):
-        assert picture[mask][:, 0].min() > 40
-        assert np.ptp(picture[mask][:, 0].astype(int)) <= 1  # flat
+    for image, mask in zip(images, seen, strict=True):
+        assert image[mask][:, 0].min() > 40
+        assert np.ptp(image[mask][:, 0].astype(int)) <= 1  # flat
 
 
 def test_degenerate_triangles_are_left_out():

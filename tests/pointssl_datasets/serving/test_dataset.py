@@ -15,7 +15,7 @@ from pointssl_datasets.serving.dataset import load_dataset
 
 
 def write_folder(root, *, count=6, points=100, normals=False, part=False, views=0):
-    """``root/{train,test}/{bed,chair}``; pictures tell their cloud and view by colour."""
+    """``root/{train,test}/{bed,chair}``; images tell their cloud and view by colour."""
     for split in ("train", "test"):
         for c, name in enumerate(("bed", "chair")):
             for i in range(count):
@@ -245,7 +245,7 @@ def test_views_are_the_clouds_own_and_all_come_up(load):
     assert "image" not in load(written={"views": 3})[0]
 
 
-def test_views_are_rendered_only_where_there_are_no_pictures(load):
+def test_views_are_rendered_only_where_there_are_no_images(load):
     rendered = load(image_size=16, views=2, normalise="unit-sphere")
     assert rendered.has_images
     assert rendered[0]["image"].shape == (3, 16, 16)

@@ -91,7 +91,7 @@ def test_what_cannot_be_mixed(tmp_path, folders):
     with pytest.raises(UsageError, match="has no use for it; a weight says how much"):
         mixture(tmp_path, folders, size=3)
     tiny.write_clouds(tmp_path / "c", per_class=2)
-    with pytest.raises(UsageError, match="folder has pictures and folder has none"):
+    with pytest.raises(UsageError, match="folder has images and folder has none"):
         mixture(tmp_path, f"folder+folder@{tmp_path / 'c'}", image_size=16)
     with pytest.raises(DataError, match=r"absent.* does not exist"):
         mixture(tmp_path, f"folder@{tmp_path / 'absent'}+shapes")

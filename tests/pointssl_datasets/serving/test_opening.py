@@ -66,7 +66,7 @@ def test_an_option_that_a_dataset_has_no_use_for(tmp_path):
         open_source("modelnet4", Path(), "train")
 
 
-def test_pictures_that_are_not_missed(tmp_path):
+def test_images_that_are_not_missed(tmp_path):
     root = tiny.write_clouds(tmp_path)
     for name in ("m0", "m1"):
         (root / f"train/bed/{name}.npy").unlink()

@@ -32,11 +32,11 @@ def box(seed, points=1500):
 
 
 def clouds():
-    picture = np.full((30, 60, 3), (200, 40, 40), dtype=np.uint8)
+    image = np.full((30, 60, 3), (200, 40, 40), dtype=np.uint8)
     rng = np.random.default_rng(9)
     bare = rng.normal(size=(400, 3)).astype(np.float32)
     return [
-        {**box(0), "name": "box/first", "label": 0, "image": picture},
+        {**box(0), "name": "box/first", "label": 0, "image": image},
         {**box(1), "name": "box/second", "label": 0, "caption": "predicted: ball"},
         {"xyz": bare, "name": "ball/third", "label": 1, "colours": rng.random((400, 3))},
         {**box(3), "name": f"evil/{EVIL}", "label": 2, "predicted": box(3)["part"][::-1]},
@@ -86,7 +86,7 @@ def stage(page):
 
 
 def settle(page):
-    """Until the next pictures are drawn."""
+    """Until the next images are drawn."""
     page.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
 
@@ -112,7 +112,7 @@ def test_thumbnails_are_drawn_with_webgl(chromium, page_file):
         values = pixels(cards.nth(1).locator("canvas"))
         for colour in (BLUE, ORANGE, GREEN):
             assert near(values, colour) > 200
-        assert cards.nth(0).locator("img").get_attribute("alt") == "Picture of box/first"
+        assert cards.nth(0).locator("img").get_attribute("alt") == "Image of box/first"
         assert page.evaluate("document.querySelector('.card img').naturalWidth") == 60
 
 
@@ -284,7 +284,7 @@ def test_keys_and_buttons_go_through_what_is_filtered(chromium, page_file):
         assert name.inner_text() == "box/second"
         page.get_by_role("button", name="Previous").click()
         assert name.inner_text() == "box/first"
-        assert page.locator("#picture img").is_visible()
+        assert page.locator("#image img").is_visible()
         page.locator("#size").press("ArrowRight")  # moves the slider alone
         assert name.inner_text() == "box/first"
         page.keyboard.press("Escape")
@@ -433,8 +433,8 @@ def test_what_is_embedded_is_what_was_given(page_file):
             )
         if "part" in given:
             assert np.array_equal(decoded(stored["part"], "u1", 1)[:, 0], given["part"])
-    picture = data["clouds"][0]["image"].removeprefix("data:image/jpeg;base64,")
-    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+    image = data["clouds"][0]["image"].removeprefix("data:image/jpeg;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(image))) as image:
         assert image.size == (60, 30)
         assert np.abs(np.asarray(image).mean(axis=(0, 1)) - (200, 40, 40)).max() < 4
 

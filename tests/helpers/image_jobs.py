@@ -1,4 +1,4 @@
-"""What ranks do in the tests of picture features."""
+"""What ranks do in the tests of image features."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from pointssl.recipes.pretrain import pretrain
 from pointssl.runs.trackers import read_metrics
 
 
-def some_pictures(count):
+def some_images(count):
     return np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
 
 
@@ -20,7 +20,7 @@ def some_encoder():
 
 
 def features(world, count, batch_size):
-    found = image_features(some_encoder(), some_pictures(count), world, batch_size=batch_size)
+    found = image_features(some_encoder(), some_images(count), world, batch_size=batch_size)
     return torch.from_numpy(found)
 
 
