@@ -266,7 +266,7 @@ def test_a_picture_that_does_not_decode(capfd, tmp_path, out, damage):
     words = command("pretrain", root, out, image_encoder="tiny:PictureNet")
     line = refused(capfd, 1, *words)
     assert line.startswith(f"{file}: ")
-    assert "not a JPEG, PNG or WebP picture" in line or "does not decode" in line
+    assert "not a JPEG, PNG or WebP image" in line or "can't be decoded" in line
     assert not list((root / "cache").glob("images/*/"))
 
 
