@@ -1,12 +1,13 @@
 """Options of ``pointssl pretrain``."""
 # ruff: noqa: RUF009 - `option` makes a dataclasses.field, which ruff can't see
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from pointssl.config.groups import DataOptions, EncoderOptions, TrainingOptions
 from pointssl.config.options import option
+from pointssl_datasets.base.errors import UsageError
 
 METHOD_FLAGS = ("temperature", "within_weight", "cross_weight", "projection")
 """Options of methods that have a flag of their own: ``--temperature 0.1`` says what ``--method-arg
@@ -91,6 +92,34 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
         changes_results=False,
     )
 
+    probe_every: int = option(
+        0, "Score the frozen encoder every so many epochs, and after the last (0: never).", "Probe",
+        low=0,
+    )  # fmt: skip
+    probe: str = option(
+        "knn",
+        "Probes that score it, e.g. knn,svm (`pointssl list probes`), by cross-validation on the "
+        "train split of --probe-data.",
+        "Probe",
+    )
+    probe_data: str | None = option(
+        None, "Labelled dataset of the probe; default: --data.", "Probe"
+    )
+    probe_root: Path | None = option(
+        None, "Its folder; default: $POINTSSL_DATA, then ./data.", "Probe", changes_results=False
+    )
+    probe_points: int | None = option(
+        None, "Points per cloud that the probe sees; default: --points.", "Probe", low=1
+    )
+    probe_size: int | None = option(
+        None, "Number of shapes to generate for the probe (shapes).", "Probe", low=1
+    )
+    keep: Literal["last", "best"] = option(
+        "last",
+        "best: beside last.pt keep best.pt, the epoch with the best score of the first probe.",
+        "Probe",
+    )
+
     decay_all: bool = option(
         True,
         "Weight decay on biases, norms and tokens too; --no-decay-all spares them.",
@@ -102,3 +131,13 @@ class PretrainConfig(TrainingOptions, EncoderOptions, DataOptions):
         "Run",
         changes_results=False,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probe_every:
+            return
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.metadata["group"] == "Probe" and value != field.default:
+                flag = "--" + field.name.replace("_", "-")
+                raise UsageError(f"{flag} {value} needs --probe-every, e.g. --probe-every 10")

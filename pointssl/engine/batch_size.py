@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,6 +151,8 @@ def try_batch(
                "resume": "auto", "save_every": 0, "run_dir": str(folder / str(size))}  # fmt: skip
     options = to_dict(config)
     options |= {name: value for name, value in changes.items() if name in options}
+    # Two steps are tried, no probe.
+    options |= {f.name: f.default for f in fields(config) if f.metadata["group"] == "Probe"}
     kind = f"{type(config).__module__}:{type(config).__name__}"
     asked = {"run": run, "config": kind, "options": options, "limit": limit}
     apart = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")

@@ -60,7 +60,7 @@ def train_in_run_dir(
     batches: Callable[[int, int], Iterator[Batch]],
     prepare: Callable[[Batch, Generator], Batch],
     report: Callable[[dict[str, Any]], dict[str, Any]],
-    describe: Callable[[], None],
+    describe: Callable[[], dict[str, Any] | None],
     groups: list[Group] | None = None,
     after_step: Callable[[float], None] = lambda progress: None,
     kept: dict[str, Any] | None = None,
@@ -75,7 +75,7 @@ def train_in_run_dir(
         batches, prepare: see :class:`~pointssl.engine.loop.Plan`.
         report: takes the meters of an epoch, prints the ones to watch and returns the row to log;
             every rank calls it.
-        describe: prints what is about to be trained.
+        describe: prints what is about to be trained; may return a first row to log.
         groups: of parameters, see :func:`~pointssl.engine.optimizer.parameter_groups`.
         after_step: see :class:`~pointssl.engine.loop.Plan`.
         kept: plain values and tensors that belong to the run, such as its best epoch. They are
@@ -170,8 +170,11 @@ def train_in_run_dir(
     folder = RunFolder(config.run_dir, config, world, flag="--run-dir")
     with folder.claimed():
         folder.start()
-        describe()
-        with Trackers(config.run_dir, progress.epoch, is_main=world.is_main) as trackers:
+        first = describe()
+        completed = progress.epoch if earlier else -1
+        with Trackers(config.run_dir, completed, is_main=world.is_main) as trackers:
+            if first is not None:
+                trackers.log(first)
             model = on_devices(module, world, compiled=config.compile)
             train(model, optimizer, scaler, plan, progress, world)
     return True

@@ -11,6 +11,7 @@ from torch import Generator, nn
 
 from pointssl.augment import Augmentation, drawing, float_images
 from pointssl.backbones.build import build_encoder, given_arguments, with_defaults
+from pointssl.config.options import to_dict
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.batch_size import with_batch_size
 from pointssl.engine.distributed import World, start_world
@@ -34,6 +35,7 @@ from pointssl.recipes.pretrain_images import (
     images_are_fixed,
     serve_features,
 )
+from pointssl.recipes.pretrain_probe import BEST, open_probe
 from pointssl.recipes.splits import open_split
 from pointssl.runs.folder import RunFolder
 from pointssl.runs.trackers import read_metrics
@@ -64,6 +66,7 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         config = with_batch_size(config, 0, world, path, run=RECIPE)
     check_batch(config, world)
     earlier = earlier_run(path, config)
+    probe = open_probe(config, world)
     image_encoder = image_encoder_of(config)  # before hours of rendering for one that isn't there
     dataset = open_dataset(config, world)
     config = with_batch_size(config, len(dataset), world, run=RECIPE)
@@ -75,11 +78,28 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         image_augment=image_augmentation(config), world=world,
     )  # fmt: skip
 
-    def begin() -> None:
-        """Called when the weights are those that training starts from, a checkpoint's included."""
+    about = {"facts": facts, "config": to_dict(config)}
+    kept: dict[str, Any] = {}  # the best epoch, with --keep best
+
+    def begin() -> dict[str, Any] | None:
+        """Called when the weights are those that training starts from, a checkpoint's included.
+
+        Returns:
+            the row of epoch 0, if there is anything to say of a random initialisation.
+        """
         describe(config, dataset, method, steps, world)
+        if probe:
+            probe.describe()
         if images_are_fixed(config, method):
             serve_features(config, dataset, method, world)
+        return probe.before_training(method.encoder) if probe and earlier is None else None
+
+    def report(row: dict[str, Any]) -> dict[str, Any]:
+        """Score the encoder where it is due, print the meters to watch; all of them are logged."""
+        if probe:
+            row = {**row, **probe.after_epoch(row["epoch"], method, kept, **about)}
+        watch = {**method.watch, **(probe.headlines if probe else {})}
+        return report_epoch(row, watch, world)
 
     trained = train_in_run_dir(
         method,
@@ -90,12 +110,13 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         steps=steps,
         batches=lambda epoch, start: epoch_batches(config, dataset, epoch, start, world),
         prepare=prepare,
-        report=partial(report_epoch, method=method, world=world),
+        report=report,
         describe=begin,
         groups=None
         if config.decay_all
         else parameter_groups(method, weight_decay=config.weight_decay, decay_all=False),
         after_step=method.after_step,
+        kept=kept,
     )
     if not trained:
         world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
@@ -111,10 +132,16 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
                 "steps_per_epoch": steps,
                 "last_epoch": read_metrics(config.run_dir)[-1],
                 "checkpoint": str(path),
+                **({"best": kept["best"]} if "best" in kept else {}),
             }
         )
-        draw_curves(config.run_dir, method.watch)
+        draw_curves(config.run_dir, {**method.watch, **(probe.watch if probe else {})})
     draw_method(config, dataset, method, prepare, world)
+    if "best" in kept:
+        world.say(
+            f"best by {kept['best']['by']}: {kept['best']['score']:.3f} after epoch "
+            f"{kept['best']['epoch']}: {config.run_dir / BEST}"
+        )
     world.say(f"checkpoint: {path}")
     return path
 
@@ -247,9 +274,9 @@ def describe(
         )
 
 
-def report_epoch(row: dict[str, Any], method: Method, world: World) -> dict[str, Any]:
-    """Print what the method says to watch of an epoch's meters; all of them are logged."""
-    shown = {**method.watch, "seconds_per_step": "s/step", "data_wait": "waiting for data"}
+def report_epoch(row: dict[str, Any], watch: Mapping[str, str], world: World) -> dict[str, Any]:
+    """Print the meters of an epoch that are to be watched, and return the row."""
+    shown = {**watch, "seconds_per_step": "s/step", "data_wait": "waiting for data"}
     parts = [f"{label} {row[name]:.3f}" for name, label in shown.items() if name in row]
     world.say(f"epoch {row['epoch']}: " + ", ".join(parts))
     return row

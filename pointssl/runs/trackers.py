@@ -31,7 +31,7 @@ class JsonLines:
 
     Args:
         folder: of the run.
-        epoch: epochs completed. Rows of later ones are of a run that was cut off after its last
+        epoch: epochs completed, -1 for a run that begins. Rows of later ones are of a run that was cut off after its last
             checkpoint, and are dropped.
     """
 

@@ -10,6 +10,8 @@ import pytest
 from pointssl.probes import PROBES
 from pointssl.probes.base import Classifier, Split
 from pointssl.probes.build import eval_config, find_probe, probe_of
+from pointssl.probes.cross_validation import cross_validate
+from pointssl.probes.protocols import stratified_folds
 from pointssl_datasets.base.errors import DataError, UsageError
 
 CLASSES = ("bed", "chair", "desk", "lamp", "sofa", "vase")
@@ -130,6 +132,24 @@ def test_test_has_no_part_in_what_is_chosen_on_train(probe):
         half = x._replace(test_x=x.test_x[:70], test_y=x.test_y[:70])
         whole, part = (probe.fit_predict(one, 0)["predicted"] for one in (x, half))
         np.testing.assert_array_equal(whole[:70], part)
+
+
+def test_cross_validation_scores_what_it_did_not_learn_from(probe):
+    x = split(noise=2.0)
+    folds, _ = stratified_folds(x.train_y, 3, seed=0)
+    found = cross_validate(probe, x.train_x, x.train_y, folds, CLASSES)
+    by_hand = []
+    for _, held_out in folds:
+        rest = np.setdiff1d(np.arange(len(x.train_y)), held_out)
+        one = Split(x.train_x[rest], x.train_y[rest], x.train_x[held_out], x.train_y[held_out])
+        by_hand.append(numbers(probe, one))
+    for key in probe.numbers.values():
+        assert found[key] == pytest.approx(np.mean([values[key] for values in by_hand]))
+    perfect = split(noise=1e-3)
+    for value in cross_validate(
+        probe, perfect.train_x, perfect.train_y, stratified_folds(perfect.train_y, 3, 0)[0], CLASSES
+    ).values():
+        assert value == pytest.approx(1.0)
 
 
 def test_a_class_with_one_shape_is_a_line_at_most(probe):
