@@ -31,8 +31,8 @@ class JsonLines:
 
     Args:
         folder: of the run.
-        epoch: epochs completed, -1 for a run that begins. Rows of later ones are of a run that was cut off after its last
-            checkpoint, and are dropped.
+        epoch: epochs completed, -1 for a run that begins. Rows of later ones are of a run that was
+            cut off after its last checkpoint, and are dropped.
     """
 
     def __init__(self, folder: Path, epoch: int) -> None:
