@@ -136,7 +136,7 @@ def test_test_has_no_part_in_what_is_chosen_on_train(probe):
 
 def test_cross_validation_scores_what_it_did_not_learn_from(probe):
     x = split(noise=2.0)
-    folds, _ = stratified_folds(x.train_y, 3, seed=0)
+    folds, _ = stratified_folds(x.train_y, 2, seed=0)
     found = cross_validate(probe, x.train_x, x.train_y, folds, CLASSES)
     by_hand = []
     for _, held_out in folds:
@@ -147,7 +147,7 @@ def test_cross_validation_scores_what_it_did_not_learn_from(probe):
         assert found[key] == pytest.approx(np.mean([values[key] for values in by_hand]))
     perfect = split(noise=1e-3)
     for value in cross_validate(
-        probe, perfect.train_x, perfect.train_y, stratified_folds(perfect.train_y, 3, 0)[0], CLASSES
+        probe, perfect.train_x, perfect.train_y, stratified_folds(perfect.train_y, 2, 0)[0], CLASSES
     ).values():
         assert value == pytest.approx(1.0)
 
