@@ -103,7 +103,7 @@ class PointEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.encoder_: Any = network.module
         if network.task != "encoder":
             self.encoder_ = network.module.encoder
-        self.facts_ = network.facts
+        self.facts_: dict[str, Any] = {**network.metadata}
         self.n_features_out_ = int(self.encoder_.cloud_dim)
         self._width = 3 + network.feats_width
         if X is not None:

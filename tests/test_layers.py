@@ -49,7 +49,7 @@ POINTSSL = {
     "backbones": "ops config",
     "heads": "backbones ops",
     "methods": "config augment heads losses ops",
-    "checkpoints": "backbones",
+    "checkpoints": "version backbones",
     "runs": "config version",
     "engine": "config ops checkpoints runs",
     "features": "config ops backbones checkpoints engine datasets.serving",

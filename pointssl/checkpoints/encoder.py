@@ -29,12 +29,12 @@ def load_encoder(path: str | Path, **overrides: Any) -> nn.Module:
     """
     path = Path(path)
     checkpoint = open_checkpoint(path)
-    facts = encoder_metadata(checkpoint, path)
-    for line in describe_import(facts):
+    metadata = encoder_metadata(checkpoint, path)
+    for line in describe_import(metadata):
         print(line)
-    arguments = {**facts["backbone_args"], **overrides}
-    make = partial(build_encoder, facts["backbone"], **arguments)
-    return build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
+    arguments = {**metadata["backbone_args"], **overrides}
+    make = partial(build_encoder, metadata["backbone"], **arguments)
+    return build_fitting(make, metadata["backbone"], checkpoint["encoder"], path)
 
 
 def build_fitting(

@@ -23,6 +23,22 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     write_file(path, lambda file: torch.save({"format": FORMAT, **content}, file))
 
 
+def save_network(path: Path, network: nn.Module, metadata: Mapping[str, Any], **more: Any) -> None:
+    """Write a method or task and its metadata to ``path``, whole or not at all.
+
+    Args:
+        network: has an ``encoder``.
+        metadata: see :class:`pointssl.checkpoints.metadata.Metadata`.
+        more: tensors and plain values of the run.
+
+    Raises:
+        UserError: the folder can't be written, or the disk is full.
+    """
+    encoder = cast(nn.Module, network.encoder)
+    content = {"encoder": encoder.state_dict(), "facts": dict(metadata)}
+    save_checkpoint(path, {**content, "method": network.state_dict(), **more})
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint of ours on the CPU; only tensors and plain values are unpickled.
 

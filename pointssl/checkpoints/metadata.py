@@ -1,29 +1,100 @@
-"""What a checkpoint says of its encoder, looked at before anything is done with it."""
+"""The metadata of a checkpoint: what it holds, how it is built, and how it is checked when read.
+
+In files its key is ``facts``. Recipes build it by :func:`new_metadata`; whatever opens a file reads
+it by :func:`encoder_metadata`, before anything is done with it.
+"""
 
 import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from torch import Tensor
 
 from pointssl.backbones import BACKBONES
+from pointssl.version import __version__
 from pointssl_datasets.base.errors import UserError
+
+
+class Metadata(TypedDict, total=False):
+    """Plain values about the weights of a checkpoint; files of old lack some.
+
+    Every checkpoint says how its encoder is built, how clouds are served to it, and what it was
+    trained on. Those of fine-tuning have a task; those of other projects say how they were read.
+    """
+
+    pointssl: str  # the version that wrote it
+    backbone: str
+    backbone_args: dict[str, Any]
+    points: int  # of a cloud
+    normals: bool  # whether the encoder takes them
+    normalise: str  # "unit-sphere" or "none"
+    up_axis: str  # of the clouds it was trained on
+    classes: list[str]
+    trained_on: dict[str, Any]  # what the dataset says of itself, without its seed
+
+    method: str  # of pretraining, with its arguments
+    method_args: dict[str, Any]
+    augment: str
+    augment_args: dict[str, Any]
+    image_encoder: str
+
+    task: str  # of fine-tuning: a key of TASKS, with the arguments of its head
+    task_args: dict[str, Any]
+    parts: list[str]
+    parts_of: list[list[int]]  # for each category the numbers of its parts
+    feats: list[str]  # what a point has beside its coordinates
+    category: str  # whether the head is told the category: "given" or "none"
+    block_size: float  # of rooms, metres
+    test_area: int  # of S3DIS
+    protocol: str
+    tested_on: str  # fingerprint of the test split
+    started_from: str  # hash of the weights
+
+    imported: dict[str, Any]  # how a public checkpoint was recognised and read
+
+
+def new_metadata(
+    *,
+    backbone: str,
+    backbone_args: dict[str, Any],
+    points: int,
+    normals: bool,
+    normalise: str,
+    classes: list[str],
+    trained_on: dict[str, Any],
+) -> Metadata:
+    """What every checkpoint that this version writes says; clouds are served y-up.
+
+    Args:
+        trained_on: as a dataset's ``facts()``; its seed is left out, as it only chooses points.
+    """
+    return Metadata(
+        pointssl=__version__,
+        backbone=backbone,
+        backbone_args=backbone_args,
+        points=points,
+        normals=normals,
+        normalise=normalise,
+        up_axis="y",
+        classes=classes,
+        trained_on={name: value for name, value in trained_on.items() if name != "seed"},
+    )
 
 
 def encoder_metadata(
     checkpoint: Mapping[str, Any], path: Path, *needed: str, named: str | None = None
-) -> dict[str, Any]:
-    """The facts of a checkpoint, after a look at what will be done with them.
+) -> Metadata:
+    """The metadata of a checkpoint, checked before anything is done with it.
 
     Args:
-        needed: names of further facts that must be there.
+        needed: names of further values that must be there.
         named: the backbone that the user typed. A class of their own is imported only if they did,
             or have imported its module already: reading a file must not run what it names.
 
     Raises:
-        UserError: facts are missing or not what they should be, or the backbone is not one of ours.
+        UserError: values are missing or not what they should be, or the backbone is not ours.
     """
     facts, weights = checkpoint["facts"], checkpoint["encoder"]
     names = ["backbone", "backbone_args", *needed]
@@ -45,7 +116,7 @@ def encoder_metadata(
         )
     if name in BACKBONES:
         check_size(facts["backbone_args"], len(weights), path)
-    return facts
+    return cast(Metadata, facts)
 
 
 def check_size(arguments: Mapping[str, Any], tensors: int, path: Path) -> None:
@@ -92,7 +163,7 @@ def is_one_of(value: Any, *words: str) -> bool:
 
 
 def _is_import(value: Any) -> bool:
-    """What :func:`pointssl.checkpoints.zoo.opening.facts_of` writes."""
+    """What :func:`pointssl.checkpoints.zoo.opening.metadata_of` writes."""
     texts = ("family", "title", "source", "labels", "under")
     return (
         isinstance(value, dict)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Generator, nn
 
-from pointssl.checkpoints.file import load_weights, save_checkpoint
+from pointssl.checkpoints.file import load_weights, save_network
+from pointssl.checkpoints.metadata import Metadata
 from pointssl.config.groups import AUTO, TrainingOptions
 from pointssl.config.options import to_dict
 from pointssl.engine.activations import checkpoint_blocks
@@ -54,7 +55,7 @@ def train_in_run_dir(
     config: TrainingOptions,
     world: World,
     *,
-    facts: dict[str, Any],
+    metadata: Metadata,
     earlier: dict[str, Any] | None,
     steps: int,
     batches: Callable[[int, int], Iterator[Batch]],
@@ -69,7 +70,7 @@ def train_in_run_dir(
 
     Args:
         module: a method or task, with an ``encoder``.
-        facts: about the encoder and the data, for the checkpoint.
+        metadata: of the checkpoint.
         earlier: the checkpoint to continue from, see :func:`pointssl.engine.resume.earlier_run`.
         steps: of an epoch.
         batches, prepare: see :class:`~pointssl.engine.loop.Plan`.
@@ -107,7 +108,7 @@ def train_in_run_dir(
     progress = Progress()
     torch.manual_seed(config.seed + world.rank)  # dropout alone draws from the global state
     if earlier:
-        if earlier["facts"]["trained_on"] != facts["trained_on"]:
+        if earlier["facts"]["trained_on"] != metadata["trained_on"]:
             raise UsageError(
                 f"{config.run_dir} holds a run on other clouds, and --data {config.data} has "  # type: ignore[attr-defined]
                 "changed since: give another --run-dir, or bring the data back"
@@ -133,10 +134,7 @@ def train_in_run_dir(
                 "steps. Lower --lr or use --clip-grad 1; the last checkpoint is as it was."
             )
         if world.is_main:
-            content = {
-                "encoder": cast(nn.Module, module.encoder).state_dict(),
-                "facts": facts,
-                "method": module.state_dict(),
+            state = {
                 "optimizer": optimizer.state_dict(),
                 "scaler": scaler.state_dict(),
                 "progress": vars(progress),
@@ -144,7 +142,7 @@ def train_in_run_dir(
                 "config": to_dict(config),
                 "kept": kept,
             }
-            save_checkpoint(path, content)
+            save_network(path, module, metadata, **state)
         world.barrier()  # no rank leaves, and so has torchrun stop the others, while rank 0 writes
 
     plan = Plan(

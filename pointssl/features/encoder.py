@@ -71,9 +71,12 @@ def encoder_from_checkpoint(options: WeightsOptions, path: Path) -> LoadedEncode
             "leave --backbone out"
         )
     arguments, changed = merged(metadata["backbone_args"], given_arguments(options))
-    serve, changed_serving = merged(
-        {name: metadata[name] for name in SERVED}, _given_serving(options)
-    )
+    served: dict[str, Any] = {
+        "points": metadata["points"],
+        "normals": metadata["normals"],
+        "normalise": metadata["normalise"],
+    }
+    serve, changed_serving = merged(served, _given_serving(options))
     make = partial(build_encoder, metadata["backbone"], seed=0, **arguments)
     encoder = build_fitting(make, metadata["backbone"], checkpoint["encoder"], path)
     notes = tuple(

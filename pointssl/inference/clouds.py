@@ -56,7 +56,7 @@ def read_ready(
         cloud["normals"] = estimate_normals(cloud["xyz"])
     if "colours" in network.channels and "colours" not in cloud:
         raise DataError(f"{path}: the network takes colours, and the file has none")
-    xyz = scaled(cloud["xyz"], network.facts["normalise"]) @ turn.T
+    xyz = scaled(cloud["xyz"], network.metadata["normalise"]) @ turn.T
     columns = {
         "normals": lambda: cloud["normals"] @ turn.T,
         "colours": lambda: cloud["colours"],

@@ -39,20 +39,20 @@ def metadata(network: Network) -> dict[str, Any]:
     return {
         "pointssl": __version__,
         "task": network.task,
-        "backbone": network.facts["backbone"],
-        "backbone_args": network.facts["backbone_args"],
+        "backbone": network.metadata["backbone"],
+        "backbone_args": network.metadata["backbone_args"],
         "outputs": outputs,
         "classes": list(network.classes),
         "parts": list(network.parts),
         "parts_of": [list(numbers) for numbers in network.parts_of],
         "preprocessing": {
             "points": network.points,
-            "normalise": network.facts["normalise"],
-            "up_axis": network.facts.get("up_axis", "y"),
+            "normalise": network.metadata["normalise"],
+            "up_axis": network.metadata.get("up_axis", "y"),
             "channels": ["x", "y", "z", *network.channels],
-            **({"block_size": network.facts["block_size"]} if network.task == "semseg" else {}),
+            **({"block_size": network.metadata["block_size"]} if network.task == "semseg" else {}),
         },
-        "trained_on": network.facts.get("trained_on"),
+        "trained_on": network.metadata.get("trained_on"),
     }
 
 

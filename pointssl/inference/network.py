@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pointssl.backbones.build import build_encoder
 from pointssl.checkpoints.encoder import build_fitting
-from pointssl.checkpoints.metadata import encoder_metadata
+from pointssl.checkpoints.metadata import Metadata, encoder_metadata
 from pointssl.checkpoints.task_metadata import CHANNELS, channels_of
 from pointssl.checkpoints.zoo.opening import describe_import, open_checkpoint
 from pointssl.tasks.loading import task_of
@@ -22,7 +21,7 @@ class Network:
 
     Attributes:
         module: an encoder, or a task with its head.
-        facts: of its checkpoint.
+        metadata: of its checkpoint.
         task: ``"cls"``, ``"partseg"``, ``"semseg"``, or ``"encoder"`` where there is no head.
         channels: what a point has beside its coordinates: ``"normals"``, ``"colours"``,
             ``"place"``.
@@ -32,7 +31,7 @@ class Network:
     """
 
     module: nn.Module
-    facts: dict[str, Any]
+    metadata: Metadata
     task: str
     channels: tuple[str, ...]
     classes: tuple[str, ...] = ()
@@ -42,7 +41,7 @@ class Network:
 
     @property
     def points(self) -> int:
-        return int(self.facts["points"])
+        return int(self.metadata["points"])
 
     @property
     def labels_points(self) -> bool:
@@ -75,24 +74,24 @@ def load_network(path: Path, *, named: str | None = None) -> Network:
     """
     checkpoint = open_checkpoint(path)
     if isinstance(checkpoint["facts"], dict) and "task" in checkpoint["facts"]:
-        module, facts = task_of(checkpoint, path, named=named)
+        module, metadata = task_of(checkpoint, path, named=named)
         return Network(
             module,
-            facts,
-            facts["task"],
-            channels_of(facts),
-            tuple(facts["classes"]),
-            tuple(facts["parts"]),
-            tuple(tuple(numbers) for numbers in facts.get("parts_of") or ()),
-            facts.get("category") == "given",
+            metadata,
+            metadata["task"],
+            channels_of(metadata),
+            tuple(metadata["classes"]),
+            tuple(metadata["parts"]),
+            tuple(tuple(numbers) for numbers in metadata.get("parts_of") or ()),
+            metadata.get("category") == "given",
         )
-    facts = encoder_metadata(checkpoint, path, "points", "normals", "normalise", named=named)
-    for line in describe_import(facts):
+    metadata = encoder_metadata(checkpoint, path, "points", "normals", "normalise", named=named)
+    for line in describe_import(metadata):
         print(line)
-    make = partial(build_encoder, facts["backbone"], **facts["backbone_args"])
-    encoder = build_fitting(make, facts["backbone"], checkpoint["encoder"], path)
-    channels = ("normals",) if facts["normals"] else ()
-    return Network(encoder, facts, "encoder", channels)
+    make = partial(build_encoder, metadata["backbone"], **metadata["backbone_args"])
+    encoder = build_fitting(make, metadata["backbone"], checkpoint["encoder"], path)
+    channels = ("normals",) if metadata["normals"] else ()
+    return Network(encoder, metadata, "encoder", channels)
 
 
 def random_inputs(network: Network, count: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ def predict_room(
     It is cut into blocks as those of training, half overlapping; each point of each block is
     predicted once per vote, and probabilities are averaged.
     """
-    size = float(network.facts["block_size"])
+    size = float(network.metadata["block_size"])
     room = Cloud(**{"part": np.zeros(len(cloud["xyz"]), dtype=np.int64), **cloud})
     source = Source(
         dataset="file", split="all", classes=(), up_axis=up_axis, key="", names=["room"],

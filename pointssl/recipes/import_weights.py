@@ -18,19 +18,19 @@ def run(config: ImportConfig) -> Path:
         UserError: of no known network, without a part of its encoder, or not writable.
     """
     checkpoint = open_checkpoint(config.path)
-    facts = encoder_metadata(checkpoint, config.path)
-    facts["backbone_args"] = {
-        **facts["backbone_args"],
+    metadata = encoder_metadata(checkpoint, config.path)
+    metadata["backbone_args"] = {
+        **metadata["backbone_args"],
         **parse_arguments(config.backbone_arg, "--backbone-arg"),
     }
     for name in ("points", "normalise", "up_axis"):
         if getattr(config, name) is not None:
-            facts[name] = getattr(config, name)
-    for line in describe_import(facts):
+            metadata[name] = getattr(config, name)
+    for line in describe_import(metadata):
         print(line)
     encoder = build_fitting(
-        lambda: build_encoder(facts["backbone"], **facts["backbone_args"]),
-        facts["backbone"],
+        lambda: build_encoder(metadata["backbone"], **metadata["backbone_args"]),
+        metadata["backbone"],
         checkpoint["encoder"],
         config.path,
     )
@@ -40,7 +40,7 @@ def run(config: ImportConfig) -> Path:
             f"{config.path}: {len(broken)} tensors hold NaN or infinity ({', '.join(broken[:3])}): "
             "its training went wrong, or the file is damaged"
         )
-    save_encoder(config.out, {"encoder": encoder.state_dict(), "facts": facts})
+    save_encoder(config.out, {"encoder": encoder.state_dict(), "facts": metadata})
     millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
-    print(f"{config.out}: {facts['backbone']}, {millions:.2f} M parameters")
+    print(f"{config.out}: {metadata['backbone']}, {millions:.2f} M parameters")
     return config.out

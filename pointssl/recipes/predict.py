@@ -239,7 +239,7 @@ class Prediction:
             failed = f" ({self.failed} could not be predicted)" if self.failed else ""
             subtitle = (
                 f"{len(self.shown)} of {len(self.inputs)} files{failed}, predicted by "
-                f"{config.weights.name} ({network.task}, {network.facts['backbone']})"
+                f"{config.weights.name} ({network.task}, {network.metadata['backbone']})"
             )
             parts = part_names(network)
             cells = sorted(self.cells, key=lambda cell: cell["group"])

@@ -30,14 +30,14 @@ def describe(
         print(f"note: {note}")
     seen = f"{network.points} points of each, {config.sampling}, seed {config.seed}"
     if network.task == "semseg":
-        size = network.facts["block_size"]
+        size = network.metadata["block_size"]
         seen = f"every point, in overlapping blocks of {size:g} m, seed {config.seed}"
     elif network.task == "partseg":
         seen += f"; the best of {_answers(config, network)}"
     votes = f"; mean of {config.votes} votes" if config.votes > 1 else ""
     print(
-        f"{kind} of {len(inputs)} files by {network.facts['backbone']} "
-        f"(k {network.facts['backbone_args'].get('k', '-')}), {config.weights}; {seen}{votes}",
+        f"{kind} of {len(inputs)} files by {network.metadata['backbone']} "
+        f"(k {network.metadata['backbone_args'].get('k', '-')}), {config.weights}; {seen}{votes}",
         flush=True,
     )
 

@@ -11,6 +11,7 @@ from torch import Generator, nn
 
 from pointssl.augment import Augmentation, drawing, float_images
 from pointssl.backbones.build import build_encoder, given_arguments, with_defaults
+from pointssl.checkpoints.metadata import Metadata, new_metadata
 from pointssl.config.options import to_dict
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.batch_size import with_batch_size
@@ -39,7 +40,6 @@ from pointssl.recipes.pretrain_probe import BEST, open_probe
 from pointssl.recipes.splits import open_split
 from pointssl.runs.folder import RunFolder
 from pointssl.runs.trackers import read_metrics
-from pointssl.version import __version__
 from pointssl_datasets.base.errors import UsageError, UserError
 from pointssl_datasets.serving.mixing import PointDataset
 from pointssl_datasets.sets import GENERATED
@@ -72,13 +72,13 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     config = with_batch_size(config, len(dataset), world, run=RECIPE)
     steps = count_steps(len(dataset), config.batch_size)
     method = make_method(config, image_encoder)
-    facts = describe_encoder(config, dataset)
+    metadata = describe_encoder(config, dataset)
     prepare = partial(
         augmented, method=method, augment=build_augmentation(config),
         image_augment=image_augmentation(config), world=world,
     )  # fmt: skip
 
-    about = {"facts": facts, "config": to_dict(config)}
+    about = {"facts": metadata, "config": to_dict(config)}
     kept: dict[str, Any] = {}  # the best epoch, with --keep best
 
     def begin() -> dict[str, Any] | None:
@@ -105,7 +105,7 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         method,
         config,
         world,
-        facts=facts,
+        metadata=metadata,
         earlier=earlier,
         steps=steps,
         batches=lambda epoch, start: epoch_batches(config, dataset, epoch, start, world),
@@ -188,23 +188,24 @@ def encoder_arguments(config: PretrainConfig) -> dict[str, Any]:
     return {"in_channels": 6 if config.normals else 3, **given_arguments(config)}
 
 
-def describe_encoder(config: PretrainConfig, dataset: PointDataset) -> dict[str, Any]:
+def describe_encoder(config: PretrainConfig, dataset: PointDataset) -> Metadata:
     """What later commands need to know of the encoder, and how it was trained."""
+    metadata = new_metadata(
+        backbone=config.backbone,
+        backbone_args=with_defaults(config.backbone, encoder_arguments(config)),
+        points=config.points,
+        normals=config.normals,
+        normalise=config.normalise,
+        classes=list(dataset.classes),
+        trained_on=dataset.facts(),
+    )
     return {
-        "pointssl": __version__,
+        **metadata,
         "method": config.method,
         "method_args": method_arguments(config),
         "augment": config.augment,
         "augment_args": augmentation_arguments(config),
         "image_encoder": config.image_encoder,
-        "backbone": config.backbone,
-        "backbone_args": with_defaults(config.backbone, encoder_arguments(config)),
-        "points": config.points,
-        "normals": config.normals,
-        "normalise": config.normalise,
-        "up_axis": "y",
-        "classes": list(dataset.classes),
-        "trained_on": {k: v for k, v in dataset.facts().items() if k != "seed"},
     }
 
 

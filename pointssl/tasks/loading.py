@@ -9,7 +9,7 @@ from torch import nn
 
 from pointssl.backbones.build import build_encoder
 from pointssl.checkpoints.encoder import build_fitting
-from pointssl.checkpoints.metadata import encoder_metadata
+from pointssl.checkpoints.metadata import Metadata, encoder_metadata
 from pointssl.checkpoints.task_metadata import check_task_metadata
 from pointssl.checkpoints.zoo.opening import open_checkpoint
 from pointssl.tasks import TASKS
@@ -20,7 +20,7 @@ NEEDED = ("task", "task_args", "classes", "parts", "points", "normals", "normali
 
 
 def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a ``pointssl finetune`` checkpoint in evaluation mode, and its facts.
+    """The network of a ``pointssl finetune`` checkpoint in evaluation mode, and its metadata.
 
     Args:
         named: the backbone that the user typed, see
@@ -32,38 +32,39 @@ def load_task(path: str | Path, *, named: str | None = None) -> tuple[nn.Module,
         imported already), ``classes``, ``parts``, ``points``, ``normals`` and so on.
 
     Raises:
-        UserError: not a checkpoint of ours, one of pretraining, damaged, facts that contradict each
-            other, or weights that do not fit.
+        UserError: not a checkpoint of ours, one of pretraining, damaged, metadata that contradict
+            each other, or weights that do not fit.
     """
     path = Path(path)
-    return task_of(open_checkpoint(path), path, named=named)
+    task, metadata = task_of(open_checkpoint(path), path, named=named)
+    return task, dict(metadata)
 
 
 def task_of(
     checkpoint: dict[str, Any], path: Path, *, named: str | None = None
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[nn.Module, Metadata]:
     """:func:`load_task` of a file that is read already."""
     found = checkpoint["facts"]
     if isinstance(found, dict) and "task" not in found:
         raise UserError(
             f"{path} holds an encoder without a head: expected a checkpoint of `pointssl finetune`"
         )
-    facts = encoder_metadata(checkpoint, path, *NEEDED, named=named)
-    ours = isinstance(facts["task"], str) and facts["task"] in TASKS
+    metadata = encoder_metadata(checkpoint, path, *NEEDED, named=named)
+    ours = isinstance(metadata["task"], str) and metadata["task"] in TASKS
     # Reading a file must not run what it names: a task of the user's own is imported already.
-    known = ours or str(facts["task"]).partition(":")[0] in sys.modules
+    known = ours or str(metadata["task"]).partition(":")[0] in sys.modules
     if not known or not isinstance(checkpoint.get("method"), dict):
         raise UserError(
             f"{path} is not a checkpoint of `pointssl finetune` that this version reads"
         )
     if ours:
-        check_task_metadata(facts, path)
-    make = partial(build_task, facts)
-    return build_fitting(make, facts["backbone"], checkpoint["method"], path), facts
+        check_task_metadata(metadata, path)
+    make = partial(build_task, metadata)
+    return build_fitting(make, metadata["backbone"], checkpoint["method"], path), metadata
 
 
-def build_task(facts: dict[str, Any], encoder: nn.Module | None = None) -> nn.Module:
-    """The network that facts describe, with random weights unless an ``encoder`` is given."""
+def build_task(metadata: Metadata, encoder: nn.Module | None = None) -> nn.Module:
+    """The network of the metadata, with random weights unless an ``encoder`` is given."""
     if encoder is None:
-        encoder = build_encoder(facts["backbone"], **facts["backbone_args"])
-    return resolve(facts["task"], TASKS, "task", nn.Module)(encoder, **facts["task_args"])
+        encoder = build_encoder(metadata["backbone"], **metadata["backbone_args"])
+    return resolve(metadata["task"], TASKS, "task", nn.Module)(encoder, **metadata["task_args"])

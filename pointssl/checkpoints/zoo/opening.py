@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from pointssl.backbones.build import with_defaults
 from pointssl.checkpoints.file import FORMAT, is_ours, save_checkpoint
+from pointssl.checkpoints.metadata import Metadata
 from pointssl.checkpoints.reading import FACTS, read_file
 from pointssl.checkpoints.zoo.recognise import Recognised, listed, recognise
 from pointssl.checkpoints.zoo.unwrap import unwrapped
@@ -33,20 +34,19 @@ def open_checkpoint(path: Path) -> dict[str, Any]:
         return dict(content)
     weights, nests = unwrapped(content, path)
     found = recognise(weights, path)
-    return {"format": FORMAT, "encoder": found.weights, "facts": facts_of(found, nests)}
+    return {"format": FORMAT, "encoder": found.weights, "facts": metadata_of(found, nests)}
 
 
-def facts_of(found: Recognised, nests: tuple[str, ...]) -> dict[str, Any]:
+def metadata_of(found: Recognised, nests: tuple[str, ...]) -> Metadata:
     """What a checkpoint of ours would say of the encoder."""
     family = found.family
     return {
         "backbone": family.backbone,
         "backbone_args": with_defaults(family.backbone, found.arguments),
-        "points": 1024,
+        "points": family.serve.get("points", 1024),
         "normals": found.arguments.get("in_channels") == 6,
-        "normalise": "unit-sphere",
-        "up_axis": "y",
-        **family.serve,
+        "normalise": family.serve.get("normalise", "unit-sphere"),
+        "up_axis": family.serve.get("up_axis", "y"),
         "classes": [],
         "trained_on": {"dataset": family.trained_on, "fingerprint": None, "members": []},
         "imported": {
@@ -63,26 +63,26 @@ def facts_of(found: Recognised, nests: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def describe_import(facts: Mapping[str, Any]) -> list[str]:
+def describe_import(metadata: Metadata) -> list[str]:
     """Lines about a public checkpoint: what it is, what of it was loaded, what was assumed.
 
     Args:
-        facts: as :func:`pointssl.checkpoints.metadata.encoder_metadata` returns them. There are no
-            lines about one of our own files.
+        metadata: as :func:`pointssl.checkpoints.metadata.encoder_metadata` returns them; there
+            are no lines about one of our own files.
     """
-    imported = facts.get("imported")
+    imported = metadata.get("imported")
     if not imported:
         return []
     under = f", under {imported['under']!r}" if imported["under"] else ""
     left = listed(imported["left"]) or "nothing"
-    arguments = facts["backbone_args"]
+    arguments = metadata["backbone_args"]
     recipe = [f"{name} {arguments.get(name)}" for name in imported["recipe"]]
-    recipe += [f"{facts['points']} points", f"normalise {facts['normalise']}"]
+    recipe += [f"{metadata['points']} points", f"normalise {metadata['normalise']}"]
     lines = [
         f"recognised {imported['family']}: {imported['title']}, {imported['source']}",
-        f"loaded {imported['loaded']} tensors into {facts['backbone']}{under}; missing: none; "
+        f"loaded {imported['loaded']} tensors into {metadata['backbone']}{under}; missing: none; "
         f"left (tensors): {left}",
-        f"not in the file, taken from its recipe: {', '.join(recipe)}, {facts['up_axis']} up",
+        f"not in the file, taken from its recipe: {', '.join(recipe)}, {metadata['up_axis']} up",
     ]
     if imported["labels"]:
         lines.append(f"the encoder was trained with labels: {imported['labels']}")

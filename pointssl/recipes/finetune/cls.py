@@ -73,7 +73,7 @@ def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
             "freeze_backbone": config.freeze_backbone,
             **preset.head,
         },
-        facts={"classes": list(classes)},
+        metadata={"classes": list(classes)},
         dataset=splits.train,
         rows=splits.rows,
         prepare=prepare,

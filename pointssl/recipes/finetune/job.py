@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from pointssl.checkpoints.metadata import Metadata
 from pointssl.engine.distributed import World
 from pointssl.features.encoder import LoadedEncoder
 from pointssl.recipes.finetune.presets import Preset
@@ -25,7 +26,7 @@ class Job:
     Attributes:
         task: key of :data:`pointssl.tasks.TASKS`.
         task_args: of its class, beside the encoder.
-        facts: that later commands need: ``classes``, ``parts`` and so on.
+        metadata: that later commands need: ``classes``, ``parts`` and so on.
         dataset: the clouds that are trained on.
         rows: which of them.
         prepare: a batch on the training device, augmented, from a generator.
@@ -39,7 +40,7 @@ class Job:
 
     task: str
     task_args: dict[str, Any]
-    facts: dict[str, Any]
+    metadata: Metadata
     dataset: PointDataset
     rows: Rows
     prepare: Callable[[dict[str, Tensor], Generator], dict[str, Tensor]]

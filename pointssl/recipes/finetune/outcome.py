@@ -1,11 +1,12 @@
 """The end of a fine-tuning: the chosen weights, their results on test, and pictures."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
-from pointssl.checkpoints.file import load_weights, save_checkpoint
+from pointssl.checkpoints.file import load_weights, save_network
+from pointssl.checkpoints.metadata import Metadata
 from pointssl.config.options import to_dict
 from pointssl.engine.distributed import World
 from pointssl.engine.training import LAST
@@ -25,7 +26,7 @@ def evaluate_and_save(
     loaded: LoadedEncoder,
     job: Job,
     kept: dict[str, Any],
-    facts: dict[str, Any],
+    metadata: Metadata,
     world: World,
 ) -> dict[str, Any]:
     """The chosen weights into ``model.pt``, their results on test into ``results.json``."""
@@ -38,16 +39,14 @@ def evaluate_and_save(
         validation = {"score": best["score"], "by": job.select_by}
     world.share_buffers(task)
     if world.is_main:
-        encoder = cast(nn.Module, task.encoder)
-        content = {"encoder": encoder.state_dict(), "facts": facts, "method": task.state_dict()}
-        save_checkpoint(config.run_dir / MODEL, {**content, "config": to_dict(config)})
+        save_network(config.run_dir / MODEL, task, metadata, config=to_dict(config))
     results = {
         "task": job.task,
         "protocol": config.protocol,
         "data": config.data,
-        "backbone": facts["backbone"],
+        "backbone": metadata["backbone"],
         "k": loaded.arguments.get("k"),
-        "points": facts["points"],
+        "points": metadata["points"],
         "sampling": config.sampling,
         "weights": where(config.weights),
         "frozen": config.freeze_backbone,

@@ -81,7 +81,7 @@ def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
             "smoothing": config.smoothing,
             "freeze_backbone": config.freeze_backbone,
         },
-        facts={
+        metadata={
             "classes": list(numbers.classes),
             "parts": list(numbers.parts),
             "parts_of": [list(parts) for parts in numbers.parts_of],

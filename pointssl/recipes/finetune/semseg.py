@@ -165,7 +165,7 @@ def make_job(config: Filled, loaded: LoadedEncoder, world: World) -> Job:
             "smoothing": config.smoothing,
             "freeze_backbone": config.freeze_backbone,
         },
-        facts={
+        metadata={
             "classes": list(splits.train.classes),
             "parts": list(splits.parts),
             "feats": FEATS[channels],

@@ -4,6 +4,7 @@ A task says what is its own in a :class:`~pointssl.recipes.finetune.job.Job`; se
 :mod:`pointssl.recipes.finetune.partseg`.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
+from pointssl.checkpoints.metadata import Metadata, new_metadata
 from pointssl.config.finetune import FinetuneOptions
 from pointssl.config.options import to_dict
 from pointssl.engine.batch_size import with_batch_size
@@ -29,7 +31,6 @@ from pointssl.recipes.finetune.presets import Preset, deviations, filled
 from pointssl.recipes.pretrain import draw_curves
 from pointssl.runs.folder import RunFolder
 from pointssl.tasks.loading import build_task
-from pointssl.version import __version__
 from pointssl_datasets.base.errors import UsageError, UserError
 from pointssl_datasets.base.writing import read_json
 
@@ -115,10 +116,10 @@ def one_run(
         config = replace(config, batch_size=size)
     config = with_batch_size(config, len(job.rows), world, last, first, run=recipe.run)
     check_batch(config, world)
-    facts = describe_network(config, loaded, job)
+    metadata = describe_network(config, loaded, job)
     earlier = earlier_run(last, config, job.task)
     if earlier:
-        check_same(earlier["facts"], facts, config)
+        check_same(earlier["facts"], metadata, config)
         if done.exists() and earlier["progress"]["epoch"] == config.epochs:
             results = read_results(done)
             if results.get("votes") == config.votes:
@@ -127,7 +128,7 @@ def one_run(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        task = build_task(facts, loaded.encoder)
+        task = build_task(metadata, loaded.encoder)
     scale = 1.0 if config.head_lr is None else config.head_lr / config.lr
     steps = count_steps(len(job.rows), config.batch_size)
     kept: dict[str, Any] = {}
@@ -135,7 +136,7 @@ def one_run(
         task,
         config,
         world,
-        facts=facts,
+        metadata=metadata,
         earlier=earlier,
         steps=steps,
         batches=lambda epoch, start: epoch_batches(config, job, epoch, start, world),
@@ -153,10 +154,10 @@ def one_run(
     )
     if trained and world.is_main and config.pictures:
         draw_curves(config.run_dir)
-    return evaluate_and_save(task, config, preset, loaded, job, kept, facts, world)
+    return evaluate_and_save(task, config, preset, loaded, job, kept, metadata, world)
 
 
-def check_same(before: dict[str, Any], now: dict[str, Any], config: Filled) -> None:
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], config: Filled) -> None:
     """Raises UsageError where an earlier run had other clouds or other weights to start from."""
     what = {
         "trained_on": f"on other clouds, and --data {config.data} has changed since",
@@ -189,28 +190,30 @@ def find_encoder(config: Filled) -> LoadedEncoder:
     return encoder_from_checkpoint(config, config.weights)
 
 
-def describe_network(config: Filled, loaded: LoadedEncoder, job: Job) -> dict[str, Any]:
-    """The facts that travel in the checkpoint."""
+def describe_network(config: Filled, loaded: LoadedEncoder, job: Job) -> Metadata:
+    """The metadata of the checkpoint."""
     seen = loaded.trained_on or {}
-    shown = {k: v for k, v in job.dataset.facts().items() if k != "seed"}
+    shown = job.dataset.facts()
     # Whatever the encoder has ever seen counts when leakage is looked for.
     members = [*shown.get("members", []), seen.get("fingerprint"), *seen.get("members", [])]
     before = {"dataset": seen.get("dataset"), "split": seen.get("split")}
     shown["history"] = [*seen.get("history", []), *([before] if seen else [])]
     shown["members"] = [print_ for print_ in members if print_]
+    metadata = new_metadata(
+        backbone=loaded.facts["backbone"],
+        backbone_args=loaded.arguments,
+        **loaded.serve,
+        classes=job.metadata["classes"],
+        trained_on=shown,
+    )
     return {
-        "pointssl": __version__,
+        **metadata,
         "task": job.task,
         "task_args": job.task_args,
-        "backbone": loaded.facts["backbone"],
-        "backbone_args": loaded.arguments,
         "feats": ["normals"] if loaded.serve["normals"] else [],
         "parts": [],
-        **loaded.serve,
-        "up_axis": "y",
         "protocol": config.protocol,
-        **job.facts,
-        "trained_on": shown,
+        **job.metadata,
         "tested_on": job.tested_on,
         "started_from": loaded.facts["weights"],
     }
