@@ -44,7 +44,7 @@ def metadata_of(found: Recognised, nests: tuple[str, ...]) -> Metadata:
         "backbone": family.backbone,
         "backbone_args": with_defaults(family.backbone, found.arguments),
         "points": family.serve.get("points", 1024),
-        "normals": found.arguments.get("in_channels") == 6,
+        "normals": family.serve.get("normals", found.arguments.get("in_channels") == 6),
         "normalise": family.serve.get("normalise", "unit-sphere"),
         "up_axis": family.serve.get("up_axis", "y"),
         "classes": [],
