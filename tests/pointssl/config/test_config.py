@@ -174,5 +174,5 @@ def test_a_run_may_be_continued_with_other_values_of_these(config):
     free = {f.name for f in dataclasses.fields(config) if not f.metadata["changes_results"]}
     machine = {"device", "threads", "kernels", "progress", "workers", "checkpoint_activations"}
     places = {"run_dir", "cache_dir", "data_root", "resume", "save_every", "max_time"}
-    own = {"image_cache"} if config is PretrainConfig else {"pictures", "votes"}
+    own = {"image_cache", "probe_root"} if config is PretrainConfig else {"pictures", "votes"}
     assert free == machine | places | own
