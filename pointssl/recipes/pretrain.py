@@ -1,7 +1,6 @@
 """`pointssl pretrain`, from top to bottom: data, encoder, method, optimiser, loop, figures."""
 
 import contextlib
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,6 @@ from pointssl.engine.distributed import World, start_world
 from pointssl.engine.loading import count_steps, read_batches, seeded, train_rows
 from pointssl.engine.optimizer import parameter_groups
 from pointssl.engine.resume import earlier_run
-from pointssl.engine.schedule import scaled_lr
 from pointssl.engine.training import LAST, check_batch, train_in_run_dir
 from pointssl.methods.base import Batch, Method
 from pointssl.methods.build import (
@@ -30,17 +28,21 @@ from pointssl.methods.build import (
     with_method_defaults,
 )
 from pointssl.recipes.pretrain_images import (
-    frozen_at_random,
     image_augmentation,
     image_encoder_of,
     images_are_fixed,
     serve_features,
 )
+from pointssl.recipes.pretrain_output import (
+    describe,
+    draw_curves,
+    draw_method,
+    report_epoch,
+    write_results,
+)
 from pointssl.recipes.pretrain_probe import BEST, open_probe
 from pointssl.recipes.splits import open_split
-from pointssl.runs.folder import RunFolder
-from pointssl.runs.trackers import read_metrics
-from pointssl_datasets.base.errors import UsageError, UserError
+from pointssl_datasets.base.errors import UsageError
 from pointssl_datasets.serving.mixing import PointDataset
 from pointssl_datasets.sets import GENERATED
 
@@ -122,21 +124,11 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         world.say(f"{config.run_dir} is finished: {config.epochs} epochs")
         return path
     if world.is_main:
-        RunFolder(config.run_dir, config, world).write_results(
-            {
-                "method": config.method,
-                "backbone": config.backbone,
-                "data": config.data,
-                "clouds": len(dataset),
-                "epochs": config.epochs,
-                "steps_per_epoch": steps,
-                "last_epoch": read_metrics(config.run_dir)[-1],
-                "checkpoint": str(path),
-                **({"best": kept["best"]} if "best" in kept else {}),
-            }
-        )
+        write_results(config, dataset, steps, kept, world)
         draw_curves(config.run_dir, {**method.watch, **(probe.watch if probe else {})})
-    draw_method(config, dataset, method, prepare, world)
+    with contextlib.closing(epoch_batches(config, dataset, 0, 0, world)) as batches:
+        first = prepare(next(batches), seeded(world.device, config.seed))
+    draw_method(config.run_dir, method, first, world)
     if "best" in kept:
         world.say(
             f"best by {kept['best']['by']}: {kept['best']['score']:.3f} after epoch "
@@ -234,84 +226,3 @@ def epoch_batches(
     dataset.set_epoch(epoch)
     rows = train_rows(len(dataset), config.batch_size, config.seed, epoch, world, start)
     return read_batches(dataset, rows, world.device, config.workers)
-
-
-def describe(
-    config: PretrainConfig, dataset: PointDataset, method: Method, steps: int, world: World
-) -> None:
-    """Print what is about to be trained, on what, and how."""
-    for note in dataset.notes:
-        world.say(f"note: {note}")
-    parameters = sum(p.numel() for p in method.parameters()) / 1e6
-    lr = scaled_lr(config.lr, config.batch_size, config.lr_scale_base)
-    left = len(dataset) - steps * config.batch_size
-    encoder = method.encoder
-    k = f" (k {encoder.k})" if hasattr(encoder, "k") else ""
-    images = f"images of {config.image_size} px" if dataset.has_images else "no images"
-    world.say(
-        f"pretraining {config.backbone}{k} by {config.method} on {config.data}: "
-        f"{len(dataset)} clouds of {config.points} points, {images}; "
-        f"{parameters:.1f} M parameters"
-    )
-    about = method.about(config.batch_size // config.accumulate)
-    if about and config.accumulate > 1:
-        about += f" ({config.accumulate} parts have their own)"
-    world.say(
-        f"{world.size} process(es) on {world.device.type}, batch {config.batch_size} in all, "
-        + (f"{about}, " if about else "")
-        + f"lr {lr:g}, {steps} steps x {config.epochs} epochs"
-        + (f"; the last {left} clouds of each shuffled epoch are dropped" if left else "")
-    )
-    if frozen_at_random(config):
-        world.say(
-            "warning: the image encoder is frozen with random weights: give it some with "
-            "--image-weights, or --image-pretrained of timm:NAME"
-        )
-    seen = config.batch_size // (world.size * config.accumulate)
-    if world.size > 1 and not config.sync_bn and seen < 16:
-        world.say(
-            f"warning: batch norm sees {seen} clouds per process; "
-            "--sync-bn takes the statistics over all of them"
-        )
-
-
-def report_epoch(row: dict[str, Any], watch: Mapping[str, str], world: World) -> dict[str, Any]:
-    """Print the meters of an epoch that are to be watched, and return the row."""
-    shown = {**watch, "seconds_per_step": "s/step", "data_wait": "waiting for data"}
-    parts = [f"{label} {row[name]:.3f}" for name, label in shown.items() if name in row]
-    world.say(f"epoch {row['epoch']}: " + ", ".join(parts))
-    return row
-
-
-def draw_curves(run_dir: Path, watch: Mapping[str, str] | None = None) -> None:
-    """``loss_curves.png``; a run is not lost for want of a figure.
-
-    Args:
-        watch: scalars beside the usual ones, and their labels.
-    """
-    from pointssl.reports.figures.pretraining import loss_curves
-
-    with contextlib.suppress(UserError):
-        loss_curves(read_metrics(run_dir), run_dir / "loss_curves.png", watch)
-        print(f"loss curves: {run_dir / 'loss_curves.png'}")
-
-
-@torch.no_grad()
-def draw_method(
-    config: PretrainConfig,
-    dataset: PointDataset,
-    method: Method,
-    prepare: Callable[[Batch, Generator], Batch],
-    world: World,
-) -> None:
-    """``method.png``: what the method shows of the first batch; every rank calls it."""
-    batch = next(iter(epoch_batches(config, dataset, 0, 0, world)))
-    heatmap = method.eval().figure(prepare(batch, seeded(world.device, config.seed)))
-    if heatmap is None or not world.is_main:
-        return
-    from pointssl.reports.figures.pretraining import heatmap_figure
-
-    path = config.run_dir / "method.png"
-    with contextlib.suppress(UserError):
-        heatmap_figure(*heatmap, path)
-        print(f"{heatmap.title}: {path}")

@@ -28,7 +28,7 @@ from pointssl.recipes.features import was_trained_on
 from pointssl.recipes.finetune.job import Filled, Job, Recipe
 from pointssl.recipes.finetune.outcome import evaluate_and_save
 from pointssl.recipes.finetune.presets import Preset, deviations, filled
-from pointssl.recipes.pretrain import draw_curves
+from pointssl.recipes.pretrain_output import draw_curves
 from pointssl.runs.folder import RunFolder
 from pointssl.tasks.loading import build_task
 from pointssl_datasets.base.errors import UsageError, UserError
