@@ -80,7 +80,7 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
         image_augment=image_augmentation(config), world=world,
     )  # fmt: skip
 
-    about = {"facts": metadata, "config": to_dict(config)}
+    options = to_dict(config)
     kept: dict[str, Any] = {}  # the best epoch, with --keep best
 
     def begin() -> dict[str, Any] | None:
@@ -99,7 +99,9 @@ def pretrain(config: PretrainConfig, world: World) -> Path:
     def report(row: dict[str, Any]) -> dict[str, Any]:
         """Score the encoder where it is due, print the meters to watch; all of them are logged."""
         if probe:
-            row = {**row, **probe.after_epoch(row["epoch"], method, kept, **about)}
+            epoch = row["epoch"]
+            scores = probe.after_epoch(epoch, method, kept, metadata=metadata, options=options)
+            row = {**row, **scores}
         watch = {**method.watch, **(probe.headlines if probe else {})}
         return report_epoch(row, watch, world)
 

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pointssl.checkpoints.file import save_checkpoint
+from pointssl.checkpoints.file import save_network
+from pointssl.checkpoints.metadata import Metadata
 from pointssl.config.pretrain import PretrainConfig
 from pointssl.engine.distributed import World
 from pointssl.features.extraction import extract
@@ -56,18 +57,20 @@ class EncoderProbe:
     @property
     def watch(self) -> dict[str, str]:
         """Key of each score in ``metrics.jsonl`` -> its label."""
-        return {
-            f"probe_{name}_{key}": f"{name} {heading}"
-            for name, probe in self.probes.items()
-            for heading, key in probe.numbers.items()
-        }
+        return self._labels()
 
     @property
     def headlines(self) -> dict[str, str]:
         """The part of :attr:`watch` for the line of an epoch: the first number of each probe."""
-        numbers = {name: list(probe.numbers.values()) for name, probe in self.probes.items()}
-        first = {f"probe_{name}_{keys[0]}" for name, keys in numbers.items()}
-        return {key: label for key, label in self.watch.items() if key in first}
+        return self._labels(most=1)
+
+    def _labels(self, most: int | None = None) -> dict[str, str]:
+        """Keys and labels of the first ``most`` numbers of each probe."""
+        return {
+            f"probe_{name}_{key}": f"{name} {heading}"
+            for name, probe in self.probes.items()
+            for heading, key in list(probe.numbers.items())[:most]
+        }
 
     def is_due(self, epoch: int) -> bool:
         """Whether the encoder is scored after so many epochs."""
@@ -121,7 +124,13 @@ class EncoderProbe:
         return {"epoch": 0, **found}
 
     def after_epoch(
-        self, epoch: int, method: Method, kept: dict[str, Any], **about: Any
+        self,
+        epoch: int,
+        method: Method,
+        kept: dict[str, Any],
+        *,
+        metadata: Metadata,
+        options: dict[str, Any],
     ) -> dict[str, float]:
         """Scores, where they are due; with ``--keep best`` ``best.pt`` holds the best epoch so far.
 
@@ -131,7 +140,7 @@ class EncoderProbe:
         Args:
             kept: what the run remembers; ``best`` in it has ``epoch``, ``score`` and ``by``, the
                 number that it is the best by.
-            about: ``facts`` and ``config`` of the run, for the checkpoint.
+            metadata, options: of the run, for the checkpoint.
         """
         if not self.is_due(epoch):
             return {}
@@ -144,13 +153,8 @@ class EncoderProbe:
                 "by": next(iter(self.headlines.values())),
             }
             if self.world.is_main:
-                content = {
-                    "encoder": method.encoder.state_dict(),
-                    "method": method.state_dict(),
-                    "kept": kept,
-                    **about,
-                }
-                save_checkpoint(self.config.run_dir / BEST, content)
+                path = self.config.run_dir / BEST
+                save_network(path, method, metadata, config=options, kept=kept)
         return found
 
 
