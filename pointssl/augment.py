@@ -104,15 +104,14 @@ def crosspoint_view(
         normals: ``(B, N, 3)``, turned and dropped along, or None.
         rotate: about the axis y by U(0, 2 pi) (``up``), any rotation (``so3``), or ``none``.
     """
-    clouds, points, _ = xyz.shape
+    points = xyz.shape[1]
     xyz = unit_sphere(xyz) * draw.uniform(scale[0], scale[1], 1, 1)
     xyz, normals = rotated(xyz, normals, draw, rotate)
     extent = xyz.amax(dim=1, keepdim=True) - xyz.amin(dim=1, keepdim=True)
     xyz = xyz + draw.uniform(-shift, shift, 1, 3) * extent
     xyz = xyz + (jitter * draw.normal(points, 3)).clamp(-clip, clip)
     kept = drop_points(xyz, draw.uniform(0, drop, 1), draw.uniform(0, 1, points))
-    kept = kept[..., None].expand(clouds, points, 3)
-    return xyz.gather(1, kept), None if normals is None else normals.gather(1, kept)
+    return _take(xyz, normals, kept)
 
 
 def scale_shift_view(
@@ -174,7 +173,7 @@ def strl_view(
         xyz: ``(B, N, 3)``.
         normals: ``(B, N, 3)``, turned and chosen along, or None.
     """
-    clouds, points, _ = xyz.shape
+    points = xyz.shape[1]
     inside = _in_box(xyz, draw, crop)
     applied = draw.uniform(0, 1, 1) < crop_chance
     xyz, normals = _keep(xyz, normals, inside | ~applied, draw)
@@ -189,8 +188,7 @@ def strl_view(
     xyz = xyz + draw.uniform(-shift, shift, 1, 3).to(xyz.dtype)
     xyz = xyz + (jitter * draw.normal(points, 3)).clamp(-0.05, 0.05).to(xyz.dtype)
     kept = drop_points(xyz, draw.uniform(0, drop, 1), draw.uniform(0, 1, points))
-    kept = kept[..., None].expand(clouds, points, 3)
-    return xyz.gather(1, kept), None if normals is None else normals.gather(1, kept)
+    return _take(xyz, normals, kept)
 
 
 def unchanged_view(xyz: Tensor, normals: Tensor | None, draw: Draw) -> View:
@@ -220,8 +218,13 @@ def _keep(xyz: Tensor, normals: Tensor | None, kept: Tensor, draw: Draw) -> View
     places = torch.arange(points, device=xyz.device).expand_as(order)
     count = kept.sum(dim=1, keepdim=True)
     chosen = order.gather(1, places % count)
-    chosen = torch.where(count == points, places, chosen)[..., None].expand_as(xyz)
-    return xyz.gather(1, chosen), None if normals is None else normals.gather(1, chosen)
+    return _take(xyz, normals, torch.where(count == points, places, chosen))
+
+
+def _take(xyz: Tensor, normals: Tensor | None, chosen: Tensor) -> View:
+    """The points that ``chosen (B, N)`` numbers, with their normals."""
+    index = chosen[..., None].expand_as(xyz)
+    return xyz.gather(1, index), None if normals is None else normals.gather(1, index)
 
 
 def small_rotations(angles: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pointssl.heads import Projector
 from pointssl.losses import barlow_among
-from pointssl.methods.base import Batch, Heatmap, Scalars, both_views, correlation_of_views, require
+from pointssl.methods.base import Heatmap, Scalars, correlation_of_views, require
 from pointssl.methods.two_views import TwoViews
 
 
@@ -59,5 +59,5 @@ class BarlowTwins(TwoViews):
         terms = barlow_among(a, b)
         return terms.invariance + self.redundancy * terms.redundancy, {**terms._asdict()}
 
-    def figure(self, batch: Batch) -> Heatmap:
-        return correlation_of_views(self.head(both_views(self.encoder, batch)))
+    def heatmap(self, z: Tensor) -> Heatmap:
+        return correlation_of_views(z)

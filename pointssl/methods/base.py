@@ -134,7 +134,7 @@ def correlation_of_views(z: Tensor, channels: int = 64) -> Heatmap:
     )  # fmt: skip
 
 
-INPUTS = ("self", "encoder", "image_encoder", "freeze_image")  # parameters that are not options
+INPUTS = ("encoder", "image_encoder", "freeze_image")  # parameters that are not options
 
 
 def require(condition: bool, argument: str, expected: str) -> None:

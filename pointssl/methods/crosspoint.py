@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pointssl.heads import ProjectionHead
 from pointssl.losses import nt_xent_among
-from pointssl.methods.base import Batch, Heatmap, Scalars, both_views, require, similarity_of_views
+from pointssl.methods.base import Batch, Scalars, require
 from pointssl.methods.two_views import TwoViews
 from pointssl.ops.collectives import world_size
 
@@ -70,6 +70,3 @@ class CrossPoint(TwoViews):
 
     def about(self, batch_size: int) -> str:
         return f"{2 * batch_size - 2} negatives a row"
-
-    def figure(self, batch: Batch) -> Heatmap:
-        return similarity_of_views(self.head(both_views(self.encoder, batch)))

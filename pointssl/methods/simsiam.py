@@ -9,11 +9,9 @@ from pointssl.heads import Projector
 from pointssl.losses import embedding_std, gather_embeddings, negative_cosine
 from pointssl.methods.base import (
     Batch,
-    Heatmap,
     Scalars,
     both_views,
     image_vectors,
-    similarity_of_views,
 )
 from pointssl.methods.two_views import TwoViews
 
@@ -82,9 +80,6 @@ class SimSiam(TwoViews):
             outputs["loss"] = outputs["loss"] + self.cross_weight * cross
             outputs["loss_cross"] = cross
         return outputs
-
-    def figure(self, batch: Batch) -> Heatmap:
-        return similarity_of_views(self.head(both_views(self.encoder, batch)))
 
 
 def predict_each_other(p1: Tensor, z1: Tensor, p2: Tensor, z2: Tensor) -> Tensor:

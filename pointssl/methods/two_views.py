@@ -6,7 +6,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from pointssl.losses import embedding_std, gather_embeddings
-from pointssl.methods.base import Batch, Method, Scalars, both_views, image_vectors, require
+from pointssl.methods.base import (
+    Batch,
+    Heatmap,
+    Method,
+    Scalars,
+    both_views,
+    image_vectors,
+    require,
+    similarity_of_views,
+)
 
 
 class TwoViews(Method):
@@ -14,7 +23,6 @@ class TwoViews(Method):
     z2 the projected views of a cloud; without an image encoder the first term alone.
 
     A subclass says what L is in :meth:`compare`, and what heads project.
-
     Args:
         encoder: a point encoder, ``(B, N, 3) -> Features``.
         image_encoder: ``(B, 3, H, W) -> (B, dim)``, or None.
@@ -84,3 +92,10 @@ class TwoViews(Method):
             outputs["loss_cross"] = cross
             outputs |= {f"{name}_cross": value for name, value in terms.items()}
         return outputs
+
+    def heatmap(self, z: Tensor) -> Heatmap:
+        """The figure of projected views ``(2B, P)``, the first views first."""
+        return similarity_of_views(z)
+
+    def figure(self, batch: Batch) -> Heatmap:
+        return self.heatmap(self.head(both_views(self.encoder, batch)))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pointssl.heads import Projector
 from pointssl.losses import vicreg_among
-from pointssl.methods.base import Batch, Heatmap, Scalars, both_views, correlation_of_views, require
+from pointssl.methods.base import Heatmap, Scalars, correlation_of_views, require
 from pointssl.methods.two_views import TwoViews
 
 
@@ -65,5 +65,5 @@ class VICReg(TwoViews):
         invariance, variance, covariance = (terms[name] * w for name, w in self.weights.items())
         return invariance + variance + covariance, {**terms}
 
-    def figure(self, batch: Batch) -> Heatmap:
-        return correlation_of_views(self.head(both_views(self.encoder, batch)))
+    def heatmap(self, z: Tensor) -> Heatmap:
+        return correlation_of_views(z)
