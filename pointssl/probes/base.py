@@ -95,6 +95,11 @@ class Classifier(Probe):
     def metadata(self, split: Split) -> dict[str, Any]:
         return {**super().metadata(split), "classifier": self.title}
 
+    @staticmethod
+    def chosen_by(folds: int, searched: bool) -> str:
+        """The value of ``NAME_chosen_by``."""
+        return f"by {folds}-fold cross-validation on train" if searched else "fixed"
+
     def fit_predict(self, split: Split, seed: int) -> dict[str, Any]:
         """``predicted (K,)`` and ``notes``; what was chosen, and ``cv``, the rows of the
         cross-validation that chose it, or None."""
@@ -119,3 +124,18 @@ class Classifier(Probe):
             chosen["cv"] = None
         metadata = self.metadata(Split(*passes[0]))
         return {**metadata, **chosen, **common}
+
+
+def c_by_hand(c: float | None) -> list[str]:
+    """The caveat of a C that the user gave; none where it is None."""
+    return [] if c is None else [f"C = {c:g} was given by hand, not chosen on train"]
+
+
+def c_at_the_end(c: float, grid: Sequence[float]) -> list[str]:
+    """A note if C is the smallest or largest that was tried."""
+    if c not in (min(grid), max(grid)):
+        return []
+    return [
+        f"C = {c:g} is the end of the grid that cross-validation searched: a better "
+        "one may lie beyond"
+    ]

@@ -61,9 +61,8 @@ def evaluate_seeds(
     rows = per_class_rows(total, classes)
     for row in rows:
         row["shapes"] //= len(entries)
-    first = Split(*passes[0])
     return {
-        "seeds": len(entries),
+        **_over_seeds(passes, entries),
         "accuracy": mean_std([overall_accuracy(matrix) for matrix in matrices]),
         "class_accuracy": mean_std(
             [mean_class_accuracy(matrix, classes)[0] for matrix in matrices]
@@ -73,9 +72,6 @@ def evaluate_seeds(
         "confusion": total.tolist(),
         "label_fraction": float(label_fraction),
         "train": entries[0]["train"],
-        "test": len(first.test_y),
-        "dimension": int(first.train_x.shape[1]),
-        "notes": list(dict.fromkeys(note for entry in entries for note in entry["notes"])),
     }, entries
 
 
@@ -94,9 +90,16 @@ def score_seeds(
     for seed, split in enumerate(passes):
         check_problem(*split)
         entries.append(one_seed(Split(*split), seed))
-    first = Split(*passes[0])
     return {
         **{key: mean_std([entry[key] for entry in entries]) for key in keys},
+        **_over_seeds(passes, entries),
+    }
+
+
+def _over_seeds(passes: Sequence[Split], entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Numbers of seeds and shapes, the width of the features, and the notes of all seeds."""
+    first = Split(*passes[0])
+    return {
         "seeds": len(entries),
         "train": len(first.train_y),
         "test": len(first.test_y),

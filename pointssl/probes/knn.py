@@ -40,13 +40,10 @@ class Knn(Classifier):
     def metadata(self, split: Split) -> dict[str, Any]:
         searched = self.neighbours is None
         by_hand = f"{self.neighbours} neighbours were asked for, not chosen on train"
-        by = f"by {FOLDS}-fold cross-validation on train" if searched else "fixed"
         return {
-            "protocol": "strict",
-            "classifier": "nearest neighbours",
+            **super().metadata(split),
             "multi_class": "cosine similarity, majority vote",
-            "standardised": True,
-            "neighbours_chosen_by": by,
+            "neighbours_chosen_by": self.chosen_by(FOLDS, searched),
             "caveats": [] if searched else [by_hand],
         }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pointssl.config.options import option
-from pointssl.probes.base import Classifier, Split
+from pointssl.probes.base import Classifier, Split, c_at_the_end, c_by_hand
 from pointssl_datasets.base.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,17 +39,11 @@ class Linear(Classifier):
     )
 
     def metadata(self, split: Split) -> dict[str, Any]:
-        searched = self.c is None
-        by = f"by {FOLDS}-fold cross-validation on train" if searched else "fixed"
         return {
-            "protocol": "strict",
-            "classifier": "logistic regression",
+            **super().metadata(split),
             "multi_class": "multinomial",
-            "standardised": True,
-            "c_chosen_by": by,
-            "caveats": (
-                [] if searched else [f"C = {self.c:g} was given by hand, not chosen on train"]
-            ),
+            "c_chosen_by": self.chosen_by(FOLDS, self.c is None),
+            "caveats": c_by_hand(self.c),
         }
 
     def fit_predict(self, split: Split, seed: int) -> dict[str, Any]:
@@ -130,9 +124,5 @@ def choose_c(
         for c, mean, std in zip(values, means, deviations, strict=True)
     ]
     best = next(row["c"] for row in table if row["mean"] >= means.max() - 1e-12)
-    if best in (values[0], values[-1]):
-        notes.append(
-            f"C = {best:g} is the end of the grid that cross-validation searched: a better "
-            "one may lie beyond"
-        )
+    notes += c_at_the_end(best, values)
     return best, table, list(dict.fromkeys(notes))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pointssl.config.options import option
-from pointssl.probes.base import Classifier, Probe, Split
+from pointssl.probes.base import Classifier, Probe, Split, c_at_the_end, c_by_hand
+
+if TYPE_CHECKING:
+    from pointssl.probes.protocols import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +38,13 @@ class Svm(Classifier):
     def variants(cls) -> dict[str, Probe]:
         return {"strict": cls(), "crosspoint": cls(protocol="crosspoint")}
 
-    def serving(self) -> dict[str, Any]:
-        from pointssl.probes.protocols import PROTOCOLS
+    def _protocol(self) -> Protocol:
+        from pointssl.probes.protocols import find_protocol
 
-        protocol = PROTOCOLS[self.protocol]
+        return find_protocol(self.protocol)
+
+    def serving(self) -> dict[str, Any]:
+        protocol = self._protocol()
         return {
             "sampling": protocol.sampling,
             "points": protocol.points,
@@ -46,31 +52,25 @@ class Svm(Classifier):
         }
 
     def metadata(self, split: Split) -> dict[str, Any]:
-        from pointssl.probes.protocols import PROTOCOLS
-
-        protocol = PROTOCOLS[self.protocol]
-        caveats = list(protocol.caveats)
-        if self.c is not None:
-            caveats.append(f"C = {self.c:g} was given by hand, not chosen on train")
+        protocol = self._protocol()
         searched = self.c is None and protocol.c is None
-        by = f"by {protocol.folds}-fold cross-validation on train" if searched else "fixed"
         return {
             "protocol": protocol.name,
             "classifier": "SVC",
             "kernel": self.kernel,
             "multi_class": "one-vs-one",
             "standardised": protocol.standardise,
-            "c_chosen_by": by,
-            "caveats": caveats,
+            "c_chosen_by": self.chosen_by(protocol.folds, searched),
+            "caveats": [*protocol.caveats, *c_by_hand(self.c)],
         }
 
     def fit_predict(self, split: Split, seed: int) -> dict[str, Any]:
         """``predicted``, ``c``, ``cv`` and ``notes``; ``seed`` is that of the folds."""
         from pointssl.probes.common import standardise
         from pointssl.probes.gram_svm import choose_c, fit_predict_kernel, kernel_matrices
-        from pointssl.probes.protocols import PROTOCOLS, stratified_folds
+        from pointssl.probes.protocols import stratified_folds
 
-        protocol = PROTOCOLS[self.protocol]
+        protocol = self._protocol()
         train_x, train_y, test_x, _ = split
         if protocol.standardise:
             train_x, test_x = standardise(train_x, test_x)
@@ -82,10 +82,6 @@ class Svm(Classifier):
             c, table = choose_c(train_k, train_y, protocol.c_grid, protocol.folds, seed)
             cv = [{"c": tried, "mean": mean, "std": std} for tried, (mean, std) in table.items()]
             notes = stratified_folds(train_y, protocol.folds, seed)[1]
-            if c in (min(protocol.c_grid), max(protocol.c_grid)):
-                notes.append(
-                    f"C = {c:g} is the end of the grid that cross-validation searched: a better "
-                    "one may lie beyond"
-                )
+            notes += c_at_the_end(c, protocol.c_grid)
         predicted = fit_predict_kernel(train_k, train_y, test_k, c)
         return {"c": float(c), "cv": cv, "predicted": predicted, "notes": notes}
